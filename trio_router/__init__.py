@@ -1,3 +1,54 @@
-"""An LLM router: exact streams, honest ends, released the moment the reader leaves."""
+"""An LLM router: exact streams, honest ends, released the moment the reader leaves.
+
+General layout, from the client to the upstream:
+
+    cli, serve        the command; the accept loop and the drain
+    downstream        the client's side: Quart on Trio, endpoints, one connection's life
+    relay             the middle, the only room that moves bytes: exchange, attempt, upstream client
+    transport         HTTP/1.1 to upstreams, made for streams
+    routing           which target answers; pure
+    dialects          what bytes mean: OpenAI's chat JSON is the hub; pure
+    wire              how bytes are framed: lines, server-sent events, NDJSON; pure
+    record, observe   what is remembered of a request; metrics and the log read it
+    config            what the configuration says; config_file reads it, discover does without
+    demo, testing     a scripted upstream, for newcomers and for tests
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trio_router.config import Config
+    from trio_router.downstream.app import RouterApp
 
 __version__ = "0.1.0"
+
+__all__ = ["__version__", "create_app", "load_config"]
+
+
+def create_app(config: Config | str | Path | None = None) -> RouterApp:
+    """The ASGI application, for `hypercorn -k trio 'trio_router:create_app()'`.
+
+    `config` is a Config or a file's path; without one $TRIO_ROUTER_CONFIG is read, and without that
+    the embedded default serves what is found.  Raises ConfigError.
+    """
+    # Imported here so that `import trio_router` and the command's --version cost nothing.
+    from trio_router.config import Config
+    from trio_router.config_file import load_config
+    from trio_router.discover import embedded_config
+    from trio_router.downstream.app import RouterApp
+    from trio_router.relay.router import Router
+
+    config = config or os.environ.get("TRIO_ROUTER_CONFIG") or embedded_config(os.environ)
+    return RouterApp(Router(config if isinstance(config, Config) else load_config(config)))
+
+
+def load_config(path: str | Path) -> Config:
+    """The configuration in the YAML file at `path`.  Raises ConfigError with every complaint."""
+    from trio_router.config_file import load_config as load
+
+    return load(path)

@@ -1,0 +1,1 @@
+"""The middle: the one room that moves bytes between an upstream and a client."""

@@ -1,0 +1,3 @@
+from trio_router.cli import main
+
+main()

@@ -1,0 +1,191 @@
+"""The command line: `trio-router serve | check | chat | --version`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from trio_router import __version__
+
+if TYPE_CHECKING:
+    from trio_router.config import Config
+
+# Heavy imports stand inside the commands that need them: `--version` and `--help` answer at once.
+
+_CONFIG = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="TRIO_ROUTER_CONFIG",
+    help="Configuration file (YAML).  Default: $TRIO_ROUTER_CONFIG, else what is found here.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="trio-router")
+def main() -> None:
+    """Routes OpenAI-compatible requests to many model providers."""
+
+
+@main.command()
+@_CONFIG
+@click.option("--host", help="Address to listen on.  Default: the configuration's, 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port.  Default: 8777.")
+@click.option("--workers", type=click.IntRange(1), help="Processes.  Default: 1.")
+def serve(config_path: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
+    """Run the router until SIGTERM or Ctrl-C."""
+    import trio
+
+    from trio_router.downstream.app import RouterApp
+    from trio_router.observe.log import logging_to
+    from trio_router.relay.router import Router
+    from trio_router.serve import serve_until_signalled
+
+    config = _load(config_path)
+    server = config.server
+    host = server.host if host is None else host
+    port = server.port if port is None else port
+    _refuse_open_address(config, host)
+    if (workers or server.workers) != 1:
+        _leave("--workers: this version serves with one process; run one per core behind a balancer")
+
+    def on_start(urls: list[str]) -> None:
+        click.echo(_banner(app.router.config, urls, is_embedded=config_path is None))
+        sys.stdout.flush()
+
+    async def run() -> None:
+        await serve_until_signalled(app, host, port, on_start)
+
+    with logging_to():
+        app = RouterApp(Router(config))
+        try:
+            trio.run(run)
+        except* OSError as group:
+            reasons = {str(e) for e in group.exceptions}
+            _leave(f"cannot listen on {host}:{port}: {'; '.join(sorted(reasons))}", code=1)
+
+
+@main.command()
+@_CONFIG
+def check(config_path: Path | None) -> None:
+    """Validate the configuration; print providers and models."""
+    config = _load(config_path)
+    click.echo(f"{config_path or 'embedded default'}: good")
+    click.echo(f"listens on {config.server.host}:{config.server.port}, {len(config.auth.keys)} keys")
+    _refuse_open_address(config, config.server.host)
+    for line in _provider_lines(config):
+        click.echo(line)
+
+
+@main.command()
+@click.option("-m", "--model", help="Model, as provider/model.  Default: the first the router lists.")
+@click.option(
+    "--url",
+    default="http://127.0.0.1:8777",
+    show_default=True,
+    envvar="TRIO_ROUTER_URL",
+    help="The router's address.",
+)
+@click.option("--key", envvar="TRIO_ROUTER_API_KEY", help="Bearer key.  Default: $TRIO_ROUTER_API_KEY.")
+@click.argument("text")
+def chat(model: str | None, url: str, key: str | None, text: str) -> None:
+    """Stream one answer from a running router to the terminal."""
+    from trio_router.chat_client import ChatFailed, stream_answer
+
+    try:
+        for piece in stream_answer(url, text, model=model, key=key):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+    except ChatFailed as fault:
+        click.echo()
+        _leave(str(fault), code=1)
+    except KeyboardInterrupt:
+        click.echo()
+        sys.exit(130)
+    click.echo()
+
+
+def _load(path: Path | None) -> Config:
+    from trio_router.config_file import ConfigError, load_config
+    from trio_router.discover import embedded_config
+
+    if path is None:
+        return embedded_config(os.environ)
+    try:
+        return load_config(path)
+    except ConfigError as fault:
+        click.echo("The configuration is wrong:", err=True)
+        for complaint in fault.complaints:
+            click.echo(f"  {complaint}", err=True)
+        sys.exit(2)
+
+
+def _refuse_open_address(config: Config, host: str) -> None:
+    from trio_router.downstream.auth import is_loopback
+
+    if config.auth.keys or is_loopback(host):
+        return
+    _leave(
+        f"{host} can be reached from other machines, and no keys are configured: anyone could spend "
+        "your providers' money.\nSet a key in the configuration:\n\n"
+        '  auth:\n    keys:\n      - {name: me, key: "${TRIO_ROUTER_KEY}"}\n\n'
+        "or listen on 127.0.0.1."
+    )
+
+
+def _banner(config: Config, urls: list[str], *, is_embedded: bool) -> str:
+    url = urls[0]
+    lines = [f"trio-router {__version__} on {', '.join(urls)}"]
+    if is_embedded:
+        lines.append("no configuration given; found:")
+    lines += _provider_lines(config)
+    if "demo" in config.providers:
+        models = config.providers["demo"].models or {}
+        asks = []
+        if "smollm2" in models:
+            asks.append(("demo/smollm2", "Tell me about the sea in three sentences."))
+        asks.append(("demo/echo", "Hello, Привет, こんにちは, مرحبا 👋🏽"))
+        lines.append("\ntry it:\n")
+        lines += [f"  {_curl(url, model, text, bool(config.auth.keys))}\n" for model, text in asks]
+    elif config.providers:
+        name, provider = next(iter(config.providers.items()))
+        model = next(iter(provider.models or {"MODEL": None}))
+        lines.append(
+            f"\ntry it:\n\n  {_curl(url, f'{name}/{model}', 'Hello!', bool(config.auth.keys))}\n"
+        )
+    return "\n".join(lines)
+
+
+def _provider_lines(config: Config) -> list[str]:
+    lines = []
+    for name, provider in config.providers.items():
+        lines.append(f"  {name}: {provider.dialect} at {provider.base_url}")
+        for model, settings in (provider.models or {}).items():
+            upstream = settings.upstream_model
+            lines.append(f"    {name}/{model}" + (f" -> {upstream}" if upstream else ""))
+        if provider.takes_any_model:
+            lines.append(
+                f"    {name}/... (any other model)"
+                if provider.models
+                else f"    {name}/... (any model)"
+            )
+    if config.server.demo and "demo" not in config.providers:
+        lines.append("  demo: embedded")
+    return lines
+
+
+def _curl(url: str, model: str, text: str, with_key: bool) -> str:
+    body = {"model": model, "stream": True, "messages": [{"role": "user", "content": text}]}
+    key = ' -H "Authorization: Bearer $TRIO_ROUTER_KEY"' if with_key else ""
+    data = json.dumps(body, ensure_ascii=False)
+    return f"curl -N {url}/v1/chat/completions -H 'Content-Type: application/json'{key} -d '{data}'"
+
+
+def _leave(message: str, code: int = 2) -> None:
+    click.echo(f"trio-router: {message}", err=True)
+    sys.exit(code)

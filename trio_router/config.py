@@ -1,0 +1,161 @@
+"""What a configuration says: frozen, validated values.  Reading the file is `config_file`'s work."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1, pattern=r"^[^\s/]+$")]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ServerConfig(Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8777
+    workers: Annotated[int, Field(ge=1, le=1)] = 1  # one process serves; more come with a supervisor
+    graceful_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
+    max_body: Bytes = 33554432
+    demo: bool = False  # serve the embedded `demo` provider too
+
+
+class ClientKey(Section):
+    """A bearer key of a client.  `name` is what the log calls it; the key itself is never printed."""
+
+    name: str = ""
+    key: SecretStr
+
+    @field_validator("key")
+    @classmethod
+    def _not_empty(cls, key: SecretStr) -> SecretStr:
+        if not key.get_secret_value().strip():
+            raise ValueError("the key is empty")
+        return key
+
+
+def _key_from_string(value: Any) -> Any:
+    return {"key": value} if isinstance(value, str) else value
+
+
+class AuthConfig(Section):
+    keys: tuple[Annotated[ClientKey, BeforeValidator(_key_from_string)], ...] = ()
+
+
+class Timeouts(Section):
+    """Limits in seconds; None means never."""
+
+    connect: Seconds | None = 10
+    write: Seconds | None = 10
+    pool: Seconds | None = 10
+    first_event: Seconds | None = 60
+    read: Seconds | None = 30
+    response: Seconds | None = 60
+    total: Seconds | None = None
+    stall: Seconds | None = 30
+    keepalive: Seconds | None = 15
+    early_commit: Seconds | None = None
+
+    def with_overrides(self, *overrides: Timeouts) -> Timeouts:
+        """These limits, with what each of `overrides` sets explicitly put over them."""
+        values = self.model_dump()
+        for override in overrides:
+            values |= override.model_dump(include=override.model_fields_set)
+        return Timeouts(**values)
+
+
+class StreamConfig(Section):
+    buffer: Annotated[int, Field(ge=1, le=10000)] = 10
+    max_event: Bytes = 8388608
+    invalid_utf8: Literal["replace", "error"] = "replace"
+    malformed_event: Literal["error", "skip"] = "error"
+
+
+class ModelConfig(Section):
+    upstream_model: str | None = None  # None: the name that the client uses
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+
+
+def _no_empty_key(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("the key is empty; leave api_key out if there is none")
+    return value
+
+
+class ProviderConfig(Section):
+    dialect: Literal["openai", "ollama"] = "openai"
+    base_url: str
+    api_key: Annotated[SecretStr | None, BeforeValidator(_no_empty_key)] = None
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    max_in_flight: Annotated[int, Field(ge=1)] | None = None
+    ask_usage: bool = True
+    lenient_end: bool = False
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    models: dict[str, ModelConfig] | None = None
+    pass_through: bool = False  # take other model names too, although some are listed
+
+    @property
+    def takes_any_model(self) -> bool:
+        return self.models is None or self.pass_through
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http:// or https:// URL with a host")
+        if parts.username or parts.password:
+            raise ValueError("must not hold a user name or password: use api_key or headers")
+        if parts.query or parts.fragment:
+            raise ValueError("must not have a query or a fragment")
+        _ = parts.port  # raises ValueError if it is out of range
+        return url.rstrip("/")
+
+    @field_validator("headers")
+    @classmethod
+    def _are_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, value in headers.items():
+            if not name or not name.isascii() or any(c in name for c in " \t\r\n:"):
+                raise ValueError(f"{name!r} is no header name")
+            if any(c in value.get_secret_value() for c in "\r\n\0"):
+                raise ValueError(f"the value of {name!r} holds a line end")
+        return headers
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _empty_models(cls, models: Any) -> Any:
+        # `chat:` with nothing under it is a model with nothing to say about it
+        if isinstance(models, dict):
+            return {k: {} if v is None else v for k, v in models.items()}
+        return models
+
+
+class Config(Section):
+    server: ServerConfig = Field(default_factory=ServerConfig)
+    auth: AuthConfig = Field(default_factory=AuthConfig)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    stream: StreamConfig = Field(default_factory=StreamConfig)
+    providers: dict[Name, ProviderConfig] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, value: Any) -> Any:
+        """A section with nothing under it (`auth:`) is a section left out."""
+        if isinstance(value, dict):
+            return {k: v for k, v in value.items() if v is not None}
+        return value

@@ -1,0 +1,138 @@
+"""An upstream's answer -> what the client gets: a stream of server-sent events, or one JSON body."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trio_router.dialects import recognise
+from trio_router.dialects.answer import AnswerReader, Item, error_message, stream_error
+from trio_router.dialects.fold import Fold
+from trio_router.errors import MalformedJSON, MalformedUTF8, RouterError, UpstreamStatus
+from trio_router.jsoncodec import JSONError, dumps, loads
+from trio_router.wire.lines import repair_utf8
+from trio_router.wire.sse import encode_data, encode_event
+
+if TYPE_CHECKING:
+    from trio_router.dialects.answer import ReadingRules
+    from trio_router.dialects.base import AnswerIdentity, Dialect
+
+DONE = b"data: [DONE]\n\n"
+KEEPALIVE = b": keep-alive\n\n"
+
+
+class StreamTranslator:
+    """One stream.  `frames` in the answers below are finished bytes for the client."""
+
+    def __init__(self, reader: AnswerReader, *, with_usage: bool) -> None:
+        self.reader = reader
+        self._with_usage = with_usage
+
+    def receive_data(self, data: bytes) -> bytes:
+        """The frames that `data` completes, the end's among them; then look at `reader.failure`."""
+        frames = [self._frame(item) for item in self.reader.receive_data(data)]
+        if self.reader.is_done:
+            frames.append(DONE)
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
+    def receive_eof(self, *, clean: bool = True) -> bytes:
+        """The last frames; then look at `reader.failure`.  Not to be called once `reader.is_done`."""
+        frames = [self._frame(item) for item in self.reader.receive_eof(clean=clean)]
+        if self.reader.failure is None:
+            frames.append(DONE)
+        return b"".join(frames)
+
+    def _frame(self, item: Item) -> bytes:
+        chunk, event = item.chunk, item.event
+        if not self._with_usage and not chunk.get("choices") and chunk.get("usage"):
+            return b""
+        if event is None:
+            return encode_data(dumps(chunk))
+        is_plain = event.event == b"message" and not event.own_id and event.retry is None
+        if is_plain and b"\n" not in event.data and b"\r" not in event.data:
+            return encode_data(event.data)
+        return encode_event(event)
+
+
+def render_error(error: RouterError) -> bytes:
+    """The one event that ends a stream badly.  No [DONE] follows it."""
+    return encode_data(dumps(error.body()))
+
+
+class WholeAnswer:
+    """An answer that was asked for without streaming, whatever came: JSON, NDJSON or events."""
+
+    def __init__(
+        self, dialect: Dialect, identity: AnswerIdentity, content_type: str, rules: ReadingRules
+    ) -> None:
+        self._dialect = dialect
+        self._identity = identity
+        self._rules = rules
+        self.reader = AnswerReader(dialect, identity, content_type, rules)
+
+    def translate(self, body: bytes) -> bytes:
+        """The client's JSON.  Raises UpstreamError."""
+        text = body.lstrip(b"\xef\xbb\xbf \t\r\n")
+        if text.startswith(b"{"):
+            mended, wrong = repair_utf8(text)
+            try:
+                value = loads(mended)
+            except JSONError:
+                pass
+            else:
+                self.reader.unicode_errors += wrong
+                if wrong and self._rules.invalid_utf8 == "error":
+                    raise MalformedUTF8("the upstream's answer is not UTF-8")
+                return self._from_json(value, mended)
+        return self._folded(body)
+
+    def _from_json(self, value: dict[str, object], text: bytes) -> bytes:
+        if value.get("error"):
+            raise stream_error(value)
+        self.reader.is_json = True
+        dialect = recognise(value, self._dialect)
+        if not dialect.recognises(value):
+            raise MalformedJSON("the upstream's answer is no chat completion")
+        try:
+            completion = dialect.completion(value, self._identity)
+        except (TypeError, AttributeError, KeyError, ValueError):
+            raise MalformedJSON("the upstream's answer has an unexpected shape") from None
+        usage = (completion or value).get("usage")
+        self.reader.usage = usage if isinstance(usage, dict) else None
+        self.reader.events += 1
+        return text if completion is None else dumps(completion)
+
+    def _folded(self, body: bytes) -> bytes:
+        items = self.reader.receive_data(body)
+        items += self.reader.receive_eof()
+        if self.reader.failure:
+            raise self.reader.failure
+        fold = Fold(self._identity)
+        for item in items:
+            fold.add(item.chunk)
+        return dumps(fold.completion())
+
+
+def status_error(provider: str, status: int, body: bytes, retry_after: str | None) -> UpstreamStatus:
+    """The error that an upstream's own 4xx or 5xx answer tells of: its status, code and message."""
+    text, _ = repair_utf8(body)
+    try:
+        value = loads(text)
+    except JSONError:
+        value = None
+    if isinstance(value, list) and value:
+        value = value[0]  # Google's OpenAI-compatible endpoint wraps the error in an array
+    inner = value.get("error", value) if isinstance(value, dict) else {}
+    inner = inner if isinstance(inner, dict) else {}
+    message = error_message(value) or f"{provider} answered with status {status}"
+    error = UpstreamStatus(message, status=status, type=_type(status), retry_after=retry_after)
+    code = inner.get("code", inner.get("type", f"upstream_{status}"))
+    error.code = "" if code is None else str(code)
+    param = inner.get("param")
+    error.param = param if isinstance(param, str) else None
+    return error
+
+
+def _type(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    return "api_error" if status >= 500 else "invalid_request_error"

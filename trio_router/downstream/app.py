@@ -1,0 +1,105 @@
+"""The ASGI application: our connection class, our endpoints, Quart's defaults undone."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from trio_router.config import ModelConfig, ProviderConfig
+from trio_router.demo import DemoUpstream, LocalModel
+from trio_router.downstream.auth import Authenticator
+from trio_router.downstream.connection import RelayConnection
+from trio_router.downstream.endpoints import error_response, register, this_connection
+from trio_router.errors import InternalError, MethodNotAllowed, NotFound, RouterError
+from trio_router.relay.router import Router
+
+if TYPE_CHECKING:
+    from quart import Response
+
+
+logger = logging.getLogger("trio_router")
+
+
+class RouterApp(QuartTrio):
+    """The application of one router."""
+
+    asgi_http_class = RelayConnection  # type: ignore[assignment]
+
+    def __init__(self, router: Router) -> None:
+        super().__init__("trio_router", static_folder=None)
+        self.router = router
+        self.authenticator = Authenticator(router.config.auth)
+        self.config.update(
+            RESPONSE_TIMEOUT=None,  # 60 s would cut long streams without a word
+            BODY_TIMEOUT=None,
+            MAX_CONTENT_LENGTH=None,  # our own limit gives a clear error
+            PROPAGATE_EXCEPTIONS=False,
+        )
+        self._background = trio.CancelScope()
+        self._background_ended = trio.Event()
+        self.url_map.merge_slashes = False
+        register(self)
+        self.register_error_handler(RouterError, error_response)  # type: ignore[arg-type]
+        self.register_error_handler(HTTPException, _http_error)
+        self.register_error_handler(Exception, _internal_error)
+        self.before_serving(self._start)
+        self.after_serving(self._stop)
+
+    async def _start(self) -> None:
+        if self.router.config.server.demo:
+            await self.nursery.start(self._run_demo)
+        else:
+            self._background_ended.set()
+        self.router.is_ready = True
+
+    async def _stop(self) -> None:
+        self.router.is_draining = True
+        self._background.cancel()
+        await self._background_ended.wait()
+        await self.router.aclose()
+
+    async def _run_demo(self, task_status: trio.TaskStatus[None]) -> None:
+        """Runs the `demo` upstream for as long as the application."""
+        try:
+            with self._background:
+                model = LocalModel() if LocalModel.available() else None
+                demo = DemoUpstream(smollm2=model, log=logger.info)
+                async with trio.open_nursery() as nursery:
+                    port = await nursery.start(demo.serve)
+                    self.router.with_provider("demo", demo_provider(port, has_model=model is not None))
+                    task_status.started()
+        finally:
+            self._background_ended.set()
+
+
+def demo_provider(port: int, *, has_model: bool) -> ProviderConfig:
+    """The provider that the embedded upstream on `port` is."""
+    names = ["echo", "echo-ndjson", *(["smollm2"] if has_model else [])]
+    return ProviderConfig(
+        base_url=f"http://127.0.0.1:{port}/v1",
+        models={name: ModelConfig() for name in names},
+        pass_through=True,  # echo-d50-x5 and the like
+    )
+
+
+async def _http_error(error: HTTPException) -> Response:
+    """What Quart itself refuses: an unknown path, a wrong method."""
+    kinds = {404: NotFound, 405: MethodNotAllowed}
+    kind = kinds.get(error.code or 500)
+    if kind is None:
+        return await _internal_error(error)
+    response = error_response(kind(f"{error.name}: see GET /v1/models for what can be asked"))
+    if allowed := getattr(error, "valid_methods", None):
+        response.headers["allow"] = ", ".join(sorted(allowed))
+    return response
+
+
+async def _internal_error(error: Exception) -> Response:
+    """Our own fault: logged in full, told without detail."""
+    request_id = this_connection().record.request_id
+    logger.error("internal error", exc_info=error, extra={"fields": {"request_id": request_id}})
+    return error_response(InternalError(f"internal error; request id {request_id}"))

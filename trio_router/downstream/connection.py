@@ -1,0 +1,179 @@
+"""One HTTP request as our ASGI application sees it: its nursery, its body, its client's leaving.
+
+quart-trio's own connection class takes the `http.disconnect` that Hypercorn sends at the end of *every*
+response for a client that left, and cancels itself inside the last send: keep-alive connections are
+then never reused or timed out, and an answer sent before the request's body has come leaves the
+connection dead.  This class knows a finished response from a left client, and lets a bounded rest of
+the body come in before an early answer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import trio
+from quart import Response
+from quart_trio.asgi import TrioASGIHTTPConnection
+
+from trio_router.downstream.server import ClientWriteStalled
+from trio_router.errors import RequestTooLarge
+from trio_router.record import RequestRecord
+from trio_router.relay.exchange import Exchange, StreamReply
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+
+    from trio_router.downstream.app import RouterApp
+
+_OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics"})
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already
+_JOIN = 65536  # bytes: frames that wait already go out in one write, up to about this
+
+
+class RelayResponse(Response):
+    """A response whose body is a stream on its way."""
+
+    reply: StreamReply | None = None
+
+
+class RequestBody:
+    """A request's body as it comes in; of a body over `limit` bytes nothing is kept."""
+
+    def __init__(self, limit: int, declared: int | None) -> None:
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._is_refused = declared is not None and declared > limit
+        self.is_complete = trio.Event()
+        self._decided = trio.Event()
+        if self._is_refused:
+            self._decided.set()
+
+    def feed(self, data: bytes, *, more: bool) -> None:
+        self._size += len(data)
+        if self._size > self._limit:
+            self._is_refused = True
+            self._parts.clear()
+        if not self._is_refused:
+            self._parts.append(data)
+        if self._is_refused or not more:
+            self._decided.set()
+        if not more:
+            self.is_complete.set()
+
+    async def read(self) -> bytes:
+        """The whole body.  Raises RequestTooLarge as soon as it is known to be too large."""
+        await self._decided.wait()
+        if self._is_refused:
+            raise RequestTooLarge(f"the request's body has more than {self._limit} bytes")
+        return b"".join(self._parts)
+
+
+class RelayConnection(TrioASGIHTTPConnection):
+    def __init__(self, app: RouterApp, scope: HTTPScope) -> None:
+        super().__init__(app, scope)
+        self._router = app.router
+        self._is_finishing = False
+        headers = dict(scope["headers"])
+        declared = headers.get(b"content-length", b"")
+        limit = self._router.config.server.max_body
+        self.body = RequestBody(limit, int(declared) if declared.isdigit() else None)
+        self.record = RequestRecord(
+            request_id=_request_id(headers.get(b"x-request-id", b"")),
+            started_at=trio.current_time(),
+        )
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        request = self._create_request_from_scope(send)
+        async with trio.open_nursery() as nursery:
+            exchange = Exchange(
+                self._router,
+                nursery,
+                self.record,
+                is_booked=self.scope["path"] not in _OPERATIONAL,
+            )
+            request.scope["trio_router"] = self  # type: ignore[typeddict-unknown-key]
+            self.exchange = exchange
+            try:
+                nursery.start_soon(self._watch, nursery, receive)
+                response = await self.app.handle_request(request)
+                try:
+                    await self._respond(response, send)
+                except ClientWriteStalled:
+                    exchange.client_stalled()
+                nursery.cancel_scope.cancel()
+            finally:
+                exchange.close()
+
+    async def _watch(self, nursery: trio.Nursery, receive: ASGIReceiveCallable) -> None:
+        """Takes in the body; then waits for the client to leave."""
+        while True:
+            message = await receive()
+            if message["type"] == "http.request":
+                self.body.feed(message.get("body", b""), more=message.get("more_body", False))
+            elif message["type"] == "http.disconnect":
+                if not self._is_finishing:
+                    self.exchange.client_left()
+                    nursery.cancel_scope.cancel()
+                return
+
+    async def _respond(self, response: Any, send: ASGISendCallable) -> None:
+        self.record.status = response.status_code
+        response.headers["x-request-id"] = self.record.request_id
+        if not self.body.is_complete.is_set():
+            with trio.move_on_after(_DRAIN_SECONDS):
+                await self.body.is_complete.wait()
+            if not self.body.is_complete.is_set():
+                response.headers["connection"] = "close"
+        tracked = self._tracked(send)
+        if isinstance(response, RelayResponse) and response.reply is not None:
+            await self._send_stream(tracked, response, response.reply)
+        else:
+            await self._send_response(tracked, response)
+
+    def _tracked(self, send: ASGISendCallable) -> Callable[[Any], Awaitable[None]]:
+        async def tracked(message: Any) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self._is_finishing = True
+            await send(message)
+
+        return tracked
+
+    async def _send_stream(
+        self, send: Callable[[Any], Awaitable[None]], response: Response, reply: StreamReply
+    ) -> None:
+        headers = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in response.headers.items()
+        ]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        async for frames in reply.frames:
+            waiting = _with_what_waits(frames, reply.frames)
+            await send({"type": "http.response.body", "body": waiting, "more_body": True})
+        if reply.tail:
+            await send({"type": "http.response.body", "body": reply.tail, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _with_what_waits(frames: bytes, channel: trio.MemoryReceiveChannel[bytes]) -> bytes:
+    """`frames`, and those behind it that are there already; nothing is waited for."""
+    parts = [frames]
+    size = len(frames)
+    while size < _JOIN:
+        try:
+            more = channel.receive_nowait()
+        except (trio.WouldBlock, trio.EndOfChannel):
+            break
+        parts.append(more)
+        size += len(more)
+    return frames if len(parts) == 1 else b"".join(parts)
+
+
+def _request_id(given: bytes) -> str:
+    text = given.decode("latin-1")
+    return text if _SANE_ID.fullmatch(text) else f"req_{uuid4().hex}"

@@ -1,0 +1,153 @@
+"""What can go wrong, and how the client is told.
+
+    RouterError
+     |- InvalidRequest           400   the client's fault
+     |- Unauthorized             401
+     |- ModelNotFound            404
+     |- NotFound, MethodNotAllowed  404, 405
+     |- RequestTooLarge          413
+     |- Overloaded               503   the router is full
+     |- Draining                 503   the router is going away
+     |- InternalError            500   our own fault
+     `- UpstreamError                  the provider's fault
+         |- NetworkError         503   cannot connect, connection lost
+         |- UpstreamTimeout      504   names its phase
+         |- UpstreamStatus       as the provider said
+         |- ProviderAuthError    502   the provider refused *our* key
+         |- MalformedJSON        502
+         |- MalformedUTF8        502
+         |- Truncated            502   ended without an end
+         |- StreamError          502   an error inside the stream
+         `- EventTooLarge        502
+
+There is no class for "the client left": that is `trio.Cancelled`, passes through untouched, and is
+written down as an outcome.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RouterError(Exception):
+    """An error with its HTTP status and its fields in OpenAI's shape.
+
+    `retry_after` is what the `Retry-After` header should say, as text; None leaves it out.
+    """
+
+    status = 500
+    code = "internal_error"  # empty: null
+    type = "api_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        type: str | None = None,  # noqa: A002 - the field's name in OpenAI's error object
+        param: str | None = None,
+        retry_after: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+        if status is not None:
+            self.status = status
+        if code is not None:
+            self.code = code
+        if type is not None:
+            self.type = type
+
+    def body(self) -> dict[str, Any]:
+        """The error object that goes to the client, in an answer or in a stream."""
+        fields = {"message": self.message, "type": self.type, "code": self.code or None}
+        return {"error": {**fields, "param": self.param}}
+
+
+class InvalidRequest(RouterError):
+    status, code, type = 400, "invalid_request", "invalid_request_error"
+
+
+class Unauthorized(RouterError):
+    status, code, type = 401, "invalid_api_key", "authentication_error"
+
+
+class ModelNotFound(RouterError):
+    status, code, type = 404, "model_not_found", "invalid_request_error"
+
+
+class NotFound(RouterError):
+    status, code, type = 404, "not_found", "invalid_request_error"
+
+
+class MethodNotAllowed(RouterError):
+    status, code, type = 405, "method_not_allowed", "invalid_request_error"
+
+
+class RequestTooLarge(RouterError):
+    status, code, type = 413, "request_too_large", "invalid_request_error"
+
+
+class Overloaded(RouterError):
+    status, code = 503, "overloaded"
+
+
+class Draining(RouterError):
+    status, code = 503, "draining"
+
+
+class InternalError(RouterError):
+    pass
+
+
+class UpstreamError(RouterError):
+    """The provider's fault; `outcome` is what the request's record says of it."""
+
+    outcome = "upstream_error"
+
+
+class NetworkError(UpstreamError):
+    status, code = 503, "provider_network_error"
+
+
+class UpstreamTimeout(UpstreamError):
+    """A phase took longer than its limit: `phase` names it, `seconds` is the limit."""
+
+    status, code = 504, "provider_timeout"
+    outcome = "upstream_timeout"
+
+    def __init__(self, provider: str, phase: str, seconds: float | None) -> None:
+        limit = "" if seconds is None else f" after {seconds:g} s"
+        super().__init__(f"{provider}: {phase} timeout{limit}")
+        self.phase = phase
+
+
+class UpstreamStatus(UpstreamError):
+    """The provider answered with an error status of its own."""
+
+
+class ProviderAuthError(UpstreamError):
+    status, code = 502, "provider_auth_error"
+
+
+class MalformedJSON(UpstreamError):
+    status, code = 502, "malformed_json"
+
+
+class MalformedUTF8(UpstreamError):
+    status, code = 502, "malformed_utf8"
+
+
+class Truncated(UpstreamError):
+    status, code = 502, "upstream_truncated"
+    outcome = "truncated"
+
+
+class StreamError(UpstreamError):
+    status, code = 502, "provider_stream_error"
+
+
+class EventTooLarge(UpstreamError):
+    status, code = 502, "event_too_large"

@@ -1,0 +1,246 @@
+"""One attempt at one target: open, read and close its answer, in one task, under one watchdog."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from trio_router.dialects.answer import AnswerReader
+from trio_router.dialects.translate import StreamTranslator, WholeAnswer, status_error
+from trio_router.errors import (
+    EventTooLarge,
+    NetworkError,
+    ProviderAuthError,
+    RouterError,
+    UpstreamTimeout,
+)
+from trio_router.relay.client import body_of
+from trio_router.relay.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import httpx
+
+    from trio_router.dialects.base import AnswerIdentity
+    from trio_router.observe.metrics import Metrics
+    from trio_router.record import RequestRecord
+    from trio_router.relay.client import UpstreamClient
+    from trio_router.routing.table import Target
+
+_ERROR_BODY = 65536  # bytes of an error answer that are read; its message is at its beginning
+_LINGER = (
+    0.25  # s that an answer which has said all may take to end, so that its connection can be kept
+)
+
+
+class ClientStalled(Exception):
+    """The client took nothing for `stall` seconds although there was something for it."""
+
+
+class Sink(Protocol):
+    """Where a stream's frames go."""
+
+    def commit(self) -> None:
+        """The first event is there: from now on the client is promised an answer."""
+
+    def put_nowait(self, frames: bytes) -> bool:
+        """Hands frames over; False if there is no room."""
+
+    async def put(self, frames: bytes) -> None:
+        """Waits for room, and hands frames over."""
+
+
+class Attempt:
+    """What both kinds of attempt share: the watchdog, the record, and how an answer is opened."""
+
+    def __init__(
+        self,
+        target: Target,
+        client: UpstreamClient,
+        identity: AnswerIdentity,
+        record: RequestRecord,
+        metrics: Metrics,
+    ) -> None:
+        self.target = target
+        self._client = client
+        self._identity = identity
+        self._record = record
+        self._metrics = metrics
+        self._labels = metrics.labels(record)
+        self._limits = target.timeouts
+        self._watchdog = Watchdog(self._limits.total)
+
+    async def whole(self, body: dict[str, object]) -> bytes:
+        """The client's JSON for an answer without streaming.  Raises RouterError."""
+        request = self.target.dialect.build_request(body, ask_usage=False)
+        answer = b""
+        with self._running():
+            self._watchdog.enter("response", self._limits.response)
+            async with self._client.answer(
+                self.target, request, request_id=self._record.request_id, on_sent=_nothing
+            ) as response:
+                await self._check_status(response)
+                raw = await self._read(response, self.target.rules.max_event, strict=True)
+                answer = self._translate(response, raw)
+        return answer
+
+    async def stream(self, body: dict[str, object], sink: Sink, *, with_usage: bool) -> None:
+        """Moves a stream into `sink`, up to its honest end.  Raises RouterError and ClientStalled."""
+        request = self.target.dialect.build_request(body, ask_usage=self.target.ask_usage)
+        with self._running():
+            async with self._client.answer(
+                self.target,
+                request,
+                request_id=self._record.request_id,
+                on_sent=self._await_first_event,
+            ) as response:
+                await self._check_status(response)
+                await self._relay(response, sink, with_usage=with_usage)
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Counts the attempt as an open upstream, and says which limit ended it, if one did."""
+        gauge = self._metrics.upstreams_open(self._labels)
+        gauge.inc()
+        try:
+            with self._watchdog.scope:
+                yield
+        except RouterError as error:
+            error.message = self._without_secrets(error.message)
+            raise
+        finally:
+            gauge.dec()
+            if self._record.left_at is not None:
+                self._metrics.released(self._record, trio.current_time() - self._record.left_at)
+        if self._watchdog.scope.cancelled_caught:
+            if self._watchdog.phase == "stall":
+                raise ClientStalled
+            raise UpstreamTimeout(self.target.provider, self._watchdog.phase, self._watchdog.limit)
+
+    async def _relay(self, response: httpx.Response, sink: Sink, *, with_usage: bool) -> None:
+        content_type = response.headers.get("content-type", "")
+        reader = AnswerReader(self.target.dialect, self._identity, content_type, self.target.rules)
+        translator = StreamTranslator(reader, with_usage=with_usage)
+        try:
+            async with aclosing(body_of(response, self.target)) as reads:
+                await self._pump(reads, translator, sink)
+        finally:
+            self._book(reader)
+
+    async def _pump(
+        self, reads: AsyncIterator[bytes], translator: StreamTranslator, sink: Sink
+    ) -> None:
+        reader, record = translator.reader, self._record
+        last: float | None = None
+        clean = True
+        try:
+            async for data in reads:
+                now = trio.current_time()
+                record.bytes_received += len(data)
+                frames = translator.receive_data(data)
+                if reader.has_first:
+                    if last is None:
+                        record.first_event_at = now
+                        gaps = self._metrics.gap(self._metrics.labels(record))
+                    else:
+                        gaps.observe(now - last)
+                    last = now
+                    await self._hand_over(frames, sink, reader)
+                    if reader.is_done:
+                        return await self._linger(reads)
+                    self._watchdog.enter("read", self._limits.read)
+        except NetworkError:
+            if last is None:
+                raise
+            clean = False
+        await self._hand_over(translator.receive_eof(clean=clean), sink, reader)
+
+    async def _hand_over(self, frames: bytes, sink: Sink, reader: AnswerReader) -> None:
+        if reader.failure is None or frames:
+            sink.commit()
+        if frames and not sink.put_nowait(frames):
+            began = trio.current_time()
+            self._watchdog.enter("stall", self._limits.stall)
+            try:
+                await sink.put(frames)
+            finally:
+                self._record.backpressure += trio.current_time() - began
+        if reader.failure is not None:
+            raise reader.failure
+
+    async def _linger(self, reads: AsyncIterator[bytes]) -> None:
+        with trio.move_on_after(_LINGER):
+            try:
+                async for _ in reads:
+                    pass
+            except RouterError:
+                pass  # the answer was whole already
+
+    def _await_first_event(self) -> None:
+        self._watchdog.enter("first_event", self._limits.first_event)
+
+    async def _check_status(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if 200 <= status < 300:
+            return
+        provider = self.target.provider
+        if status in (401, 403):
+            raise ProviderAuthError(f"{provider} refused the router's credentials ({status})")
+        if status < 400:
+            raise NetworkError(f"{provider} answered with a redirect ({status})")
+        body = await self._read(response, _ERROR_BODY, strict=False)
+        raise status_error(provider, status, body, response.headers.get("retry-after"))
+
+    async def _read(self, response: httpx.Response, limit: int, *, strict: bool) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        async with aclosing(body_of(response, self.target)) as reads:
+            async for data in reads:
+                if strict and self._record.first_event_at is None:
+                    self._record.first_event_at = trio.current_time()
+                self._record.bytes_received += len(data)
+                parts.append(data)
+                size += len(data)
+                if size > limit:
+                    if strict:
+                        raise EventTooLarge(f"the upstream's answer has more than {limit} bytes")
+                    break
+        return b"".join(parts)[:limit]
+
+    def _translate(self, response: httpx.Response, raw: bytes) -> bytes:
+        content_type = response.headers.get("content-type", "")
+        whole = WholeAnswer(self.target.dialect, self._identity, content_type, self.target.rules)
+        try:
+            return whole.translate(raw)
+        finally:
+            self._book(whole.reader)
+
+    def _book(self, reader: AnswerReader) -> None:
+        record = self._record
+        record.format = reader.format or record.format
+        record.chunks_processed += reader.events
+        record.chunks_failed += reader.events_failed
+        record.unicode_errors += reader.unicode_errors
+        record.json_errors += reader.json_errors
+        if reader.usage:
+            record.prompt_tokens = _count(reader.usage, "prompt_tokens")
+            record.completion_tokens = _count(reader.usage, "completion_tokens")
+
+    def _without_secrets(self, message: str) -> str:
+        for secret in self.target.headers.values():
+            bare = secret.removeprefix("Bearer ")
+            if len(bare) >= 8:
+                message = message.replace(bare, "***")
+        return message
+
+
+def _count(usage: dict[str, object], name: str) -> int | None:
+    value = usage.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _nothing() -> None:
+    pass

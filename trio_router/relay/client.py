@@ -1,0 +1,137 @@
+"""Asking an upstream: one client a provider, over a transport made for streams."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import trio
+
+from trio_router.errors import MalformedJSON, NetworkError, UpstreamTimeout
+from trio_router.transport import StreamTransport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+
+    from trio_router.dialects.base import UpstreamRequest
+    from trio_router.routing.table import Target
+
+_TIMEOUTS = (
+    (httpx.ConnectTimeout, "connect"),
+    (httpx.WriteTimeout, "write"),
+    (httpx.PoolTimeout, "pool"),
+)
+
+
+class UpstreamClient:
+    """Sends requests to one provider.  `max_in_flight` bounds its open answers; None does not."""
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        max_in_flight: int | None = None,
+        user_agent: str = "trio-router",
+    ) -> None:
+        self._transport = transport or StreamTransport()
+        self._slots = None if max_in_flight is None else trio.Semaphore(max_in_flight)
+        self._user_agent = user_agent
+
+    @asynccontextmanager
+    async def answer(
+        self,
+        target: Target,
+        request: UpstreamRequest,
+        *,
+        request_id: str,
+        on_sent: Callable[[], None],
+    ) -> AsyncIterator[httpx.Response]:
+        """The upstream's answer, whose body has not been read; closed at the end, whatever happens.
+
+        `on_sent` is called when the request's last byte is out.  Raises NetworkError and
+        UpstreamTimeout.  On cancel the connection is closed at once and the slot given back.
+        """
+        limits = target.timeouts
+        if self._slots is not None:
+            await self._take_slot(self._slots, target)
+        try:
+            sent = httpx.Request(
+                "POST",
+                target.base_url + request.path,
+                headers={
+                    "accept": "text/event-stream, application/x-ndjson, application/json",
+                    "accept-encoding": "identity",  # compression holds events back
+                    "content-type": "application/json",
+                    "user-agent": self._user_agent,
+                    "x-request-id": request_id,
+                    **request.headers,
+                    **target.headers,
+                },
+                content=request.body,
+                extensions={
+                    "timeout": {
+                        "connect": limits.connect,
+                        "write": limits.write,
+                        "pool": limits.pool,
+                        "read": None,  # silence is the watchdog's matter
+                    },
+                    "on_sent": on_sent,
+                },
+            )
+            with mapped_errors(target):
+                response = await self._transport.handle_async_request(sent)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+        finally:
+            if self._slots is not None:
+                self._slots.release()
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    async def _take_slot(self, slots: trio.Semaphore, target: Target) -> None:
+        limit = target.timeouts.pool
+        with trio.move_on_after(trio_seconds(limit)) as waiting:
+            await slots.acquire()
+        if waiting.cancelled_caught:
+            raise UpstreamTimeout(target.provider, "pool", limit)
+
+
+async def body_of(response: httpx.Response, target: Target) -> AsyncGenerator[bytes, None]:
+    """The body, an item a read; decompressed if the upstream insisted on compressing it.
+
+    Raises NetworkError if the connection breaks.  To be closed with `aclosing` by who leaves early.
+    """
+    with mapped_errors(target):
+        encoded = response.headers.get("content-encoding", "identity") != "identity"
+        if not encoded and isinstance(response.stream, httpx.AsyncByteStream):
+            async for data in response.stream:
+                yield data
+        else:
+            async for data in response.aiter_bytes():
+                yield data
+
+
+@contextmanager
+def mapped_errors(target: Target) -> Iterator[None]:
+    """httpx's errors as ours.  Their texts name hosts and reasons, never headers."""
+    try:
+        yield
+    except httpx.TimeoutException as fault:
+        phase = next((p for kind, p in _TIMEOUTS if isinstance(fault, kind)), "read")
+        limit = getattr(target.timeouts, phase)
+        raise UpstreamTimeout(target.provider, phase, limit) from fault
+    except httpx.DecodingError as fault:
+        raise MalformedJSON(f"{target.provider}: the answer cannot be decompressed") from fault
+    except httpx.ConnectError as fault:
+        raise NetworkError(f"cannot connect to {target.provider}: {fault}") from fault
+    except httpx.TransportError as fault:
+        raise NetworkError(f"the connection to {target.provider} was lost: {fault}") from fault
+
+
+def trio_seconds(limit: float | None) -> float:
+    """A limit as trio takes it: infinity for None."""
+    return float("inf") if limit is None else limit

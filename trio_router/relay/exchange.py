@@ -1,0 +1,231 @@
+"""One request's life between the client's side and the upstreams."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trio_router.dialects.base import AnswerIdentity
+from trio_router.dialects.translate import KEEPALIVE, render_error
+from trio_router.errors import Draining, InternalError, RouterError, UpstreamError
+from trio_router.record import Outcome
+from trio_router.relay.attempt import Attempt, ClientStalled
+from trio_router.relay.client import trio_seconds
+
+if TYPE_CHECKING:
+    from trio_router.record import RequestRecord
+    from trio_router.relay.router import Router
+    from trio_router.routing.table import Target
+
+logger = logging.getLogger("trio_router")
+
+
+@dataclass(slots=True)
+class StreamReply:
+    """A stream that has begun: `frames` gives finished bytes; `tail` follows them, once they end."""
+
+    frames: trio.MemoryReceiveChannel[bytes]
+    exchange: Exchange
+
+    @property
+    def tail(self) -> bytes:
+        """The error event that ends the stream badly; empty if it ended well."""
+        return self.exchange.tail
+
+
+class Exchange:
+    """Serves one request: resolves the model, asks the upstream, remembers what happened.
+
+    A stream is moved by a task in `nursery`, the request's own: when the client leaves, the nursery is
+    cancelled, and the upstream is closed by the `async with` that opened it.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        nursery: trio.Nursery,
+        record: RequestRecord,
+        *,
+        is_booked: bool = True,
+    ) -> None:
+        self._router = router
+        self._nursery = nursery
+        self.record = record
+        self.tail = b""
+        self._work = trio.CancelScope()
+        self._abort_error: RouterError | None = None
+        self._labels: tuple[str, str] | None = None
+        self._is_open = is_booked  # health checks and scrapes are no requests to be counted
+        if is_booked:
+            router.exchanges.add(self)
+
+    # -- what the client's side calls
+
+    async def whole(self, target: Target, body: dict[str, Any]) -> bytes:
+        """The JSON of an answer without streaming.  Raises RouterError."""
+        answer = b""
+        with self._work:
+            self._record_target(target)
+            answer = await self._attempt(target).whole(target.body_for(body))
+        if self._abort_error:
+            raise self._abort_error
+        return answer
+
+    async def stream(self, target: Target, body: dict[str, Any]) -> StreamReply:
+        """A stream whose first event has come.  Raises RouterError if none did."""
+        self.record.is_stream = True
+        self._record_target(target)
+        options = body.get("stream_options") or {}
+        run = _StreamRun(self, target, with_usage=bool(options.get("include_usage")))
+        self._nursery.start_soon(run.move, target.body_for(body))
+        with trio.move_on_after(trio_seconds(target.timeouts.early_commit)):
+            await run.begun.wait()
+        if run.error:
+            raise run.error
+        run.commit()
+        self._labels = self._router.metrics.labels(self.record)
+        self._router.metrics.streams_open(self._labels).inc()
+        if target.timeouts.keepalive is not None:
+            self._nursery.start_soon(run.bridge_silence, target.timeouts.keepalive)
+        return StreamReply(run.frames, self)
+
+    def client_left(self) -> None:
+        """The client's connection is gone; the nursery is about to be cancelled."""
+        self.record.left_at = trio.current_time()
+        self._end_as(Outcome.CLIENT_GONE)
+
+    def client_stalled(self) -> None:
+        """The client takes nothing: the whole request is given up."""
+        self._end_as(Outcome.CLIENT_STALLED)
+        self._nursery.cancel_scope.cancel()
+
+    def abort(self, error: RouterError, outcome: Outcome) -> None:
+        """Ends the request with `error`, as an answer or in the stream, and releases its upstream."""
+        if self._abort_error is None:
+            self._abort_error = error
+            self._end_as(outcome)
+            self._work.cancel()
+
+    def failed(self, error: RouterError) -> None:
+        """`error` is what the client is told."""
+        self.record.error_code = error.code or None
+        if isinstance(error, UpstreamError):
+            self._end_as(Outcome(error.outcome))
+        elif isinstance(error, InternalError):
+            self._end_as(Outcome.INTERNAL_ERROR)
+        else:
+            self._end_as(Outcome.REJECTED)
+
+    def close(self) -> None:
+        """Books the request, once, whatever its end was."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._router.exchanges.discard(self)
+        self.record.ended_at = trio.current_time()
+        if self.record.outcome is None:
+            is_answered = 0 < self.record.status < 400
+            self._end_as(Outcome.COMPLETED if is_answered else Outcome.REJECTED)
+        if self._labels is not None:
+            self._router.metrics.streams_open(self._labels).dec()
+        self._router.booked(self.record)
+
+    # -- inside
+
+    def _attempt(self, target: Target) -> Attempt:
+        self.record.attempts += 1
+        identity = AnswerIdentity(
+            f"chatcmpl-{self.record.request_id.removeprefix('req_')}", int(time.time()), target.name
+        )
+        client = self._router.clients[target.provider]
+        return Attempt(target, client, identity, self.record, self._router.metrics)
+
+    def _record_target(self, target: Target) -> None:
+        self.record.provider = target.provider
+        self.record.model = target.model
+        self.record.is_listed = target.is_listed
+
+    def _end_as(self, outcome: Outcome) -> None:
+        # The first cause is the true one: what follows from it must not overwrite it.
+        if self.record.outcome is None:
+            self.record.outcome = outcome
+
+    async def move_stream(self, target: Target, body: dict[str, Any], run: _StreamRun) -> None:
+        """Moves the stream; every fault of it ends in `run.fail`."""
+        try:
+            with self._work:
+                await self._attempt(target).stream(body, run, with_usage=run.with_usage)
+            if self._work.cancelled_caught:
+                run.fail(self._abort_error or Draining("the router is shutting down"))
+        except RouterError as error:
+            run.fail(error)
+        except ClientStalled:
+            self.client_stalled()
+        except Exception:
+            request_id = self.record.request_id
+            logger.exception("a stream failed", extra={"fields": {"request_id": request_id}})
+            run.fail(InternalError(f"internal error; request id {request_id}"))
+
+
+class _StreamRun:
+    """A stream on its way: the channel between the upstream's task and the client's."""
+
+    def __init__(self, exchange: Exchange, target: Target, *, with_usage: bool) -> None:
+        self._exchange = exchange
+        self._target = target
+        self.with_usage = with_usage
+        self.begun = trio.Event()  # the first event is there, or it is known that none will be
+        self.error: RouterError | None = None  # why there will be none
+        self._is_committed = False
+        self._ended = trio.Event()
+        buffer = exchange._router.config.stream.buffer
+        self._send, self.frames = trio.open_memory_channel[bytes](buffer)
+        self._last_put = trio.current_time()
+
+    async def move(self, body: dict[str, Any]) -> None:
+        with self._send:
+            await self._exchange.move_stream(self._target, body, self)
+            self._ended.set()
+            self.begun.set()
+
+    def fail(self, error: RouterError) -> None:
+        """Before the commit `error` becomes the answer's status, after it the stream's last event."""
+        if self._is_committed:
+            self._exchange.failed(error)
+            self._exchange.tail = render_error(error)
+        else:
+            self.error = error
+
+    async def bridge_silence(self, keepalive: float) -> None:
+        """A comment to the client after each `keepalive` seconds without an event."""
+        while not self._ended.is_set():
+            with trio.move_on_at(self._last_put + keepalive):
+                await self._ended.wait()
+                return
+            if trio.current_time() >= self._last_put + keepalive and not self._ended.is_set():
+                # Not if frames wait already: then it is the client who is silent.
+                if self.frames.statistics().current_buffer_used == 0:
+                    self._send.send_nowait(KEEPALIVE)
+                self._last_put = trio.current_time()
+
+    # -- the attempt's Sink
+
+    def commit(self) -> None:
+        self._is_committed = True
+        self.begun.set()
+
+    def put_nowait(self, frames: bytes) -> bool:
+        try:
+            self._send.send_nowait(frames)
+        except trio.WouldBlock:
+            return False
+        self._last_put = trio.current_time()
+        return True
+
+    async def put(self, frames: bytes) -> None:
+        await self._send.send(frames)
+        self._last_put = trio.current_time()

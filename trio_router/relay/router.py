@@ -1,0 +1,91 @@
+"""What all requests share: configuration, routes, upstream clients, metrics, and the drain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import trio
+
+from trio_router.errors import Draining
+from trio_router.observe.log import log_request
+from trio_router.observe.metrics import Metrics
+from trio_router.record import Outcome
+from trio_router.relay.client import UpstreamClient
+from trio_router.routing.table import RouteTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_router.config import Config, ProviderConfig
+    from trio_router.record import RequestRecord
+    from trio_router.relay.exchange import Exchange
+
+
+class Router:
+    """One process's router.  `make_transport` gives the transport of one provider's client."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        make_transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
+    ) -> None:
+        self._make_transport = make_transport
+        self.metrics = Metrics()
+        self.exchanges: set[Exchange] = set()
+        self.clients: dict[str, UpstreamClient] = {}
+        self.is_ready = False
+        self.is_draining = False
+        self._idle = trio.Event()
+        self._waiting = trio.CancelScope()
+        self.use(config)
+
+    def use(self, config: Config) -> None:
+        """Takes a configuration; requests that are under way go on with the one they began with."""
+        self.config = config
+        self.table = RouteTable(config)
+        for name, provider in config.providers.items():
+            self.clients.setdefault(name, self._client(provider))
+
+    def with_provider(self, name: str, provider: ProviderConfig) -> None:
+        """Adds a provider that is known only once the router runs (the embedded demo)."""
+        providers = {name: provider, **self.config.providers}
+        self.use(self.config.model_copy(update={"providers": providers}))
+
+    def booked(self, record: RequestRecord) -> None:
+        """A request has ended."""
+        self.metrics.ended(record)
+        log_request(record)
+        if not self.exchanges:
+            self._idle.set()
+
+    async def drain(self, grace: float) -> None:
+        """Refuses new work; waits up to `grace` seconds for running requests, then ends the rest.
+
+        The rest get an error event or a 503.  Returns when all have ended, or half a second after
+        they were told to.
+        """
+        self.is_draining = True
+        await self._wait_until_idle(grace)
+        for exchange in list(self.exchanges):
+            exchange.abort(Draining("the router is shutting down"), Outcome.SHUTDOWN)
+        await self._wait_until_idle(0.5)
+
+    async def aclose(self) -> None:
+        for client in self.clients.values():
+            await client.aclose()
+
+    def hurry(self) -> None:
+        """Ends the drain's patience: what still runs is ended now."""
+        self._waiting.cancel()
+
+    async def _wait_until_idle(self, seconds: float) -> None:
+        with trio.move_on_after(seconds) as self._waiting:
+            while self.exchanges:
+                self._idle = trio.Event()
+                await self._idle.wait()
+
+    def _client(self, provider: ProviderConfig) -> UpstreamClient:
+        transport = self._make_transport() if self._make_transport else None
+        return UpstreamClient(transport, max_in_flight=provider.max_in_flight)

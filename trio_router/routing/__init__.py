@@ -1,0 +1,1 @@
+"""Decisions: which target answers a request.  No IO, no clock."""

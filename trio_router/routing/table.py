@@ -1,0 +1,132 @@
+"""Model names -> targets."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trio_router.config import ModelConfig, Timeouts
+from trio_router.dialects import DIALECTS
+from trio_router.dialects.answer import ReadingRules
+from trio_router.errors import ModelNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from trio_router.config import Config, ProviderConfig
+    from trio_router.dialects.base import Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One model of one provider, and all that the configuration says of it."""
+
+    provider: str
+    model: str
+    upstream_model: str
+    base_url: str
+    dialect: Dialect
+    headers: Mapping[str, str]  # the provider's own and its key's: secret
+    timeouts: Timeouts
+    rules: ReadingRules
+    ask_usage: bool
+    defaults: Mapping[str, Any]
+    options: Mapping[str, Any]
+    is_listed: bool  # named in the configuration, not just passed through
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+    def body_for(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The client's request with the configuration's word put under and over it."""
+        body = deep_merged({**self.defaults, **request}, self.options)
+        body["model"] = self.upstream_model
+        # Whether the client gets a stream is the client's choice alone.
+        if "stream" in request:
+            body["stream"] = request["stream"]
+        else:
+            body.pop("stream", None)
+        return body
+
+
+def deep_merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A new mapping: `over` wins, mappings in both are merged likewise."""
+    merged = dict(under)
+    for name, value in over.items():
+        held = merged.get(name)
+        if isinstance(held, dict) and isinstance(value, dict):
+            merged[name] = deep_merged(held, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+class RouteTable:
+    """All that clients can ask for."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._known: dict[str, Target] = {}
+        for name, provider in config.providers.items():
+            for model in provider.models or ():
+                self._known[f"{name}/{model}"] = self._target(name, provider, model)
+
+    def resolve(self, name: str) -> Target:
+        """The target that `name` (`provider/model`) means.  Raises ModelNotFound, naming near ones."""
+        if (target := self._known.get(name)) is not None:
+            return target
+        provider_name, slash, model = name.partition("/")
+        provider = self._config.providers.get(provider_name)
+        if slash and model and provider is not None and provider.takes_any_model:
+            return self._target(provider_name, provider, model)
+        raise ModelNotFound(self._complaint(name, provider_name, provider), param="model")
+
+    def names(self) -> list[str]:
+        """Every model that the configuration names, as clients ask for it."""
+        return list(self._known)
+
+    def open_providers(self) -> list[str]:
+        """The providers that take any model name."""
+        return [n for n, p in self._config.providers.items() if p.takes_any_model]
+
+    def _complaint(self, name: str, provider: str, known: ProviderConfig | None) -> str:
+        near = difflib.get_close_matches(name, self._known, n=3, cutoff=0.5)
+        if not near and known is None:
+            near = [f"{p}/..." for p in _near(provider, self._config.providers)]
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        return f"The model {name[:200]!r} does not exist{hint}"
+
+    def _target(self, provider_name: str, provider: ProviderConfig, model: str) -> Target:
+        config = (provider.models or {}).get(model)
+        settings = config or ModelConfig()
+        dialect = DIALECTS[provider.dialect]
+        key = provider.api_key
+        headers = {k.lower(): v.get_secret_value() for k, v in provider.headers.items()}
+        if key is not None:
+            headers = {**dialect.auth_headers(key.get_secret_value()), **headers}
+        stream = self._config.stream
+        return Target(
+            provider=provider_name,
+            model=model,
+            upstream_model=settings.upstream_model or model,
+            base_url=provider.base_url,
+            dialect=dialect,
+            headers=headers,
+            timeouts=self._config.timeouts.with_overrides(provider.timeouts, settings.timeouts),
+            rules=ReadingRules(
+                max_event=stream.max_event,
+                invalid_utf8=stream.invalid_utf8,
+                malformed_event=stream.malformed_event,
+                lenient_end=provider.lenient_end,
+            ),
+            ask_usage=provider.ask_usage,
+            defaults=settings.defaults,
+            options=settings.options,
+            is_listed=config is not None,
+        )
+
+
+def _near(name: str, known: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)

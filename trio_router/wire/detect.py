@@ -1,0 +1,136 @@
+"""The format of an answer is seen, not assumed: server-sent events, NDJSON or one JSON value.
+
+The first byte that is not white space tells.  JSON starts with `{` or `[`; everything else is taken
+for server-sent events, whose decoder ignores what it does not know.  A markup page is neither.
+"""
+
+from __future__ import annotations
+
+from trio_router.jsoncodec import JSONError, loads
+from trio_router.wire.lines import LineTooLongError
+from trio_router.wire.ndjson import NDJSONDecoder
+from trio_router.wire.sse import ServerSentEvent, SSEDecoder
+
+_SPACE = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
+
+
+class NotAStreamError(Exception):
+    """The body is no format that a model's answer comes in.  `start` is how it begins."""
+
+    def __init__(self, start: bytes) -> None:
+        super().__init__("neither server-sent events nor JSON")
+        self.start = start
+
+
+class FormatReader:
+    """Bytes in any pieces -> records, whatever the format: `ServerSentEvent`s, unnamed for JSON.
+
+    `format` is None until it is known, then "sse", "ndjson" or "json".  A record of more than `limit`
+    bytes raises LineTooLongError; a body that is neither raises NotAStreamError.
+    """
+
+    def __init__(self, content_type: str, limit: int) -> None:
+        self._content_type = content_type.partition(";")[0].strip().lower()
+        self._limit = limit
+        self._decoder: SSEDecoder | _JSONRecords | None = None
+        self._head = b""
+        self.is_alive = False  # a byte of any kind has come
+
+    @property
+    def format(self) -> str | None:
+        if isinstance(self._decoder, SSEDecoder):
+            return "sse"
+        if isinstance(self._decoder, _JSONRecords):
+            single = self._decoder.records < 2 and "ndjson" not in self._content_type
+            return "json" if single else "ndjson"
+        return None
+
+    def receive_data(self, data: bytes) -> list[ServerSentEvent]:
+        """The records that `data` completes."""
+        if self._decoder is None:
+            self._head += data
+            if not self._detect():
+                return []
+            data, self._head = self._head, b""
+        assert self._decoder is not None
+        return self._decoder.receive_data(data)
+
+    def receive_eof(self) -> list[ServerSentEvent]:
+        """The records that the end of the body completes."""
+        if self._decoder is None:
+            return []
+        return self._decoder.receive_eof()
+
+    def _detect(self) -> bool:
+        head = self._head
+        if len(head) < len(_BOM) and _BOM.startswith(head):
+            return False
+        start = head.removeprefix(_BOM).lstrip(_SPACE)
+        if not start:
+            # Blank lines keep a connection alive before the answer; they are not worth keeping.
+            self._head = head[-1:]
+            return False
+        if start[0] in b"{[":
+            self._head = start
+            self._decoder = _JSONRecords(self._limit)
+        elif start[0] == 0x3C and self._content_type != "text/event-stream":
+            raise NotAStreamError(start[:200])
+        else:
+            self._decoder = SSEDecoder(self._limit)
+        return True
+
+
+class _JSONRecords:
+    """NDJSON; or one JSON value, which may run over many lines."""
+
+    def __init__(self, limit: int) -> None:
+        self._lines = NDJSONDecoder(limit)
+        self._limit = limit
+        self._open: list[bytes] = []  # lines of a value that is not whole yet
+        self._size = 0
+        self.records = 0
+
+    def receive_data(self, data: bytes) -> list[ServerSentEvent]:
+        return [r for line in self._lines.receive_data(data) for r in self._line(line)]
+
+    def receive_eof(self) -> list[ServerSentEvent]:
+        records = [r for line in self._lines.receive_eof() for r in self._line(line)]
+        return records + self._flush()
+
+    def _line(self, line: bytes) -> list[ServerSentEvent]:
+        if not self._open:
+            # Only a first line that opens a value and does not close it can begin a value of many
+            # lines; all else is a record, good or bad, and is judged as such.
+            if self.records or not _is_beginning(line):
+                return [self._record(line)]
+        elif line.startswith(b"{"):
+            # Printed JSON indents what is inside: a new object at the margin is a new record, and
+            # what stood before it was a broken one.
+            return [*self._flush(), self._record(line)]
+        self._open.append(line)
+        self._size += len(line) + 1
+        if self._size > self._limit:
+            raise LineTooLongError(self._limit)
+        if line[:1] in (b"}", b"]") and not _is_beginning(b"\n".join(self._open)):
+            return self._flush()
+        return []
+
+    def _flush(self) -> list[ServerSentEvent]:
+        if not self._open:
+            return []
+        whole = b"\n".join(self._open)
+        self._open, self._size = [], 0
+        return [self._record(whole)]
+
+    def _record(self, data: bytes) -> ServerSentEvent:
+        self.records += 1
+        return ServerSentEvent(data)
+
+
+def _is_beginning(data: bytes) -> bool:
+    try:
+        loads(data)
+    except JSONError as fault:
+        return fault.truncated
+    return False
