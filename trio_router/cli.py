@@ -154,7 +154,7 @@ def _banner(config: Config, urls: list[str], *, is_embedded: bool) -> str:
         lines += [f"  {_curl(url, model, text, bool(config.auth.keys))}\n" for model, text in asks]
     elif config.providers:
         name, provider = next(iter(config.providers.items()))
-        model = next(iter(provider.models or {"MODEL": None}))
+        model = next(iter(provider.models or ("MODEL",)))
         lines.append(
             f"\ntry it:\n\n  {_curl(url, f'{name}/{model}', 'Hello!', bool(config.auth.keys))}\n"
         )

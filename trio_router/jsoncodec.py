@@ -1,8 +1,8 @@
 """JSON on the data path: msgspec where it can, the standard library where it cannot.
 
 msgspec is strict and fast (0.5 us for a chat chunk); it refuses a few things that real providers send
-and that are JSON all the same, or nearly: escaped lone surrogates (half an emoji in each of two
-chunks), integers beyond 64 bits, NaN.  These take the slow way instead of failing.
+and that are JSON all the same: escaped lone surrogates (half an emoji in each of two
+chunks), integers beyond 64 bits.  These take the slow way instead of failing.
 """
 
 from __future__ import annotations
@@ -25,19 +25,11 @@ class JSONError(ValueError):
 
 
 def loads(data: bytes) -> Any:
-    """The value; NaN and Infinity are let through.  Raises JSONError."""
-    try:
-        return _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-        return _loads_slowly(data, str(fault), None)
-
-
-def loads_strictly(data: bytes) -> Any:
     """The value, as RFC 8259 has it: no NaN, no Infinity.  Raises JSONError."""
     try:
         return _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-        return _loads_slowly(data, str(fault), _refuse)
+        return _loads_slowly(data, str(fault))
 
 
 def dumps(value: Any) -> bytes:
@@ -48,9 +40,9 @@ def dumps(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _loads_slowly(data: bytes, complaint: str, constants: Any) -> Any:
+def _loads_slowly(data: bytes, complaint: str) -> Any:
     try:
-        return json.loads(data, parse_constant=constants)
+        return json.loads(data, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise JSONError(complaint, truncated="truncated" in complaint) from None
 

@@ -45,7 +45,7 @@ async def serve(
     context = WorkerContext(None)
     wrapper = ASGIWrapper(app)
     state: dict[str, Any] = {}
-    lifespan = Lifespan(wrapper, hypercorn, state)  # type: ignore[arg-type]
+    lifespan = Lifespan(wrapper, hypercorn, state)
     async with trio.open_nursery() as outer:
         await outer.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
@@ -54,7 +54,7 @@ async def serve(
             wrapper,
             hypercorn,
             context,
-            ConnectionState(state),  # type: ignore[arg-type]
+            ConnectionState(state),
             stall=longest_stall(app.router.config),
         )
         async with trio.open_nursery() as connections:

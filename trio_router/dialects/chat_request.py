@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trio_router.errors import InvalidRequest
-from trio_router.jsoncodec import JSONError, loads_strictly
+from trio_router.jsoncodec import JSONError, loads
 
 _NUMBER = (int, float)
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -36,7 +36,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 def parse_object(data: bytes) -> dict[str, Any]:
     """The JSON object in a request's body.  Raises InvalidRequest (`invalid_json`)."""
     try:
-        value = loads_strictly(data)
+        value = loads(data)
     except JSONError:
         raise InvalidRequest("the request's body is not JSON", code="invalid_json") from None
     if not isinstance(value, dict):

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from trio_router.errors import InvalidRequest
-from trio_router.jsoncodec import JSONError, loads_strictly
+from trio_router.jsoncodec import JSONError, loads
 
 # OpenAI's sampling fields and the names they have in Ollama's `options`.
 _OPTIONS = {
@@ -160,7 +160,7 @@ def _tool_call(call: Any, place: str, names: dict[str, str]) -> dict[str, Any]:
     arguments = function.get("arguments") or "{}"
     if isinstance(arguments, str):
         try:
-            arguments = loads_strictly(arguments.encode(errors="surrogatepass"))
+            arguments = loads(arguments.encode(errors="surrogatepass"))
         except JSONError:
             raise InvalidRequest(f"{place}: arguments are not JSON", param=place) from None
     told: dict[str, Any] = {"function": {"name": name, "arguments": arguments}}

@@ -10,15 +10,17 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from trio_router.config import ModelConfig, ProviderConfig
-from trio_router.demo import DemoUpstream, LocalModel
+from trio_router.demo import DemoUpstream
+from trio_router.demo.local_model import LocalModel
 from trio_router.downstream.auth import Authenticator
 from trio_router.downstream.connection import RelayConnection
 from trio_router.downstream.endpoints import error_response, register, this_connection
 from trio_router.errors import InternalError, MethodNotAllowed, NotFound, RouterError
-from trio_router.relay.router import Router
 
 if TYPE_CHECKING:
     from quart import Response
+
+    from trio_router.relay.router import Router
 
 
 logger = logging.getLogger("trio_router")
@@ -43,7 +45,7 @@ class RouterApp(QuartTrio):
         self._background_ended = trio.Event()
         self.url_map.merge_slashes = False
         register(self)
-        self.register_error_handler(RouterError, error_response)  # type: ignore[arg-type]
+        self.register_error_handler(RouterError, error_response)
         self.register_error_handler(HTTPException, _http_error)
         self.register_error_handler(Exception, _internal_error)
         self.before_serving(self._start)

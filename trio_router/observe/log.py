@@ -7,7 +7,7 @@ import logging.handlers
 import queue
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from trio_router.jsoncodec import dumps
@@ -73,10 +73,8 @@ class _DroppingHandler(logging.handlers.QueueHandler):
         return record  # formatted in the thread, off the event loop
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        try:
+        with suppress(queue.Full):
             self.queue.put_nowait(record)
-        except queue.Full:
-            pass
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import httpx
 import trio
 
 from trio_router.errors import Draining
@@ -16,6 +15,8 @@ from trio_router.routing.table import RouteTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import httpx
 
     from trio_router.config import Config, ProviderConfig
     from trio_router.record import RequestRecord

@@ -1,0 +1,174 @@
+"""The reader leaves, the upstream is released: at every stage, on real sockets."""
+
+from __future__ import annotations
+
+
+import socket
+
+import pytest
+import trio
+
+from tests.relay.test_streams import SSE, delta
+from tests.relay.test_timeouts import request_bytes
+from tests.stack import chat, memory_stack, real_stack
+from trio_router.demo import Answer, Hang, sse
+from trio_router.record import Outcome
+
+
+async def raw_client(stack) -> trio.SocketStream:
+    host, port = stack.url.removeprefix("http://").split(":")
+    return await trio.open_tcp_stream(host, int(port))
+
+
+def leave(connection: trio.SocketStream, how: str) -> None:
+    if how == "reset":
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    connection.socket.close()
+
+
+class Booked:
+    """Waits for requests to be booked."""
+
+    def __init__(self, router) -> None:
+        self.records = []
+        self._send, self._receive = trio.open_memory_channel(100)
+        router.metrics.ended = self._take
+
+    def _take(self, record) -> None:
+        self.records.append(record)
+        self._send.send_nowait(record)
+
+    async def next(self):
+        with trio.fail_after(5):
+            return await self._receive.receive()
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_disconnect_before_first_event_closes_upstream(how, stream):
+    async with real_stack() as stack:
+        booked = Booked(stack.router)
+        stack.upstream.script = lambda _: Answer(headers=SSE, steps=[Hang()])
+        connection = await raw_client(stack)
+        await connection.send_all(request_bytes(chat("any/m", stream=stream)))
+        await stack.upstream.wait_open(1)
+        leave(connection, how)
+        with trio.fail_after(5):
+            await stack.upstream.wait_closed_early()
+        record = await booked.next()
+        assert record.outcome == Outcome.CLIENT_GONE
+        assert stack.upstream.open_streams == 0
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_disconnect_while_streaming_closes_upstream(how):
+    async with real_stack() as stack:
+        booked = Booked(stack.router)
+        stack.upstream.script = lambda _: Answer(headers=SSE, steps=[*sse(delta("a"), done=False), Hang()])
+        connection = await raw_client(stack)
+        await connection.send_all(request_bytes(chat("any/m", stream=True)))
+        while b'"a"' not in await connection.receive_some(65536):
+            pass
+        leave(connection, how)
+        with trio.fail_after(5):
+            await stack.upstream.wait_closed_early()
+        assert (await booked.next()).outcome == Outcome.CLIENT_GONE
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_disconnect_while_blocked_on_a_full_channel_closes_upstream(how):
+    chunk = sse(delta("x" * 10_000), done=False)[0]
+
+    def endless():
+        while True:
+            yield chunk
+
+    async with real_stack() as stack:
+        booked = Booked(stack.router)
+        stack.upstream.script = lambda _: Answer(headers=SSE, steps=endless())
+        connection = await raw_client(stack)
+        await connection.send_all(request_bytes(chat("any/m", stream=True)))
+        await stack.upstream.wait_open(1)
+        await until_still(lambda: stack.upstream.sent_bytes)
+        leave(connection, how)
+        with trio.fail_after(5):
+            await stack.upstream.wait_closed_early()
+        assert (await booked.next()).outcome == Outcome.CLIENT_GONE
+
+
+async def until_still(count) -> None:
+    """Until the upstream can write no more: everything between it and the client is full."""
+    with trio.fail_after(20):
+        last = -1
+        while count() != last or not last:
+            last = count()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+
+
+async def test_disconnect_while_connecting_gives_up_the_connection(autojump_clock):
+    async with memory_stack() as stack:
+        booked = Booked(stack.router)
+        cancelled = trio.Event()
+        connecting = trio.Event()
+
+        async def never(host, port):
+            connecting.set()
+            try:
+                await trio.sleep_forever()
+            finally:
+                cancelled.set()
+
+        stack._to_upstream = never
+        connection = await stack.connect()
+        await connection.send_all(request_bytes(chat("any/m", stream=True)))
+        await connecting.wait()
+        await connection.aclose()
+        with trio.fail_after(1):
+            await cancelled.wait()
+        assert (await booked.next()).outcome == Outcome.CLIENT_GONE
+
+
+async def test_disconnect_while_the_body_is_still_coming_books_the_request(autojump_clock):
+    async with memory_stack() as stack:
+        booked = Booked(stack.router)
+        connection = await stack.connect()
+        await connection.send_all(request_bytes(chat("any/m"))[:-5])
+        await connection.aclose()
+        assert (await booked.next()).outcome == Outcome.CLIENT_GONE
+        assert stack.upstream.requests == []
+
+
+async def test_every_gauge_returns_to_zero_and_outcomes_add_up():
+    async with real_stack() as stack:
+        booked = Booked(stack.router)
+        async with trio.open_nursery() as nursery:
+
+            async def one(number: int) -> None:
+                model = ["any/echo", "any/echo-h2", "any/echo-x2", "any/echo-r500"][number % 4]
+                connection = await raw_client(stack)
+                await connection.send_all(request_bytes(chat(model, stream=True)))
+                if number % 4 == 1:
+                    await connection.receive_some(10)
+                    leave(connection, "close")
+                else:
+                    while b"0\r\n\r\n" not in (data := await connection.receive_some(65536)) and data:
+                        if b"content-length" in data:
+                            break
+                    leave(connection, "close")
+
+            for number in range(80):
+                nursery.start_soon(one, number)
+        while len(booked.records) < 80:
+            await booked.next()
+        outcomes = [r.outcome for r in booked.records]
+        assert outcomes.count(Outcome.COMPLETED) == 20
+        assert outcomes.count(Outcome.CLIENT_GONE) == 20
+        assert outcomes.count(Outcome.TRUNCATED) == 20
+        assert outcomes.count(Outcome.UPSTREAM_ERROR) == 20
+        text = stack.router.metrics.render().decode()
+        gauges = [line for line in text.splitlines() if "s_open{" in line]
+        assert gauges
+        assert all(line.endswith(" 0.0") for line in gauges)
+        assert not stack.router.exchanges
+
+
