@@ -242,7 +242,8 @@ async def test_a_real_model_streams_an_answer(served, lines):
         choice["delta"].get("content") for e in events[:-1] for choice in json.loads(e)["choices"]
     )
     assert lines[0].startswith(f"demo/{served.model.name} ready in ")
-    assert (served.upstream.completed, served.upstream.broken_off) == (1, 0)
+    await served.upstream.wait_completed()
+    assert served.upstream.broken_off == 0
 
 
 async def test_a_real_model_answers_without_streaming_and_errors_pass_through(served):
@@ -258,7 +259,7 @@ async def test_a_real_model_stops_when_its_reader_leaves(served):
     reader = await served.reader_of_a_long_answer()
     assert (await served.tokens())[1]
     await reader.leave()
-    with trio.fail_after(5):
+    with trio.fail_after(30):  # a token may take long on a machine that is busy
         await served.upstream.wait_closed_early()
         before, busy = await served.tokens()
         while busy:
@@ -279,7 +280,8 @@ async def test_a_real_model_that_dies_breaks_its_answer_off_and_starts_again(ser
     assert "listening on http://127.0.0.1" in lines[1]
     again = await served.client.post(PATH, json=LONG | {"model": served.model.name, "max_tokens": 3})
     assert again.status_code == 200
-    assert (served.upstream.broken_off, served.upstream.completed) == (1, 1)
+    await served.upstream.wait_completed()
+    assert served.upstream.broken_off == 1
 
 
 @pytest.mark.slow

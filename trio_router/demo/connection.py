@@ -188,7 +188,7 @@ class Writer:
         self.chunks = 0
 
     async def write(self) -> None:
-        """Play the answer.  Raises BrokenResourceError if the peer is gone.
+        """Play the answer, all but what ends the body.  Raises BrokenResourceError if the peer is gone.
 
         After an Abort or a Close, `complete` is False and `keep_alive` too.
         """
@@ -204,10 +204,15 @@ class Writer:
                 self.keep_alive = False
                 return
             await self._take(step)
-        # From here the reader has all there is to read: leaving now is no leaving early, and so
-        # nothing may come between the last write of body and this line that lets others run.
         self.complete = True
-        if self._framing == "chunked" and not self._head_only:
+
+    async def finish(self) -> None:
+        """Write what ends the body, where something does.  Raises as `write` does.
+
+        It is apart from `write` so that the answer is counted before its reader can see its end: that
+        reader may look at the counts, or leave, and did not leave early.
+        """
+        if self.complete and self._framing == "chunked" and not self._head_only:
             await self._connection.write(b"0\r\n\r\n")
 
     async def _take(self, step: Send | Sleep | Hang | WaitFor) -> None:

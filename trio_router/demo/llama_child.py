@@ -40,7 +40,7 @@ def _serve(model: str, name: str, say: int) -> None:
     params.offline = True
     params.n_ctx = 4096
     params.n_parallel = 4
-    threads = min(4, os.cpu_count() or 1)
+    threads = _threads()
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
     params.endpoint_metrics = True
@@ -50,6 +50,17 @@ def _serve(model: str, name: str, say: int) -> None:
     server = xllamacpp.Server(params)
     os.write(say, json.dumps({"port": urlsplit(server.listening_address).port}).encode() + b"\n")
     threading.Event().wait()  # the server runs in threads of its own
+
+
+def _threads() -> int:
+    """Up to four, and one core left to others.
+
+    llama.cpp's threads spin while they wait for each other; if one of them has to share its core, a
+    token takes a hundred times as long.
+    """
+    mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    cores = len(mine) or os.cpu_count() or 1
+    return max(1, min(4, cores - 1))
 
 
 def _end_with_stdin() -> None:

@@ -114,6 +114,14 @@ class DemoUpstream:
         """Wait until exactly so many answers are being sent; a moment is enough."""
         await self._wait(lambda: self.open_streams == count)
 
+    async def wait_completed(self, count: int = 1) -> None:
+        """Wait until that many answers have been sent to the end, since this server was made.
+
+        A streamed answer is counted before its reader can see the end of it; one with a length only
+        when its last write has returned, which its reader may be ahead of.
+        """
+        await self._wait(lambda: self.completed >= count)
+
     async def wait_requests(self, count: int = 1) -> None:
         """Wait until that many POST requests have come in full, since this server was made."""
         await self._wait(lambda: self._asked >= count)
@@ -154,7 +162,7 @@ class DemoUpstream:
         close = (("connection", "close"),)
         answer = error_answer(fault.status, str(fault), "invalid_request", headers=close)
         nothing = SeenRequest("GET", "/", "", {}, b"", None, trio.current_time(), keep_alive=False)
-        await Writer(connection, nothing, answer).write()
+        await Writer(connection, nothing, answer).write()  # it has a length: nothing to finish
 
     async def _serve_one(self, connection: Connection, request: SeenRequest) -> bool:
         """Answer a request; True if the connection can take another one."""
@@ -162,6 +170,7 @@ class DemoUpstream:
         writer = self._writer(connection, request)
         if request.method != "POST":
             await writer.write()
+            await writer.finish()
             return writer.keep_alive
         return await self._serve_counted(connection, request, writer)
 
@@ -184,6 +193,7 @@ class DemoUpstream:
             elif connection.left_at is not None:
                 self._note_leaving(ClosedEarly(_model(request), writer.chunks, connection.left_at))
             self._changed()
+        await writer.finish()
         return writer.keep_alive
 
     def _note_leaving(self, leaving: ClosedEarly) -> None:

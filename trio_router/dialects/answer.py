@@ -86,14 +86,12 @@ class AnswerReader:
         if self.failure or self.is_done:
             return []
         try:
-            records = self._frames.receive_data(data)
+            return self._read(self._frames.receive_data(data))
         except LineTooLongError as fault:
-            self._fail(EventTooLarge(f"an event of the upstream has {fault}"))
-            return []
+            return self._too_large(fault)
         except NotAStreamError as fault:
             self._fail(MalformedJSON(f"the upstream's answer is {fault}"))
             return []
-        return self._read(records)
 
     def receive_eof(self, *, clean: bool = True) -> list[Item]:
         """The body has ended.  What was left in the buffer counts; then the end is judged.
@@ -105,8 +103,7 @@ class AnswerReader:
         try:
             items = self._read(self._frames.receive_eof())
         except LineTooLongError as fault:
-            self._fail(EventTooLarge(f"an event of the upstream has {fault}"))
-            return []
+            return self._too_large(fault)
         if self.failure is None and not self._may_end(clean):
             self._fail(Truncated("the upstream's stream ended before the answer was complete"))
         return items
@@ -127,6 +124,12 @@ class AnswerReader:
                 self._fail(fault)
             if self.failure or self.is_done:
                 break
+        return items
+
+    def _too_large(self, fault: LineTooLongError) -> list[Item]:
+        items = self._read(fault.before)
+        if not self.failure and not self.is_done:
+            self._fail(EventTooLarge(f"an event of the upstream has {fault}"))
         return items
 
     def _fail(self, fault: UpstreamError) -> None:

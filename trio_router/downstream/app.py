@@ -45,7 +45,8 @@ class RouterApp(QuartTrio):
         self._background_ended = trio.Event()
         self.url_map.merge_slashes = False
         register(self)
-        self.register_error_handler(RouterError, error_response)
+        # Coroutine functions, all of them: Quart runs plain ones in a thread.
+        self.register_error_handler(RouterError, _router_error)
         self.register_error_handler(HTTPException, _http_error)
         self.register_error_handler(Exception, _internal_error)
         self.before_serving(self._start)
@@ -86,6 +87,10 @@ def demo_provider(port: int, *, has_model: bool) -> ProviderConfig:
         models={name: ModelConfig() for name in names},
         pass_through=True,  # echo-d50-x5 and the like
     )
+
+
+async def _router_error(error: RouterError) -> Response:
+    return error_response(error)
 
 
 async def _http_error(error: HTTPException) -> Response:

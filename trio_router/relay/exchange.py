@@ -86,6 +86,8 @@ class Exchange:
             await run.begun.wait()
         if run.error:
             raise run.error
+        if not run.begun.is_set():
+            run.put_nowait(KEEPALIVE)  # the early commit: the status has to have something to go with
         run.commit()
         self._labels = self._router.metrics.labels(self.record)
         self._router.metrics.streams_open(self._labels).inc()

@@ -92,11 +92,22 @@ class _JSONRecords:
         self.records = 0
 
     def receive_data(self, data: bytes) -> list[ServerSentEvent]:
-        return [r for line in self._lines.receive_data(data) for r in self._line(line)]
+        try:
+            lines = self._lines.receive_data(data)
+        except LineTooLongError as fault:
+            raise LineTooLongError(self._limit, self._take(fault.before)) from None
+        return self._take(lines)
 
     def receive_eof(self) -> list[ServerSentEvent]:
-        records = [r for line in self._lines.receive_eof() for r in self._line(line)]
-        return records + self._flush()
+        return self._take(self._lines.receive_eof()) + self._flush()
+
+    def _take(self, lines: list[bytes]) -> list[ServerSentEvent]:
+        records: list[ServerSentEvent] = []
+        for line in lines:
+            records += self._line(line)
+            if self._size > self._limit:
+                raise LineTooLongError(self._limit, records)
+        return records
 
     def _line(self, line: bytes) -> list[ServerSentEvent]:
         if not self._open:
@@ -110,8 +121,6 @@ class _JSONRecords:
             return [*self._flush(), self._record(line)]
         self._open.append(line)
         self._size += len(line) + 1
-        if self._size > self._limit:
-            raise LineTooLongError(self._limit)
         if line[:1] in (b"}", b"]") and not _is_beginning(b"\n".join(self._open)):
             return self._flush()
         return []

@@ -9,17 +9,23 @@ inside JSON text.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 _ANY_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
 
 
 class LineTooLongError(Exception):
-    """A line (or an event made of lines) outgrew the limit.  `limit` is in bytes."""
+    """A line (or an event made of lines) outgrew the limit.  `limit` is in bytes.
 
-    def __init__(self, limit: int) -> None:
+    `before` is what the same read completed before it (lines, records or events): it is good, and
+    whether it came in the same read or an earlier one must make no difference.
+    """
+
+    def __init__(self, limit: int, before: list[Any]) -> None:
         super().__init__(f"more than {limit} bytes without an end")
         self.limit = limit
+        self.before = before
 
 
 class LineBuffer:
@@ -72,12 +78,13 @@ class LineBuffer:
                 lines[0] = b"".join(self._parts)
                 self._parts, self._size = [], 0
             if max(map(len, lines)) > self._limit:
-                raise LineTooLongError(self._limit)
+                fit = next(i for i, line in enumerate(lines) if len(line) > self._limit)
+                raise LineTooLongError(self._limit, lines[:fit])
         if tail:
             self._parts.append(tail)
             self._size += len(tail)
             if self._size > self._limit:
-                raise LineTooLongError(self._limit)
+                raise LineTooLongError(self._limit, lines)
         return lines
 
     def _without_bom(self, data: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_router.wire.lines import LineBuffer
+from trio_router.wire.lines import LineBuffer, LineTooLongError
 
 
 class NDJSONDecoder:
@@ -16,12 +16,19 @@ class NDJSONDecoder:
 
     def receive_data(self, data: bytes) -> list[bytes]:
         """The records that `data` completes."""
-        return [line for raw in self._lines.receive_data(data) if (line := _strip(raw)).strip()]
+        try:
+            return _records(self._lines.receive_data(data))
+        except LineTooLongError as fault:
+            raise LineTooLongError(fault.limit, _records(fault.before)) from None
 
     def receive_eof(self) -> list[bytes]:
         """The record that came without its line end, if one did."""
         rest = _strip(self._lines.receive_eof() or b"")
         return [rest] if rest.strip() else []
+
+
+def _records(lines: list[bytes]) -> list[bytes]:
+    return [line for raw in lines if (line := _strip(raw)).strip()]
 
 
 def _strip(line: bytes) -> bytes:

@@ -47,7 +47,11 @@ class SSEDecoder:
 
     def receive_data(self, data: bytes) -> list[ServerSentEvent]:
         """The events that `data` completes."""
-        return self._take(self._lines.receive_data(data))
+        try:
+            lines = self._lines.receive_data(data)
+        except LineTooLongError as fault:
+            raise LineTooLongError(self._limit, self._take(fault.before)) from None
+        return self._take(lines)
 
     def receive_eof(self) -> list[ServerSentEvent]:
         """The event that the end of the stream completes, if there is one."""
@@ -66,14 +70,14 @@ class SSEDecoder:
                 self._add(line[6:])
             else:
                 self._field(line)
+            # The sum matters too: a thousand lines of the allowed length are no event to want.
+            if self._size > self._limit + 1:
+                raise LineTooLongError(self._limit, events)
         return events
 
     def _add(self, data: bytes) -> None:
         self._data.append(data)
         self._size += len(data) + 1
-        # The sum matters too: a thousand lines of the allowed length are no event anyone can want.
-        if self._size - 1 > self._limit:
-            raise LineTooLongError(self._limit)
 
     def _field(self, line: bytes) -> None:
         name, colon, value = line.partition(b":")
