@@ -25,7 +25,7 @@ from trio_router.downstream.app import RouterApp
 from trio_router.downstream.server import RelayTCPServer
 from trio_router.relay.router import Router
 from trio_router.serve import hypercorn_config, longest_stall, serve
-from trio_router.transport import StreamTransport
+from trio_router.upstream_http import StreamTransport
 from trio_router.wire.sse import SSEDecoder
 
 if TYPE_CHECKING:
@@ -175,8 +175,13 @@ async def real_stack(settings: str = "", providers: str = PROVIDERS) -> AsyncIte
         urls = await nursery.start(run)
         stack = RealStack(app, upstream, urls[0])
         stack.stop, stack.stopped = stop, stopped
-        yield stack
-        nursery.cancel_scope.cancel()
+        try:
+            yield stack
+        finally:
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await stack.client.aclose()
+                await app.router.aclose()
 
 
 def events(body: bytes) -> list[Any]:

@@ -69,11 +69,12 @@ class RouterApp(QuartTrio):
         """Runs the `demo` upstream for as long as the application."""
         try:
             with self._background:
-                model = LocalModel() if LocalModel.available() else None
-                demo = DemoUpstream(smollm2=model, log=logger.info)
+                model = LocalModel(log=logger.info)
+                # Nothing remembered: prompts must not stay in memory.
+                demo = DemoUpstream(smollm2=model, log=logger.info, remember=0)
                 async with trio.open_nursery() as nursery:
                     port = await nursery.start(demo.serve)
-                    self.router.with_provider("demo", demo_provider(port, has_model=model is not None))
+                    self.router.with_provider("demo", demo_provider(port, has_model=model.available()))
                     task_status.started()
         finally:
             self._background_ended.set()

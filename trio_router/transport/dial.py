@@ -1,0 +1,109 @@
+"""Opening a connection: name, TCP, a proxy's tunnel, TLS."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import httpx
+import trio
+
+from trio_router.transport.http1 import RequestHead, ResponseParser
+from trio_router.transport.proxy import Proxy
+from trio_router.transport.sockets import READ_SIZE, Wire, close_now, wire_over
+
+Connect = Callable[[str, int], Awaitable[trio.abc.Stream]]
+GetContext = Callable[[], ssl.SSLContext]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection leads.  `scheme` is http or https, `proxy` None for a direct one."""
+
+    scheme: str
+    host: str
+    port: int
+    proxy: Proxy | None = None
+
+    @property
+    def authority(self) -> bytes:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}".encode("ascii")
+
+
+async def dial(origin: Origin, connect: Connect, context: GetContext, limit: float | None) -> Wire:
+    """A connection to `origin` within `limit` seconds, None for any time.
+
+    Raises httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError.  Nothing stays open if it
+    fails or is cancelled.
+    """
+    if limit is None:
+        return await _dial(origin, connect, context)
+    wire: Wire | None = None
+    with trio.move_on_after(limit):
+        wire = await _dial(origin, connect, context)
+    if wire is None:
+        raise httpx.ConnectTimeout(f"no connection to {_name(origin)} within {limit} s")
+    return wire
+
+
+async def _dial(origin: Origin, connect: Connect, context: GetContext) -> Wire:
+    proxy = origin.proxy
+    host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
+    try:
+        stream = await connect(host, port)
+        try:
+            if proxy is not None and proxy.secure:
+                stream = await _start_tls(stream, context(), proxy.host)
+            if origin.scheme == "https":
+                if proxy is not None:
+                    await _open_tunnel(stream, proxy, origin)
+                stream = await _start_tls(stream, context(), origin.host)
+        except BaseException:
+            close_now(stream)
+            raise
+        return wire_over(stream)
+    except (OSError, UnicodeError, trio.BrokenResourceError, trio.ClosedResourceError) as fault:
+        raise httpx.ConnectError(f"{_name(origin)}: {_reason(fault)}") from fault
+
+
+async def _start_tls(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) -> trio.abc.Stream:
+    # https_compatible: web servers close without the TLS goodbye, and so do we.
+    secure = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
+    await secure.do_handshake()
+    return secure
+
+
+async def _open_tunnel(stream: trio.abc.Stream, proxy: Proxy, origin: Origin) -> None:
+    authority = origin.authority
+    headers = [(b"Host", authority), *proxy.headers]
+    await stream.send_all(RequestHead(b"CONNECT", authority, headers, b"").data)
+    answer = ResponseParser(bodyless=True)
+    while not answer.head_complete and answer.fault is None:
+        data = await stream.receive_some(READ_SIZE)
+        if data:
+            answer.receive_data(bytes(data))
+        else:
+            answer.receive_eof()
+    if answer.fault is not None:
+        raise httpx.ProxyError(f"the proxy's answer: {answer.fault}")
+    if not 200 <= answer.status < 300:
+        reason = answer.reason.decode("latin-1")
+        raise httpx.ProxyError(f"the proxy answered {answer.status} {reason}".rstrip())
+    if answer.excess:
+        raise httpx.ProxyError("the proxy sent more than an answer")
+
+
+def _name(origin: Origin) -> str:
+    through = "" if origin.proxy is None else f" through {origin.proxy.host}:{origin.proxy.port}"
+    return origin.authority.decode() + through
+
+
+def _reason(fault: BaseException) -> str:
+    """The text of `fault`, with its cause's where that tells more."""
+    cause = fault.__cause__
+    if isinstance(cause, ssl.SSLError):
+        return str(cause)
+    text = str(fault) or type(fault).__name__
+    return f"{text} ({cause})" if isinstance(cause, OSError) else text

@@ -1,0 +1,243 @@
+"""One request and its response on an open connection."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING
+
+import httpx
+import trio
+
+from trio_router.transport.http1 import RequestHead, ResponseParser, chunk
+from trio_router.transport.sockets import BROKEN, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_router.transport.dial import Origin
+
+_JOINED = 65536  # bytes of body up to which it goes out in one piece with the head
+
+
+class Connection:
+    """An open connection to `key`, with one exchange at a time.  `used` counts those that ended."""
+
+    def __init__(self, key: Origin, wire: Wire) -> None:
+        self.key = key
+        self.wire = wire
+        self.used = 0
+
+    def is_quiet(self) -> bool:
+        return self.wire.is_quiet()
+
+    def close(self) -> None:
+        self.wire.close()
+
+
+class OutgoingRequest:
+    """A request ready to be sent: its head, and its body either whole or in pieces to come.
+
+    Raises httpx.LocalProtocolError if it cannot be sent as HTTP.
+    """
+
+    def __init__(self, request: httpx.Request, target: bytes, extra: list[tuple[bytes, bytes]]) -> None:
+        method = request.method.encode("ascii", "replace")
+        headers = request.headers.raw
+        if extra:
+            headers = headers + extra
+        stream = request.stream
+        body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else None
+        self.head = RequestHead(method, target, headers, body)
+        self.bodyless_response = method in (b"HEAD", b"CONNECT")
+        self._body = body
+        self._stream = stream
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it can be sent a second time."""
+        return self._body is not None
+
+    def whole(self) -> list[bytes] | None:
+        """What to send, small bodies joined with the head; None if the body comes in pieces."""
+        body = self._body
+        if body is None:
+            return None
+        if self.head.chunked:
+            body = (chunk(body) if body else b"") + chunk(b"")
+        elif len(body) != (self.head.length or 0):
+            raise httpx.LocalProtocolError("the request's content-length is not its body's")
+        if len(body) <= _JOINED:
+            return [self.head.data + body]
+        return [self.head.data, body]
+
+    async def send_pieces(self, put: Callable[[bytes], Awaitable[None]]) -> None:
+        """Give `put` what to send as it comes."""
+        assert isinstance(self._stream, httpx.AsyncByteStream)
+        await put(self.head.data)
+        size = 0
+        async for piece in self._stream:
+            size += len(piece)
+            if self.head.chunked:
+                if piece:
+                    await put(chunk(piece))
+            elif size <= (self.head.length or 0):
+                await put(piece)
+            else:
+                break
+        if self.head.chunked:
+            await put(chunk(b""))
+        elif size != self.head.length:
+            raise httpx.LocalProtocolError("the request's content-length is not its body's")
+
+
+class _WriteBroken(Exception):
+    """The connection broke while the request was being written; the cause says how."""
+
+
+class Exchange:
+    """Sends a request and reads the head of the response; then `read` gives the body.
+
+    `write` and `read` limit one write and one read, in seconds; None does not.
+    """
+
+    def __init__(
+        self, wire: Wire, request: OutgoingRequest, *, write: float | None, read: float | None
+    ) -> None:
+        self.response = ResponseParser(bodyless=request.bodyless_response)
+        self._wire = wire
+        self._request = request
+        self._write_limit = write
+        self._read_limit = read
+        self._sent = False
+        self._stopped = False  # writing, because the response needs no more of the request
+        self._early = b""  # body that came while the request was being written
+        self._unreadable: BaseException | None = None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another exchange may follow on this connection."""
+        return self.response.keep_alive and self._sent and self._request.head.keep_alive
+
+    async def run(self, on_sent: Callable[[], None] | None) -> bytes:
+        """Up to the response's head; the body bytes that came with it.
+
+        `on_sent` is called when the last byte is with the kernel.  Raises httpx.WriteError,
+        WriteTimeout, ReadError, ReadTimeout, RemoteProtocolError, LocalProtocolError.
+        """
+        broken: BaseException | None = None
+        try:
+            await self._send()
+        except _WriteBroken as fault:
+            broken = fault.__cause__  # but the response may have come before
+        if self._sent and on_sent is not None:
+            on_sent()
+        body = self._early
+        try:
+            while not self.response.head_complete:
+                self._check()
+                body += await self.read()
+        except (httpx.ReadError, httpx.RemoteProtocolError) as fault:
+            if broken is None or self.response.touched:
+                raise
+            raise httpx.WriteError(text_of(broken)) from fault
+        return body
+
+    async def read(self) -> bytes:
+        """The body bytes of one read of the connection, perhaps none; see `response` then.
+
+        Raises httpx.ReadError, ReadTimeout.
+        """
+        try:
+            if self._read_limit is None:
+                data = await self._wire.receive()
+            else:
+                data = await self._receive_within(self._read_limit)
+        except BROKEN as fault:
+            raise httpx.ReadError(text_of(fault)) from fault
+        return self._take(data)
+
+    def _take(self, data: bytes) -> bytes:
+        if data:
+            return self.response.receive_data(data)
+        self.response.receive_eof()
+        return b""
+
+    def _check(self) -> None:
+        if self._unreadable is not None:
+            raise httpx.ReadError(text_of(self._unreadable)) from self._unreadable
+        if self.response.fault is not None:
+            raise httpx.RemoteProtocolError(self.response.fault)
+
+    async def _receive_within(self, limit: float) -> bytes:
+        data: bytes | None = None
+        with trio.move_on_after(limit):
+            data = await self._wire.receive()
+        if data is None:
+            raise httpx.ReadTimeout(f"nothing to read for {limit} s")
+        return data
+
+    async def _send(self) -> None:
+        whole = self._request.whole()
+        if whole is None:
+            await self._listening(partial(self._request.send_pieces, self._put))
+        else:
+            for data in whole:
+                if not self._stopped:
+                    await self._send_known(data)
+        self._sent = not self._stopped
+
+    async def _send_known(self, data: bytes) -> None:
+        rest = self._put_now(data)
+        if 0 < len(rest) <= self._wire.unwatched:
+            await self._put_later(rest)
+        elif rest:
+            await self._listening(partial(self._put_later, rest))
+
+    async def _put(self, data: bytes) -> None:
+        rest = self._put_now(data)
+        if rest:
+            await self._put_later(rest)
+
+    def _put_now(self, data: bytes) -> memoryview:
+        try:
+            return memoryview(data)[self._wire.send_some(data) :]
+        except BROKEN as fault:
+            raise _WriteBroken from fault
+
+    async def _put_later(self, data: memoryview) -> None:
+        try:
+            with trio.move_on_after(inf if self._write_limit is None else self._write_limit) as scope:
+                await self._wire.send(data)
+        except BROKEN as fault:
+            raise _WriteBroken from fault
+        if scope.cancelled_caught:
+            raise httpx.WriteTimeout(f"not written within {self._write_limit} s")
+
+    async def _listening(self, send: Callable[[], Awaitable[None]]) -> None:
+        """`send()`, cut short by a response that needs no more of the request, or by the end."""
+        fault: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, nursery.cancel_scope)
+            try:
+                await send()
+            except Exception as error:  # raised below: a nursery would wrap it
+                fault = error
+            nursery.cancel_scope.cancel()
+        if fault is not None and not self._stopped:
+            raise fault
+
+    async def _listen(self, writing: trio.CancelScope) -> None:
+        response = self.response
+        try:
+            while not response.head_complete and response.fault is None:
+                self._early += self._take(await self._wire.receive())
+        except BROKEN as fault:
+            self._unreadable = fault
+        if not response.head_complete or response.final_and_closing:
+            self._stopped = True
+            writing.cancel()
+
+
+def text_of(fault: BaseException | None) -> str:
+    return str(fault) or type(fault).__name__

@@ -1,0 +1,205 @@
+"""Which connections are open, and who may open the next.  Every step takes constant time."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+_SWEEP = 8  # expired connections looked at on each acquire
+
+
+class Poolable(Protocol):
+    """What the pool needs to know of a connection."""
+
+    @property
+    def key(self) -> Hashable:
+        """Connections of equal keys are interchangeable."""
+
+    def is_quiet(self) -> bool:
+        """False if the other side has sent or closed something while it was idle."""
+
+    def close(self) -> None:
+        """Close at once; may be called again."""
+
+
+C = TypeVar("C", bound=Poolable)
+
+
+class PoolClosed(Exception):
+    """The pool was closed: no connection will come."""
+
+
+class _Waiter(Generic[C]):
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.served = trio.Event()
+        self.connection: C | None = None
+
+
+class Pool(Generic[C]):
+    """Idle connections by key, and at most `max_connections` slots (None: any number).
+
+    A slot is held by every connection, be it in use, idle or being opened.  Whoever waits for one
+    is served in order.  At most `max_keepalive` connections are kept idle, each for `expiry`
+    seconds.
+    """
+
+    def __init__(self, max_connections: int | None, max_keepalive: int, expiry: float) -> None:
+        self._max = max_connections
+        self._max_keepalive = max_keepalive
+        self._expiry = expiry
+        self._slots = 0
+        self._closed = False
+        self._busy: set[C] = set()
+        # Oldest first, with the time each became idle.  None are idle while anyone waits.
+        self._idle: OrderedDict[C, float] = OrderedDict()
+        self._idle_by_key: dict[Hashable, OrderedDict[C, None]] = {}
+        self._waiters: OrderedDict[_Waiter[C], None] = OrderedDict()
+
+    @property
+    def open(self) -> int:
+        """Slots taken."""
+        return self._slots
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    def take(self, key: Hashable) -> tuple[bool, C | None]:
+        """A slot without waiting: whether there was one, and the idle connection in it, if any.
+
+        With (True, None) the caller opens a connection and hands it to `adopt`, or gives the slot
+        back with `release_slot`.  Raises PoolClosed.
+        """
+        if self._closed:
+            raise PoolClosed
+        self._sweep()
+        connection = self._take_idle(key)
+        if connection is not None:
+            self._busy.add(connection)
+            return True, connection
+        if self._max is not None and self._slots >= self._max and not self._evict_oldest():
+            return False, None
+        if self._waiters:
+            return False, None
+        self._slots += 1
+        return True, None
+
+    async def wait(self, key: Hashable) -> C | None:
+        """The next free slot, in order; the connection in it or None as with `take`.
+
+        Raises PoolClosed.  If cancelled, nothing is held.
+        """
+        waiter: _Waiter[C] = _Waiter(key)
+        self._waiters[waiter] = None
+        try:
+            await waiter.served.wait()
+        finally:
+            self._waiters.pop(waiter, None)
+        if self._closed:
+            raise PoolClosed
+        return waiter.connection
+
+    def adopt(self, connection: C) -> None:
+        """`connection` was opened in a slot the caller holds.  Raises PoolClosed, and closes it."""
+        if self._closed:
+            connection.close()
+            raise PoolClosed
+        self._busy.add(connection)
+
+    def release_slot(self) -> None:
+        """Give back a slot in which no connection is."""
+        if self._waiters:
+            waiter, _ = self._waiters.popitem(last=False)
+            waiter.served.set()
+        else:
+            self._slots -= 1
+
+    def discard(self, connection: C) -> None:
+        """Close a connection in use and give its slot back."""
+        connection.close()
+        self._busy.discard(connection)
+        self.release_slot()
+
+    def replace(self, connection: C) -> None:
+        """Close a connection in use, whose slot the caller keeps for another."""
+        connection.close()
+        self._busy.discard(connection)
+
+    def give_back(self, connection: C) -> None:
+        """A connection in use becomes idle, or goes to the first who waits."""
+        if self._closed:
+            self.discard(connection)
+        elif self._waiters:
+            self._hand_over(connection)
+        elif self._max_keepalive < 1:
+            self.discard(connection)
+        else:
+            self._busy.discard(connection)
+            self._make_idle(connection)
+
+    def close(self) -> None:
+        """Close every connection, also those in use; who waits gets PoolClosed."""
+        self._closed = True
+        while self._evict_oldest():
+            pass
+        for connection in self._busy:
+            connection.close()
+        while self._waiters:
+            waiter, _ = self._waiters.popitem(last=False)
+            waiter.served.set()
+
+    def _hand_over(self, connection: C) -> None:
+        waiter, _ = self._waiters.popitem(last=False)
+        if waiter.key == connection.key:
+            waiter.connection = connection
+        else:
+            self.replace(connection)
+        waiter.served.set()
+
+    def _make_idle(self, connection: C) -> None:
+        if len(self._idle) >= self._max_keepalive:
+            self._evict_oldest()
+        self._idle[connection] = trio.current_time()
+        self._idle_by_key.setdefault(connection.key, OrderedDict())[connection] = None
+
+    def _take_idle(self, key: Hashable) -> C | None:
+        deadline = trio.current_time() - self._expiry
+        while (same := self._idle_by_key.get(key)) is not None:
+            connection = next(reversed(same))  # the last used is the likeliest to be alive
+            since = self._idle[connection]
+            self._forget_idle(connection)
+            if since > deadline and connection.is_quiet():
+                return connection
+            connection.close()
+            self._slots -= 1
+        return None
+
+    def _forget_idle(self, connection: C) -> None:
+        del self._idle[connection]
+        same = self._idle_by_key[connection.key]
+        del same[connection]
+        if not same:
+            del self._idle_by_key[connection.key]
+
+    def _evict_oldest(self) -> bool:
+        if not self._idle:
+            return False
+        connection = next(iter(self._idle))
+        self._forget_idle(connection)
+        connection.close()
+        self._slots -= 1
+        return True
+
+    def _sweep(self) -> None:
+        deadline = trio.current_time() - self._expiry
+        for _ in range(_SWEEP):
+            oldest = next(iter(self._idle.values()), None)
+            if oldest is None or oldest > deadline:
+                return
+            self._evict_oldest()

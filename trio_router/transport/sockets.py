@@ -1,0 +1,163 @@
+"""Open connections: one small interface over plain sockets and over trio streams."""
+
+from __future__ import annotations
+
+import select
+import socket
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import trio
+
+READ_SIZE = 65536
+
+# What a broken connection raises, whichever kind it is.
+BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+class Wire(ABC):
+    """A connected byte stream.  All but `close` raise one of `BROKEN` when it breaks."""
+
+    # Data up to this many bytes are taken to go out without waiting for the other side to read.
+    unwatched: ClassVar[int]
+
+    @abstractmethod
+    def send_some(self, data: bytes) -> int:
+        """Send what goes without waiting; the number of bytes."""
+
+    @abstractmethod
+    async def send(self, data: bytes | memoryview) -> None:
+        """Send all.  If cancelled, any part of it may be out."""
+
+    @abstractmethod
+    async def receive(self) -> bytes:
+        """What one read gives, b"" at the end; always a checkpoint.  Loses nothing on cancel."""
+
+    @abstractmethod
+    def is_quiet(self) -> bool:
+        """False if the other side has sent or closed something since the last read."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close at once, without goodbye or waiting.  May be called again."""
+
+
+class SocketWire(Wire):
+    """Over a non-blocking TCP socket: a read is one wait and one system call."""
+
+    unwatched = 0
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._expect_more = False
+
+    def send_some(self, data: bytes) -> int:
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+
+    async def send(self, data: bytes | memoryview) -> None:
+        rest = memoryview(data)
+        while rest:
+            await trio.lowlevel.wait_writable(self._socket)
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                continue
+
+    async def receive(self) -> bytes:
+        if self._expect_more:
+            # The last read filled its buffer: the next is most likely there, save the waiting.
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.wait_readable(self._socket)
+        while True:
+            try:
+                data = self._socket.recv(READ_SIZE)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._socket)
+            else:
+                self._expect_more = len(data) == READ_SIZE
+                return data
+
+    def is_quiet(self) -> bool:
+        return _is_quiet(self._socket.fileno())
+
+    def close(self) -> None:
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+
+
+class StreamWire(Wire):
+    """Over any trio stream: TLS, or a stream in memory."""
+
+    unwatched = 65536
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._closed = False
+
+    def send_some(self, data: bytes) -> int:
+        return 0
+
+    async def send(self, data: bytes | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def receive(self) -> bytes:
+        return bytes(await self._stream.receive_some(READ_SIZE))
+
+    def is_quiet(self) -> bool:
+        bottom = _bottom(self._stream)
+        return not isinstance(bottom, trio.SocketStream) or _is_quiet(bottom.socket.fileno())
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            close_now(self._stream)
+
+
+def wire_over(stream: trio.abc.Stream) -> Wire:
+    """The fastest wire for `stream`, which it takes over."""
+    if not isinstance(stream, trio.SocketStream):
+        return StreamWire(stream)
+    sock = socket.socket(fileno=stream.socket.detach())
+    sock.setblocking(False)
+    return SocketWire(sock)
+
+
+def close_now(stream: trio.abc.Stream) -> None:
+    """Close without waiting: a socket at once, any other stream in the next turn of the loop."""
+    bottom = _bottom(stream)
+    if isinstance(bottom, trio.SocketStream):
+        bottom.socket.close()
+    else:
+        trio.lowlevel.spawn_system_task(_aclose_quietly, bottom)
+
+
+async def open_tcp(host: str, port: int) -> trio.abc.Stream:
+    """A TCP connection with TCP_NODELAY, to whichever address answers first.  Raises OSError."""
+    return await trio.open_tcp_stream(host, port)
+
+
+def _bottom(stream: trio.abc.Stream) -> trio.abc.Stream:
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    return stream
+
+
+def _is_quiet(fileno: int) -> bool:
+    poll = select.poll()
+    try:
+        poll.register(fileno, select.POLLIN)
+    except ValueError:  # closed
+        return False
+    return not poll.poll(0)
+
+
+async def _aclose_quietly(stream: trio.abc.Stream) -> None:
+    try:
+        await trio.aclose_forcefully(stream)
+    except Exception:  # noqa: S110  nobody is left to be told
+        pass

@@ -1,0 +1,180 @@
+"""An httpx transport made for long streams: HTTP/1.1 on trio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import trio
+
+from trio_router.transport.body import ResponseBody
+from trio_router.transport.dial import Connect, Origin, dial
+from trio_router.transport.exchange import Connection, Exchange, OutgoingRequest
+from trio_router.transport.pool import Pool, PoolClosed
+from trio_router.transport.proxy import ProxyTable
+from trio_router.transport.sockets import open_tcp
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class StreamTransport(httpx.AsyncBaseTransport):
+    """Sends requests over kept connections and gives each read of a response as it comes.
+
+    `ssl_context` is made on the first https request if it is None, as httpx makes its own.
+    `max_connections` bounds the connections that are open, idle or being opened (None does not);
+    who must wait is served in order.  At most `max_keepalive` are kept idle, each for
+    `keepalive_expiry` seconds.  With `trust_env` the proxy variables and SSL_CERT_FILE are obeyed.
+    `connect` opens a stream to a host and port, TCP if it is None.
+
+    A request's timeouts are those of httpx, in seconds, in `extensions["timeout"]`; `connect`
+    covers name, TCP, tunnel and TLS together.  `extensions["on_sent"]`, if given, is called
+    without arguments when the request's last byte is with the kernel.
+
+    On cancel, wherever it comes, the connection is closed at once and its slot is free.
+    """
+
+    def __init__(
+        self,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        max_connections: int | None = None,
+        max_keepalive: int = 1024,
+        keepalive_expiry: float = 30.0,
+        trust_env: bool = True,
+        connect: Connect | None = None,
+    ) -> None:
+        self._ssl_context = ssl_context
+        self._trust_env = trust_env
+        self._connect = connect or open_tcp
+        self._proxies = ProxyTable.from_environment() if trust_env else ProxyTable({})
+        self._pool: Pool[Connection] = Pool(max_connections, max_keepalive, keepalive_expiry)
+
+    @property
+    def open_connections(self) -> int:
+        """Connections in use, idle or being opened."""
+        return self._pool.open
+
+    @property
+    def idle_connections(self) -> int:
+        """Connections kept for the next request."""
+        return self._pool.idle
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The response, its body still to be read and closed.
+
+        Raises httpx.TransportError in its kinds: PoolTimeout, ConnectError, ConnectTimeout,
+        ProxyError, WriteError, WriteTimeout, ReadError, ReadTimeout, RemoteProtocolError,
+        LocalProtocolError, UnsupportedProtocol.  A kept connection that proves dead before any
+        byte of the response is replaced once, if the request can be sent again.
+        """
+        timeouts: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+        origin = self._origin(request.url)
+        outgoing = _outgoing(request, origin)
+        connection = await self._acquire(origin, timeouts)
+        if connection.used:
+            try:
+                return await self._ask(connection, request, outgoing, timeouts)
+            except _Stale:
+                connection = await self._open(origin, timeouts)
+        return await self._ask(connection, request, outgoing, timeouts)
+
+    async def aclose(self) -> None:
+        """Close every connection, also those in use.  Later requests raise httpx.ConnectError."""
+        self._pool.close()
+
+    def _origin(self, url: httpx.URL) -> Origin:
+        scheme = url.scheme
+        if scheme not in _PORTS:
+            raise httpx.UnsupportedProtocol(f"scheme {scheme!r} is not supported")
+        host = url.raw_host.decode("ascii")
+        if not host:
+            raise httpx.UnsupportedProtocol("the URL has no host")
+        port = url.port or _PORTS[scheme]
+        return Origin(scheme, host, port, self._proxies.proxy_for(scheme, host, port))
+
+    async def _acquire(self, origin: Origin, timeouts: Mapping[str, float | None]) -> Connection:
+        try:
+            available, connection = self._pool.take(origin)
+            if not available:
+                connection = await self._wait(origin, timeouts.get("pool"))
+        except PoolClosed:
+            raise httpx.ConnectError("the transport is closed") from None
+        return connection or await self._open(origin, timeouts)
+
+    async def _wait(self, origin: Origin, limit: float | None) -> Connection | None:
+        if limit is None:
+            return await self._pool.wait(origin)
+        with trio.move_on_after(limit):
+            return await self._pool.wait(origin)
+        raise httpx.PoolTimeout(f"no connection was free within {limit} s")
+
+    async def _open(self, origin: Origin, timeouts: Mapping[str, float | None]) -> Connection:
+        """A new connection in a slot that we hold."""
+        try:
+            wire = await dial(origin, self._connect, self._context, timeouts.get("connect"))
+            connection = Connection(origin, wire)
+            self._pool.adopt(connection)
+        except BaseException as fault:
+            self._pool.release_slot()
+            if isinstance(fault, PoolClosed):
+                raise httpx.ConnectError("the transport is closed") from None
+            raise
+        return connection
+
+    async def _ask(
+        self,
+        connection: Connection,
+        request: httpx.Request,
+        outgoing: OutgoingRequest,
+        timeouts: Mapping[str, float | None],
+    ) -> httpx.Response:
+        """Raises _Stale where another try may do; the slot is then still ours."""
+        exchange = Exchange(
+            connection.wire, outgoing, write=timeouts.get("write"), read=timeouts.get("read")
+        )
+        try:
+            begun = await exchange.run(request.extensions.get("on_sent"))
+        except BaseException as fault:
+            if connection.used and outgoing.repeatable and _is_stale(exchange, fault):
+                self._pool.replace(connection)
+                raise _Stale from None
+            self._pool.discard(connection)
+            raise
+        connection.used += 1
+        response = exchange.response
+        return httpx.Response(
+            response.status,
+            headers=response.headers,
+            stream=ResponseBody(self._pool, connection, exchange, begun),
+            extensions={
+                "http_version": response.http_version,
+                "reason_phrase": response.reason,
+            },
+        )
+
+    def _context(self) -> ssl.SSLContext:
+        if self._ssl_context is None:
+            self._ssl_context = httpx.create_ssl_context(trust_env=self._trust_env)
+            self._ssl_context.set_alpn_protocols(["http/1.1"])
+        return self._ssl_context
+
+
+class _Stale(Exception):
+    """A kept connection was dead before it gave any byte of the response."""
+
+
+def _is_stale(exchange: Exchange, fault: BaseException) -> bool:
+    broken = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+    return isinstance(fault, broken) and not exchange.response.touched
+
+
+def _outgoing(request: httpx.Request, origin: Origin) -> OutgoingRequest:
+    url = request.url
+    if origin.proxy is None or origin.scheme == "https":
+        return OutgoingRequest(request, url.raw_path, [])
+    target = b"http://" + url.netloc + url.raw_path
+    return OutgoingRequest(request, target, origin.proxy.headers)
