@@ -5,13 +5,16 @@ from __future__ import annotations
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import httpx
 import trio
 
 from trio_router.transport.http1 import RequestHead, ResponseParser
-from trio_router.transport.proxy import Proxy
 from trio_router.transport.sockets import READ_SIZE, Wire, close_now, wire_over
+
+if TYPE_CHECKING:
+    from trio_router.transport.proxy import Proxy
 
 Connect = Callable[[str, int], Awaitable[trio.abc.Stream]]
 GetContext = Callable[[], ssl.SSLContext]

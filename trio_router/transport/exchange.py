@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trio_router.transport.dial import Origin
 
 _JOINED = 65536  # bytes of body up to which it goes out in one piece with the head
+_EARLY = 1 << 20  # bytes of a response kept while its request is still being written
 
 
 class Connection:
@@ -230,13 +231,22 @@ class Exchange:
     async def _listen(self, writing: trio.CancelScope) -> None:
         response = self.response
         try:
-            while not response.head_complete and response.fault is None:
+            while self._wants_early_data():
                 self._early += self._take(await self._wire.receive())
         except BROKEN as fault:
             self._unreadable = fault
         if not response.head_complete or response.final_and_closing:
             self._stopped = True
             writing.cancel()
+
+    def _wants_early_data(self) -> bool:
+        response = self.response
+        if response.fault is not None or response.done:
+            return False
+        if not response.head_complete:
+            return True
+        lost_on_stop = not self._wire.readable_after_cancelled_send
+        return lost_on_stop and response.final_and_closing and len(self._early) < _EARLY
 
 
 def text_of(fault: BaseException | None) -> str:

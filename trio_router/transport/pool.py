@@ -38,6 +38,7 @@ class _Waiter(Generic[C]):
     def __init__(self, key: Hashable) -> None:
         self.key = key
         self.served = trio.Event()
+        self.has_slot = False
         self.connection: C | None = None
 
 
@@ -56,7 +57,8 @@ class Pool(Generic[C]):
         self._slots = 0
         self._closed = False
         self._busy: set[C] = set()
-        # Oldest first, with the time each became idle.  None are idle while anyone waits.
+        # Oldest first, with the time each became idle.  While anyone waits, none is idle and every
+        # slot is taken: so nobody overtakes who waits.
         self._idle: OrderedDict[C, float] = OrderedDict()
         self._idle_by_key: dict[Hashable, OrderedDict[C, None]] = {}
         self._waiters: OrderedDict[_Waiter[C], None] = OrderedDict()
@@ -85,8 +87,6 @@ class Pool(Generic[C]):
             return True, connection
         if self._max is not None and self._slots >= self._max and not self._evict_oldest():
             return False, None
-        if self._waiters:
-            return False, None
         self._slots += 1
         return True, None
 
@@ -101,7 +101,7 @@ class Pool(Generic[C]):
             await waiter.served.wait()
         finally:
             self._waiters.pop(waiter, None)
-        if self._closed:
+        if not waiter.has_slot:
             raise PoolClosed
         return waiter.connection
 
@@ -115,8 +115,7 @@ class Pool(Generic[C]):
     def release_slot(self) -> None:
         """Give back a slot in which no connection is."""
         if self._waiters:
-            waiter, _ = self._waiters.popitem(last=False)
-            waiter.served.set()
+            self._serve_first()
         else:
             self._slots -= 1
 
@@ -155,12 +154,17 @@ class Pool(Generic[C]):
             waiter.served.set()
 
     def _hand_over(self, connection: C) -> None:
-        waiter, _ = self._waiters.popitem(last=False)
+        waiter = self._serve_first()
         if waiter.key == connection.key:
             waiter.connection = connection
         else:
             self.replace(connection)
+
+    def _serve_first(self) -> _Waiter[C]:
+        waiter, _ = self._waiters.popitem(last=False)
+        waiter.has_slot = True
         waiter.served.set()
+        return waiter
 
     def _make_idle(self, connection: C) -> None:
         if len(self._idle) >= self._max_keepalive:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import ClassVar
 
 import trio
@@ -20,6 +21,7 @@ class Wire(ABC):
 
     # Data up to this many bytes are taken to go out without waiting for the other side to read.
     unwatched: ClassVar[int]
+    readable_after_cancelled_send: ClassVar[bool]
 
     @abstractmethod
     def send_some(self, data: bytes) -> int:
@@ -46,6 +48,7 @@ class SocketWire(Wire):
     """Over a non-blocking TCP socket: a read is one wait and one system call."""
 
     unwatched = 0
+    readable_after_cancelled_send = True
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -58,6 +61,7 @@ class SocketWire(Wire):
             return 0
 
     async def send(self, data: bytes | memoryview) -> None:
+        self._check_open()
         rest = memoryview(data)
         while rest:
             await trio.lowlevel.wait_writable(self._socket)
@@ -67,6 +71,7 @@ class SocketWire(Wire):
                 continue
 
     async def receive(self) -> bytes:
+        self._check_open()
         if self._expect_more:
             # The last read filled its buffer: the next is most likely there, save the waiting.
             await trio.lowlevel.checkpoint()
@@ -89,11 +94,16 @@ class SocketWire(Wire):
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
 
+    def _check_open(self) -> None:
+        if self._socket.fileno() < 0:
+            raise trio.ClosedResourceError("the connection was closed here")
+
 
 class StreamWire(Wire):
     """Over any trio stream: TLS, or a stream in memory."""
 
     unwatched = 65536
+    readable_after_cancelled_send = False  # TLS in trio calls the whole stream broken then
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
@@ -157,7 +167,5 @@ def _is_quiet(fileno: int) -> bool:
 
 
 async def _aclose_quietly(stream: trio.abc.Stream) -> None:
-    try:
+    with suppress(Exception):  # nobody is left to be told
         await trio.aclose_forcefully(stream)
-    except Exception:  # noqa: S110  nobody is left to be told
-        pass

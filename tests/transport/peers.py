@@ -1,0 +1,120 @@
+"""The other side of a connection, for the transport's tests."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+
+import httptools
+import httpx
+import trio
+import trio.testing
+
+from trio_router.transport import StreamTransport
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class MemoryNet:
+    """Connections in memory: `streams` holds the server's end of each, `asked` where each led."""
+
+    def __init__(self, *, lockstep=False):
+        self.streams = []
+        self.asked = []
+        self._pair = trio.testing.lockstep_stream_pair if lockstep else trio.testing.memory_stream_pair
+
+    async def connect(self, host, port):
+        await trio.lowlevel.checkpoint()
+        self.asked.append((host, port))
+        ours, theirs = self._pair()
+        self.streams.append(theirs)
+        return ours
+
+    def transport(self, **options):
+        return StreamTransport(connect=self.connect, trust_env=False, **options)
+
+
+class Request:
+    def __init__(self):
+        self.method = b""
+        self.target = b""
+        self.headers = {}
+        self.body = b""
+        self.done = False
+
+
+class RequestReader:
+    """Reads the requests on one stream."""
+
+    def __init__(self, stream):
+        self._stream = stream
+        self._parser = httptools.HttpRequestParser(self)
+        self._ready = []
+
+    def on_message_begin(self):
+        self._now = Request()
+
+    def on_url(self, url):
+        self._now.target += url
+
+    def on_header(self, name, value):
+        self._now.headers[name.lower()] = value
+
+    def on_body(self, data):
+        self._now.body += data
+
+    def on_message_complete(self):
+        self._now.method = self._parser.get_method()
+        self._ready.append(self._now)
+
+    async def next(self):
+        """The next whole request, None at the end of the stream."""
+        while not self._ready:
+            data = await self._stream.receive_some(65536)
+            if not data:
+                return None
+            self._parser.feed_data(bytes(data))
+        return self._ready.pop(0)
+
+
+async def read_request(stream):
+    return await RequestReader(stream).next()
+
+
+def get(url="http://server/", **timeouts):
+    return httpx.Request("GET", url, extensions={"timeout": timeouts})
+
+
+def post(content, url="http://server/", **timeouts):
+    return httpx.Request("POST", url, content=content, extensions={"timeout": timeouts})
+
+
+async def body_items(response):
+    return [item async for item in response.stream]
+
+
+async def items_and_fault(response):
+    """What the body gave, and the exception that ended it (None at a good end)."""
+    items = []
+    try:
+        async for item in response.stream:
+            items.append(item)
+    except httpx.TransportError as fault:
+        return items, fault
+    return items, None
+
+
+@asynccontextmanager
+async def listening(handler, *, host="127.0.0.1"):
+    """`handler(stream)` serves each connection on a loopback port, whose number is given."""
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(
+            lambda task_status: trio.serve_tcp(handler, 0, host=host, task_status=task_status)
+        )
+        yield listeners[0].socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+def open_files():
+    """How many descriptors this process has open."""
+    return len(os.listdir("/proc/self/fd"))
