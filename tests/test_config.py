@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from trio_router.config_file import ConfigError, load_config, parse_config
+from trio_router.discover import WELL_KNOWN, embedded_config
+from trio_router.routing.table import RouteTable
+
+ROOT = Path(__file__).parents[1]
+
+
+def complaints(text: str, **environ: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, environ, "router.yaml")
+    return caught.value.complaints
+
+
+def test_every_complaint_comes_at_once_with_its_line():
+    text = """\
+server:
+  prt: 1
+  port: 99999
+timeouts: {conect: 3, read: 0}
+providers:
+  deepseek:
+    dialect: opnai
+    api_key: ${NOPE_KEY}
+    models:
+      chat: {upstream_modl: x, timeouts: {first_evnt: 3}}
+  b:
+    base_url: ftp://x
+"""
+    assert [c.split(": ", 2)[:2] for c in complaints(text)] == [
+        ["router.yaml:2", "server.prt"],
+        ["router.yaml:3", "server.port"],
+        ["router.yaml:4", "timeouts.conect"],
+        ["router.yaml:4", "timeouts.read"],
+        ["router.yaml:6", "providers.deepseek"],
+        ["router.yaml:7", "providers.deepseek.dialect"],
+        ["router.yaml:8", "providers.deepseek.api_key"],
+        ["router.yaml:10", "providers.deepseek.models.chat.timeouts.first_evnt"],
+        ["router.yaml:10", "providers.deepseek.models.chat.upstream_modl"],
+        ["router.yaml:12", "providers.b.base_url"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("servr: {}", "server"),
+        ("timeouts: {frist_event: 1}", "first_event"),
+        ("providers: {a: {base_url: 'http://x', base_ur: y}}", "base_url"),
+        ("providers: {a: {base_url: 'http://x', models: {m: {opts: {}}}}}", "options"),
+        ("auth: {keys: [{nam: x, key: y}]}", "name"),
+        ("stream: {bufer: 1}", "buffer"),
+    ],
+)
+def test_an_unknown_key_is_told_the_nearest_known_one(text, near):
+    assert f"unknown key; did you mean {near}?" in complaints(text)[0]
+
+
+def test_variables_are_taken_from_the_environment_anywhere():
+    text = """
+server: {port: "${PORT:-9000}"}
+providers: {a: {base_url: "http://${HOST}:1/v1", api_key: "${KEY}", headers: {x: "a ${KEY} b"}}}
+"""
+    config = parse_config(text, {"HOST": "h", "KEY": "sk-1"})
+    assert config.server.port == 9000
+    assert config.providers["a"].base_url == "http://h:1/v1"
+    assert config.providers["a"].api_key == SecretStr("sk-1")
+    assert config.providers["a"].headers["x"] == SecretStr("a sk-1 b")
+
+
+@pytest.mark.parametrize("environ", [{}, {"KEY": ""}])
+def test_a_missing_variable_is_a_complaint_not_an_empty_key(environ):
+    (complaint,) = complaints("providers: {a: {base_url: 'http://x', api_key: '${KEY}'}}", **environ)
+    assert "the environment variable KEY is not set" in complaint
+
+
+def test_secrets_are_in_no_text_of_a_configuration():
+    text = "auth: {keys: [sk-client]}\nproviders: {a: {base_url: 'http://x', api_key: sk-up, headers: {x: sk-head}}}"
+    config = parse_config(text, {})
+    shown = f"{config!r} {config} {config.model_dump()} {config.model_dump_json()}"
+    for secret in ("sk-client", "sk-up", "sk-head"):
+        assert secret not in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "providers: {a: {base_url: 'http://user:sk-secret@x/v1'}}",
+        "auth: {keys: [{name: [sk-secret], key: sk-secret}]}",
+        "providers: {a: {base_url: 'http://x', api_key: {sk-secret: sk-secret}}}",
+        "providers: {a: {base_url: 'http://x', headers: {'x y': sk-secret}}}",
+    ],
+)
+def test_complaints_do_not_repeat_secrets(text):
+    assert "sk-secret" not in complaints(text)[0].replace("api_key.sk-secret", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("server: [", "not YAML"),
+        ("- a", "must be a mapping"),
+        ("server: {port: 1, port: 2}", "is given twice"),
+        ("providers: {'a/b': {base_url: 'http://x'}}", "providers"),
+        ("providers: {a: {}}", "base_url is missing"),
+        ("auth: {keys: ['']}", "empty"),
+        ("server: {port: eighty}", "integer"),
+    ],
+)
+def test_what_is_wrong_is_said(text, word):
+    assert word in complaints(text)[0]
+
+
+def test_a_file_that_is_not_there_is_a_complaint(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_an_empty_file_and_empty_sections_are_the_defaults():
+    assert parse_config("", {}) == parse_config("server:\nauth:\nproviders:\n", {})
+
+
+def test_null_is_never_and_an_override_may_take_a_limit_away():
+    text = """
+timeouts: {first_event: 5, read: 6}
+providers:
+  p:
+    base_url: http://x
+    timeouts: {read: null}
+    models: {m: {timeouts: {first_event: null}}, n: {}}
+"""
+    table = RouteTable(parse_config(text, {}))
+    assert (table.resolve("p/m").timeouts.first_event, table.resolve("p/m").timeouts.read) == (None, None)
+    assert (table.resolve("p/n").timeouts.first_event, table.resolve("p/n").timeouts.connect) == (5, 10)
+
+
+def test_the_example_works_as_it_stands():
+    config = load_config(ROOT / "config" / "router.yaml", {})
+    assert RouteTable(config).resolve("deepseek/chat").upstream_model == "deepseek-chat"
+    assert config.server.demo
+
+
+def test_the_example_shows_the_defaults():
+    shown = load_config(ROOT / "config" / "router.yaml", {})
+    plain = parse_config("", {})
+    assert shown.timeouts == plain.timeouts
+    assert shown.stream == plain.stream
+    assert shown.server == plain.server.model_copy(update={"demo": True})
+
+
+def test_well_known_providers_are_found_by_their_keys():
+    config = embedded_config({"DEEPSEEK_API_KEY": "sk-1", "GROQ_API_KEY": " "})
+    assert config.server.demo
+    assert "deepseek" in config.providers
+    assert "groq" not in config.providers
+    assert {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "MISTRAL_API_KEY"} <= set(WELL_KNOWN)

@@ -1,0 +1,101 @@
+"""Imports point one way; the pure rooms stay pure; files stay small."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import trio_router
+
+ROOT = Path(trio_router.__file__).parent
+# A module may import what stands in a later line than itself, and its own room.
+LAYERS = [
+    {"__main__"},
+    {"cli"},
+    {"serve"},
+    {"chat_client", "testing"},
+    {"downstream"},
+    {"relay"},
+    {"demo", "transport", "upstream_http", "observe"},
+    {"record"},
+    {"routing", "discover"},
+    {"config_file"},
+    {"config"},
+    {"dialects"},
+    {"wire"},
+    {"errors", "jsoncodec"},
+]
+PURE = {"wire", "dialects", "routing", "errors", "jsoncodec"}
+IMPURE = {"trio", "httpx", "quart", "quart_trio", "hypercorn", "time", "random", "asyncio", "socket", "os"}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    first = path.relative_to(ROOT).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(node: ast.AST) -> list[str]:
+    found = []
+    for item in ast.walk(node):
+        if isinstance(item, ast.Import):
+            found += [alias.name for alias in item.names]
+        elif isinstance(item, ast.ImportFrom):
+            assert item.level == 0, "relative import"
+            found.append(item.module or "")
+            found += [f"{item.module}.{a.name}" for a in item.names if item.module == "trio_router"]
+    return found
+
+
+def rank(name: str) -> int:
+    return next(i for i, layer in enumerate(LAYERS) if name in layer)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+class TestEachFile:
+    def test_imports_only_what_stands_below(self, path):
+        own = room(path)
+        if own == "__init__":
+            pytest.skip("the map of the package names everything")
+        for name in imports(ast.parse(path.read_text())):
+            parts = name.split(".")
+            if parts[0] != "trio_router" or len(parts) == 1 or parts[1] in (own, "__version__"):
+                continue
+            assert rank(parts[1]) > rank(own), f"{own} imports {parts[1]}"
+
+    def test_is_pure_where_it_must_be(self, path):
+        if room(path) in PURE:
+            tops = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
+            assert not tops & IMPURE
+
+    def test_imports_nothing_of_asyncio(self, path):
+        assert "asyncio" not in imports(ast.parse(path.read_text()))
+
+    def test_holds_one_thing(self, path):
+        assert len(path.read_text().splitlines()) <= 400
+
+    def test_imports_the_package_at_its_top_alone(self, path):
+        if room(path) in ("__init__", "cli"):
+            pytest.skip("these import late, so that the command answers at once")
+        for item in ast.walk(ast.parse(path.read_text())):
+            if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert not [n for n in imports(item) if n.startswith("trio_router")]
+
+
+def test_dialects_do_not_know_each_other():
+    known = {"__init__", "base", "answer", "translate", "fold", "chat_request"}
+    for path in (ROOT / "dialects").glob("*.py"):
+        if path.stem in known:
+            continue
+        family = path.stem.split("_")[0]
+        for name in imports(ast.parse(path.read_text())):
+            parts = name.split(".")
+            if parts[:2] == ["trio_router", "dialects"] and len(parts) > 2:
+                assert parts[2] == "base" or parts[2].split("_")[0] == family
+
+
+def test_what_the_package_offers_is_there():
+    for name in trio_router.__all__:
+        assert getattr(trio_router, name)
