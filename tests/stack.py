@@ -25,7 +25,7 @@ from trio_router.downstream.app import RouterApp
 from trio_router.downstream.server import RelayTCPServer
 from trio_router.relay.router import Router
 from trio_router.serve import hypercorn_config, longest_stall, serve
-from trio_router.upstream_http import StreamTransport
+from trio_router.transport import StreamTransport
 from trio_router.wire.sse import SSEDecoder
 
 if TYPE_CHECKING:

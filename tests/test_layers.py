@@ -18,7 +18,7 @@ LAYERS = [
     {"chat_client", "testing"},
     {"downstream"},
     {"relay"},
-    {"demo", "transport", "upstream_http", "observe"},
+    {"demo", "transport", "observe"},
     {"record"},
     {"routing", "discover"},
     {"config_file"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httptools
 import httpx
@@ -70,11 +70,16 @@ class RequestReader:
     async def next(self):
         """The next whole request, None at the end of the stream."""
         while not self._ready:
-            data = await self._stream.receive_some(65536)
-            if not data:
+            if not await self.read_some():
                 return None
-            self._parser.feed_data(bytes(data))
         return self._ready.pop(0)
+
+    async def read_some(self):
+        """One read of the stream; False at its end."""
+        data = await self._stream.receive_some(65536)
+        if data:
+            self._parser.feed_data(bytes(data))
+        return bool(data)
 
 
 async def read_request(stream):
@@ -87,6 +92,15 @@ def get(url="http://server/", **timeouts):
 
 def post(content, url="http://server/", **timeouts):
     return httpx.Request("POST", url, content=content, extensions={"timeout": timeouts})
+
+
+class Pieces(httpx.AsyncByteStream):
+    def __init__(self, *pieces):
+        self._pieces = pieces
+
+    async def __aiter__(self):
+        for piece in self._pieces:
+            yield piece
 
 
 async def body_items(response):
@@ -106,10 +120,17 @@ async def items_and_fault(response):
 
 @asynccontextmanager
 async def listening(handler, *, host="127.0.0.1"):
-    """`handler(stream)` serves each connection on a loopback port, whose number is given."""
+    """`handler(stream)` serves each connection on a loopback port, whose number is given.
+
+    That the other side leaves early is no fault of it."""
+
+    async def handle(stream):
+        with suppress(trio.BrokenResourceError):
+            await handler(stream)
+
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(
-            lambda task_status: trio.serve_tcp(handler, 0, host=host, task_status=task_status)
+            lambda task_status: trio.serve_tcp(handle, 0, host=host, task_status=task_status)
         )
         yield listeners[0].socket.getsockname()[1]
         nursery.cancel_scope.cancel()

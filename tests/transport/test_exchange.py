@@ -10,6 +10,7 @@ import trio.testing
 from tests.transport.peers import (
     OK,
     MemoryNet,
+    Pieces,
     RequestReader,
     body_items,
     get,
@@ -275,14 +276,11 @@ async def test_bodies_in_pieces_go_out_in_chunks_or_at_the_given_length(net, ask
 
 @pytest.mark.parametrize("length", ["2", "9"])
 async def test_a_body_that_is_not_of_its_announced_length_is_refused(net, length):
-    async def pieces():
-        yield b"ab"
-        yield b"cde"
-
-    for content in (pieces(), b"abcde"):
+    for content in (Pieces(b"ab", b"cde"), b"abcde"):
         transport = net.transport()
         headers = {"Content-Length": length}
-        request = httpx.Request("POST", "http://server/", content=content, headers=headers)
+        given = {"content": content} if isinstance(content, bytes) else {"stream": content}
+        request = httpx.Request("POST", "http://server/", headers=headers, **given)
         with pytest.raises(httpx.LocalProtocolError):
             await transport.handle_async_request(request)
         assert transport.open_connections == 0
@@ -323,25 +321,29 @@ async def test_an_early_continue_does_not_end_the_writing(ask, nursery):
     asked = ask(net.transport(), post(b"x" * 1_000_000))
     await settled()
     server = net.streams[0]
+    reader = RequestReader(server)
+    await reader.read_some()
     await server.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
-    assert len((await read_request(server)).body) == 1_000_000
+    assert len((await reader.next()).body) == 1_000_000
     await server.send_all(OK)
     await settled()
     assert await body_items(asked.got) == [b"ok"]
 
 
-async def test_an_early_good_head_does_not_end_the_writing(ask):
+async def test_an_early_good_head_does_not_end_the_writing(ask, nursery):
     net = MemoryNet(lockstep=True)
     transport = net.transport()
     asked = ask(transport, post(b"x" * 1_000_000))
     await settled()
     server = net.streams[0]
+    reader = RequestReader(server)
+    await reader.read_some()
     await server.send_all(STREAM + b"1\r\na\r\n")
     await settled()
     assert asked.got is None
-    assert len((await read_request(server)).body) == 1_000_000
+    assert len((await reader.next()).body) == 1_000_000
     await settled()
-    await server.send_all(b"1\r\nb\r\n0\r\n\r\n")
+    nursery.start_soon(server.send_all, b"1\r\nb\r\n0\r\n\r\n")
     assert await body_items(asked.got) == [b"a", b"b"]
     assert transport.idle_connections == 1
 
@@ -407,8 +409,10 @@ async def test_the_pool_limit_and_serving_in_order(net, ask, autojump_clock):
     first = await answered(transport, net, ask, STREAM)
     with pytest.raises(httpx.PoolTimeout, match="5 s"):
         await transport.handle_async_request(get(pool=5))
-    waiting = [ask(transport, get(f"http://server/{i}")) for i in range(3)]
-    await settled()
+    waiting = []
+    for i in range(3):
+        waiting.append(ask(transport, get(f"http://server/{i}")))
+        await settled()
     assert len(net.streams) == 1
     await first.aclose()
     await settled()
@@ -422,13 +426,12 @@ async def test_the_pool_limit_and_serving_in_order(net, ask, autojump_clock):
     assert transport.open_connections == 1
 
 
-async def test_cancel_while_connecting_gives_the_slot_back(net, ask):
+async def test_cancel_while_connecting_gives_the_slot_back(net):
     async def never(host, port):
         await trio.sleep_forever()
 
-    right, net.connect = net.connect, never
+    net.connect = never
     transport = net.transport(max_connections=1)
-    transport_ok = MemoryNet()
     for _ in range(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(transport.handle_async_request, get())
@@ -436,7 +439,6 @@ async def test_cancel_while_connecting_gives_the_slot_back(net, ask):
             assert transport.open_connections == 1
             nursery.cancel_scope.cancel()
         assert transport.open_connections == 0
-    del right, transport_ok
 
 
 async def test_a_refused_connection_is_a_connect_error(net):

@@ -159,6 +159,22 @@ async def test_a_slot_given_in_the_moment_of_cancel_is_not_lost():
     assert pool.open == 0
 
 
+@pytest.mark.parametrize("key", ["a", "b"])
+@pytest.mark.parametrize("give", [Pool.give_back, Pool.discard])
+async def test_a_slot_given_just_after_the_cancel_goes_to_the_next(nursery, give, key):
+    pool = Pool(1, 10, 30)
+    thing = make(pool, key)
+    served = []
+    async with trio.open_nursery() as inner:
+        await start_waiting(inner, pool, "a", served, "cancelled")
+        await start_waiting(nursery, pool, "a", served, "next")
+        inner.cancel_scope.cancel()
+        give(pool, thing)
+    await trio.testing.wait_all_tasks_blocked()
+    assert served == [("next", thing if give is Pool.give_back and key == "a" else None)]
+    assert pool.open == 1
+
+
 async def test_closing_closes_all_and_turns_away_who_waits_or_comes(nursery):
     pool = Pool(2, 10, 30)
     busy, other = make(pool, "a"), make(pool, "a")

@@ -9,7 +9,7 @@ import httpx
 import trio
 
 from trio_router.errors import MalformedJSON, NetworkError, UpstreamTimeout
-from trio_router.upstream_http import StreamTransport
+from trio_router.transport import StreamTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator

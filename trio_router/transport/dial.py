@@ -109,4 +109,6 @@ def _reason(fault: BaseException) -> str:
     if isinstance(cause, ssl.SSLError):
         return str(cause)
     text = str(fault) or type(fault).__name__
-    return f"{text} ({cause})" if isinstance(cause, OSError) else text
+    if isinstance(cause, BaseExceptionGroup):  # one for each address tried
+        text += f" ({'; '.join(dict.fromkeys(map(str, cause.exceptions)))})"
+    return text

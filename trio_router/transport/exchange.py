@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from trio_router.transport.http1 import RequestHead, ResponseParser, chunk
 from trio_router.transport.sockets import BROKEN, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from trio_router.transport.dial import Origin
 
@@ -76,8 +77,22 @@ class OutgoingRequest:
         """Give `put` what to send as it comes."""
         assert isinstance(self._stream, httpx.AsyncByteStream)
         await put(self.head.data)
+        pieces = aiter(self._stream)
+        try:
+            size = await self._put_each(pieces, put)
+        finally:
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()
+        if self.head.chunked:
+            await put(chunk(b""))
+        elif size != self.head.length:
+            raise httpx.LocalProtocolError("the request's content-length is not its body's")
+
+    async def _put_each(
+        self, pieces: AsyncIterator[bytes], put: Callable[[bytes], Awaitable[None]]
+    ) -> int:
         size = 0
-        async for piece in self._stream:
+        async for piece in pieces:
             size += len(piece)
             if self.head.chunked:
                 if piece:
@@ -85,11 +100,8 @@ class OutgoingRequest:
             elif size <= (self.head.length or 0):
                 await put(piece)
             else:
-                break
-        if self.head.chunked:
-            await put(chunk(b""))
-        elif size != self.head.length:
-            raise httpx.LocalProtocolError("the request's content-length is not its body's")
+                break  # never more than was announced: it would be taken for another request
+        return size
 
 
 class _WriteBroken(Exception):

@@ -99,8 +99,9 @@ class Pool(Generic[C]):
         self._waiters[waiter] = None
         try:
             await waiter.served.wait()
-        finally:
-            self._waiters.pop(waiter, None)
+        except BaseException:
+            self._withdraw(waiter)
+            raise
         if not waiter.has_slot:
             raise PoolClosed
         return waiter.connection
@@ -165,6 +166,14 @@ class Pool(Generic[C]):
         waiter.has_slot = True
         waiter.served.set()
         return waiter
+
+    def _withdraw(self, waiter: _Waiter[C]) -> None:
+        if waiter.connection is not None:  # served between the cancel and its arrival
+            self.give_back(waiter.connection)
+        elif waiter.has_slot:
+            self.release_slot()
+        else:
+            self._waiters.pop(waiter, None)
 
     def _make_idle(self, connection: C) -> None:
         if len(self._idle) >= self._max_keepalive:
