@@ -52,20 +52,20 @@ class RequestReader:
         self._ready = []
 
     def on_message_begin(self):
-        self._now = Request()
+        self.latest = Request()
 
     def on_url(self, url):
-        self._now.target += url
+        self.latest.target += url
 
     def on_header(self, name, value):
-        self._now.headers[name.lower()] = value
+        self.latest.headers[name.lower()] = value
 
     def on_body(self, data):
-        self._now.body += data
+        self.latest.body += data
 
     def on_message_complete(self):
-        self._now.method = self._parser.get_method()
-        self._ready.append(self._now)
+        self.latest.method = self._parser.get_method()
+        self._ready.append(self.latest)
 
     async def next(self):
         """The next whole request, None at the end of the stream."""

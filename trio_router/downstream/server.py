@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 import trio
 from hypercorn.events import Closed, RawData
 from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.typing import ConnectionState
 
 if TYPE_CHECKING:
     from hypercorn.events import Event
+
+
+WRITE_CHUNK = "trio_router.write_chunk"
 
 
 class ClientWriteStalled(Exception):
@@ -24,21 +28,38 @@ class ClientWriteStalled(Exception):
 
 
 class RelayTCPServer(TCPServer):
-    """`stall` is in seconds; None is no limit."""
+    """`stall` is in seconds; None is no limit.
+
+    An HTTP/1.1 application finds `write_chunk` in its scope's state, under WRITE_CHUNK.
+    """
 
     def __init__(self, *args: Any, stall: float | None = None) -> None:
         super().__init__(*args)
         self._stall = math.inf if stall is None else stall
+        self.state = ConnectionState({**self.state, WRITE_CHUNK: self.write_chunk})
+
+    async def write_chunk(self, data: bytes) -> None:
+        """Writes a chunk of a body whose transfer coding is chunked, past Hypercorn and h11.
+
+        Neither keeps account of what a chunked body has had, so the last chunk can go through them
+        as ever.  To be called only between a response's start and its end.  Raises
+        ClientWriteStalled; a client that is gone is noticed by the reading side.
+        """
+        await self._write_or_close(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def protocol_send(self, event: Event) -> None:
         if not isinstance(event, RawData):
             await super().protocol_send(event)
             return
-        if not event.data:
-            return
+        if event.data:
+            await self._write_or_close(event.data)
+
+    async def _write_or_close(self, data: bytes) -> None:
         try:
-            async with self.send_lock:
-                await self._write(event.data)
+            rest = self._written_at_once(data)
+            if rest:
+                async with self.send_lock:
+                    await self._write(rest)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             await self.protocol.handle(Closed())
         except BaseException:
@@ -46,7 +67,23 @@ class RelayTCPServer(TCPServer):
             await trio.aclose_forcefully(self.stream)
             raise
 
-    async def _write(self, data: bytes) -> None:
+    def _written_at_once(self, data: bytes) -> bytes | memoryview:
+        """Writes what the socket takes now; gives back the rest.
+
+        Waiting for the lock, or `SocketStream.send_all`, costs a pass of the scheduler even where
+        there is room, and who calls us has waited for the data just now.
+        """
+        if self.send_lock.locked() or not isinstance(self.stream, trio.SocketStream):
+            return data
+        try:
+            sent = os.write(self.stream.socket.fileno(), data)
+        except BlockingIOError:
+            return data
+        except OSError as fault:
+            raise trio.BrokenResourceError from fault
+        return b"" if sent == len(data) else memoryview(data)[sent:]
+
+    async def _write(self, data: bytes | memoryview) -> None:
         stream = self.stream
         if not isinstance(stream, trio.SocketStream):
             with trio.move_on_after(self._stall) as limit:
@@ -59,15 +96,10 @@ class RelayTCPServer(TCPServer):
             rest = rest[await self._send_some(stream.socket, rest) :]
 
     async def _send_some(self, sock: trio.socket.SocketType, data: memoryview) -> int:
-        while True:
-            try:
-                # Not `sock.send`: that costs a pass of the scheduler even if there is room, and who
-                # calls us has waited for the data just now.
-                return os.write(sock.fileno(), data)
-            except BlockingIOError:
-                with trio.move_on_after(self._stall) as limit:
-                    await trio.lowlevel.wait_writable(sock)
-                if limit.cancelled_caught:
-                    raise ClientWriteStalled from None
-            except OSError as fault:
-                raise trio.BrokenResourceError from fault
+        try:
+            with trio.move_on_after(self._stall) as limit:
+                return await sock.send(data)
+        except OSError as fault:
+            raise trio.BrokenResourceError from fault
+        assert limit.cancelled_caught
+        raise ClientWriteStalled
