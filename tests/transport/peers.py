@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import httptools
 import httpx
@@ -112,7 +113,7 @@ async def items_and_fault(response):
     items = []
     try:
         async for item in response.stream:
-            items.append(item)
+            items.append(item)  # noqa: PERF401  what came before a fault must be kept
     except httpx.TransportError as fault:
         return items, fault
     return items, None
@@ -129,9 +130,7 @@ async def listening(handler, *, host="127.0.0.1"):
             await handler(stream)
 
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(
-            lambda task_status: trio.serve_tcp(handle, 0, host=host, task_status=task_status)
-        )
+        listeners = await nursery.start(partial(trio.serve_tcp, handle, 0, host=host))
         yield listeners[0].socket.getsockname()[1]
         nursery.cancel_scope.cancel()
 

@@ -99,7 +99,7 @@ async def iter_once():
 
 async def until(condition):
     with trio.fail_after(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  nothing tells of it
             await trio.sleep(0.001)
 
 
@@ -231,9 +231,8 @@ async def test_a_fast_upstream_starves_nobody(transport):
     async def serve(stream):
         await read_request(stream)
         await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
-        with pytest.raises(trio.BrokenResourceError):
-            while True:
-                await stream.send_all(b"x" * 1_000_000)
+        while True:
+            await stream.send_all(b"x" * 1_000_000)
 
     async with listening(serve) as port:
         response = await transport.handle_async_request(get(f"http://127.0.0.1:{port}/"))

@@ -75,6 +75,17 @@ async def test_idle_connections_expire_also_those_nobody_asks_for(autojump_clock
     assert (pool.open, pool.idle) == (2, 0)
 
 
+async def test_no_expired_connection_is_taken_however_many_there_are(autojump_clock):
+    pool = Pool(None, 100, 30)
+    things = [make(pool) for _ in range(50)]
+    for thing in things:
+        pool.give_back(thing)
+    await trio.sleep(31)
+    assert pool.take("a") == (True, None)
+    assert all(thing.closed for thing in things)
+    assert pool.open == 1
+
+
 async def test_no_more_than_max_keepalive_stay_idle_and_the_oldest_goes():
     pool = Pool(None, 2, 30)
     things = [make(pool) for _ in range(3)]

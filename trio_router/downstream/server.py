@@ -17,7 +17,11 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from hypercorn.events import Event
+    from hypercorn.trio.task_group import TaskGroup
+    from hypercorn.trio.worker_context import WorkerContext
 
 
 WRITE_CHUNK = "trio_router.write_chunk"
@@ -25,6 +29,42 @@ WRITE_CHUNK = "trio_router.write_chunk"
 
 class ClientWriteStalled(Exception):
     """A write to the client made no progress within the limit."""
+
+
+class _IdleTimer:
+    """Closes an idle connection in time: one task a connection whose deadline moves.
+
+    Hypercorn starts a task after each response and cancels it at the next request.
+    """
+
+    def __init__(self, context: WorkerContext, limit: float) -> None:
+        self._context = context
+        self._limit = limit
+        self._scope: trio.CancelScope | None = None
+        self._is_idle = False
+
+    async def restart(self, task_group: TaskGroup, close: Callable[[], Awaitable[None]]) -> None:
+        self._is_idle = True
+        deadline = trio.current_time() + self._limit
+        if self._scope is None:
+            self._scope = trio.CancelScope(deadline=deadline)
+            task_group.spawn(self._watch, self._scope, close)
+        else:
+            self._scope.deadline = deadline
+        if self._context.terminated.is_set():
+            self._scope.cancel()
+
+    async def stop(self) -> None:
+        self._is_idle = False
+        if self._scope is not None:
+            self._scope.deadline = math.inf
+
+    async def _watch(self, scope: trio.CancelScope, close: Callable[[], Awaitable[None]]) -> None:
+        with scope:
+            await self._context.terminated.wait()
+            if not self._is_idle:
+                await trio.sleep_forever()  # until the response's end, or the connection's
+        await close()
 
 
 class RelayTCPServer(TCPServer):
@@ -36,6 +76,7 @@ class RelayTCPServer(TCPServer):
     def __init__(self, *args: Any, stall: float | None = None) -> None:
         super().__init__(*args)
         self._stall = math.inf if stall is None else stall
+        self.idle_task = _IdleTimer(self.context, self.config.keep_alive_timeout)  # type: ignore[assignment]
         self.state = ConnectionState({**self.state, WRITE_CHUNK: self.write_chunk})
 
     async def write_chunk(self, data: bytes) -> None:
@@ -46,6 +87,10 @@ class RelayTCPServer(TCPServer):
         ClientWriteStalled; a client that is gone is noticed by the reading side.
         """
         await self._write_or_close(b"%x\r\n%b\r\n" % (len(data), data))
+
+    async def _idle_timeout(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
 
     async def protocol_send(self, event: Event) -> None:
         if not isinstance(event, RawData):

@@ -37,6 +37,7 @@ class UpstreamClient:
         self._transport = transport or StreamTransport()
         self._slots = None if max_in_flight is None else trio.Semaphore(max_in_flight)
         self._user_agent = user_agent
+        self._urls: dict[str, httpx.URL] = {}  # parsed once
 
     @asynccontextmanager
     async def answer(
@@ -58,7 +59,7 @@ class UpstreamClient:
         try:
             sent = httpx.Request(
                 "POST",
-                target.base_url + request.path,
+                self._url(target.base_url + request.path),
                 headers={
                     "accept": "text/event-stream, application/x-ndjson, application/json",
                     "accept-encoding": "identity",  # compression holds events back
@@ -91,6 +92,12 @@ class UpstreamClient:
 
     async def aclose(self) -> None:
         await self._transport.aclose()
+
+    def _url(self, text: str) -> httpx.URL:
+        url = self._urls.get(text)
+        if url is None:
+            url = self._urls[text] = httpx.URL(text)
+        return url
 
     async def _take_slot(self, slots: trio.Semaphore, target: Target) -> None:
         limit = target.timeouts.pool

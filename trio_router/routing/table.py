@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import Dialect
 
 
+_REMEMBERED = 1000  # targets of names that are just passed on; beyond, they are made anew each time
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One model of one provider, and all that the configuration says of it."""
@@ -69,18 +72,22 @@ class RouteTable:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._known: dict[str, Target] = {}
+        self._passed: dict[str, Target] = {}  # names that clients made up and a provider takes
         for name, provider in config.providers.items():
             for model in provider.models or ():
                 self._known[f"{name}/{model}"] = self._target(name, provider, model)
 
     def resolve(self, name: str) -> Target:
         """The target that `name` (`provider/model`) means.  Raises ModelNotFound, naming near ones."""
-        if (target := self._known.get(name)) is not None:
+        if (target := self._known.get(name) or self._passed.get(name)) is not None:
             return target
         provider_name, slash, model = name.partition("/")
         provider = self._config.providers.get(provider_name)
         if slash and model and provider is not None and provider.takes_any_model:
-            return self._target(provider_name, provider, model)
+            target = self._target(provider_name, provider, model)
+            if len(self._passed) < _REMEMBERED:
+                self._passed[name] = target
+            return target
         raise ModelNotFound(self._complaint(name, provider_name, provider), param="model")
 
     def names(self) -> list[str]:

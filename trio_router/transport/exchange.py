@@ -262,4 +262,6 @@ class Exchange:
 
 
 def text_of(fault: BaseException | None) -> str:
-    return str(fault) or type(fault).__name__
+    """What `fault` says, or what its cause says where it is silent, as trio's often are."""
+    cause = None if fault is None else fault.__cause__
+    return str(fault) or str(cause or "") or type(fault).__name__
