@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-CORPUS = Path(
-    os.environ.get("TRIO_ROUTER_CORPUS", Path(__file__).parents[2] / "shared" / "corpus")
-)
+CORPUS = Path(os.environ.get("TRIO_ROUTER_CORPUS", Path(__file__).parents[2] / "shared" / "corpus"))
 
 
 def corpus(name: str) -> list[dict[str, Any]]:

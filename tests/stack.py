@@ -90,7 +90,12 @@ class Stack:
         self._nursery = nursery
         self._pair = trio.testing.lockstep_stream_pair if tight else trio.testing.memory_stream_pair
         self.upstream = DemoUpstream()
-        self.router = Router(settings, make_transport=lambda: StreamTransport(connect=lambda host, port: self._to_upstream(host, port)))
+        self.router = Router(
+            settings,
+            make_transport=lambda: StreamTransport(
+                connect=lambda host, port: self._to_upstream(host, port)
+            ),
+        )
         self.app = RouterApp(self.router)
         self.router.is_ready = True
         self._context = WorkerContext(None)

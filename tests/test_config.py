@@ -136,7 +136,10 @@ providers:
     models: {m: {timeouts: {first_event: null}}, n: {}}
 """
     table = RouteTable(parse_config(text, {}))
-    assert (table.resolve("p/m").timeouts.first_event, table.resolve("p/m").timeouts.read) == (None, None)
+    assert (table.resolve("p/m").timeouts.first_event, table.resolve("p/m").timeouts.read) == (
+        None,
+        None,
+    )
     assert (table.resolve("p/n").timeouts.first_event, table.resolve("p/n").timeouts.connect) == (5, 10)
 
 
@@ -159,4 +162,6 @@ def test_well_known_providers_are_found_by_their_keys():
     assert config.server.demo
     assert "deepseek" in config.providers
     assert "groq" not in config.providers
-    assert {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "MISTRAL_API_KEY"} <= set(WELL_KNOWN)
+    assert {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "MISTRAL_API_KEY"} <= set(
+        WELL_KNOWN
+    )

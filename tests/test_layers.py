@@ -28,7 +28,18 @@ LAYERS = [
     {"errors", "jsoncodec"},
 ]
 PURE = {"wire", "dialects", "routing", "errors", "jsoncodec"}
-IMPURE = {"trio", "httpx", "quart", "quart_trio", "hypercorn", "time", "random", "asyncio", "socket", "os"}
+IMPURE = {
+    "trio",
+    "httpx",
+    "quart",
+    "quart_trio",
+    "hypercorn",
+    "time",
+    "random",
+    "asyncio",
+    "socket",
+    "os",
+}
 FILES = sorted(ROOT.rglob("*.py"))
 
 

@@ -28,7 +28,9 @@ message = st.fixed_dictionaries(
             max_size=3,
             unique_by=lambda c: c["id"],
         ),
-        "annotations": st.lists(st.dictionaries(st.sampled_from("ab"), text, min_size=1), min_size=1, max_size=2),
+        "annotations": st.lists(
+            st.dictionaries(st.sampled_from("ab"), text, min_size=1), min_size=1, max_size=2
+        ),
     },
 )
 
@@ -68,12 +70,20 @@ def test_arguments_of_parallel_calls_are_joined_each_by_its_index():
 
 
 def test_chunks_are_left_as_they_are():
-    chunk = {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": "a"}}]}}]}
+    chunk = {
+        "choices": [
+            {"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": "a"}}]}}
+        ]
+    }
     fold = Fold(WHO)
     fold.add(chunk)
     fold.add(chunk)
     fold.completion()
-    assert chunk == {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": "a"}}]}}]}
+    assert chunk == {
+        "choices": [
+            {"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": "a"}}]}}
+        ]
+    }
 
 
 def test_nulls_and_empty_deltas_lose_nothing():

@@ -51,7 +51,10 @@ class TestRequest:
         ("given", "told"),
         [
             ({"type": "json_object"}, "json"),
-            ({"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}, {"type": "object"}),
+            (
+                {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}},
+                {"type": "object"},
+            ),
         ],
     )
     def test_a_response_format_becomes_the_format(self, given, told):
@@ -102,7 +105,9 @@ class TestRequest:
         assert refused(messages=[{"role": "user", "content": [url]}]) == "messages[0].content[0]"
         assert refused(messages=[{"role": "king", "content": "x"}]) == "messages[0].role"
         bad = {"id": "c", "function": {"name": "f", "arguments": "{"}}
-        assert refused(messages=[{"role": "assistant", "tool_calls": [bad]}]) == "messages[0].tool_calls"
+        assert (
+            refused(messages=[{"role": "assistant", "tool_calls": [bad]}]) == "messages[0].tool_calls"
+        )
 
     def test_the_request_itself_is_left_alone(self):
         request = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stop": "x"}
@@ -173,7 +178,9 @@ class TestStream:
         assert last["choices"] == []
         assert last["usage"] == {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
 
-    @pytest.mark.parametrize(("reason", "finish"), [("stop", "stop"), ("length", "length"), (None, "stop")])
+    @pytest.mark.parametrize(
+        ("reason", "finish"), [("stop", "stop"), ("length", "length"), (None, "stop")]
+    )
     def test_the_done_reason_is_the_finish_reason(self, reason, finish):
         record = {**RECORDS[-1], "done_reason": reason}
         chunks = self.chunks([record])

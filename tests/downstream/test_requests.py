@@ -79,7 +79,9 @@ class TestBadInput:
         assert hint in error["message"]
 
     @pytest.mark.parametrize("chunked", [False, True])
-    async def test_a_body_over_the_limit_is_refused_and_the_connection_stays(self, chunked, autojump_clock):
+    async def test_a_body_over_the_limit_is_refused_and_the_connection_stays(
+        self, chunked, autojump_clock
+    ):
         async def pieces():
             for _ in range(100):
                 yield b"x" * 1000
@@ -101,11 +103,17 @@ class TestBadInput:
 
 
 class TestKeys:
-    @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Bearer nope", "Basic sk-web", "sk-web"])
+    @pytest.mark.parametrize(
+        "header", [None, "", "Bearer", "Bearer ", "Bearer nope", "Basic sk-web", "sk-web"]
+    )
     async def test_without_a_good_key_nothing_is_asked(self, header, autojump_clock):
         headers = {} if header is None else {"authorization": header}
         status, error = await error_for(json.dumps(chat("any/echo")).encode(), KEYS, **headers)
-        assert (status, error["code"], error["type"]) == (401, "invalid_api_key", "authentication_error")
+        assert (status, error["code"], error["type"]) == (
+            401,
+            "invalid_api_key",
+            "authentication_error",
+        )
 
     @pytest.mark.parametrize(("key", "name"), [("sk-web", "web"), ("sk-plain", "key-2")])
     async def test_a_good_key_is_known_by_its_name(self, key, name, autojump_clock):
@@ -162,7 +170,9 @@ class TestConnections:
     async def test_a_body_that_never_comes_costs_an_early_answer_its_connection(self, autojump_clock):
         async with memory_stack(KEYS) as stack:
             connection = await stack.connect()
-            await connection.send_all(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n" % URL.encode())
+            await connection.send_all(
+                b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n" % URL.encode()
+            )
             answer = await until(connection, b"")
             assert b" 401 " in answer
             assert b"connection: close" in answer.lower()
@@ -179,9 +189,15 @@ class TestConnections:
     async def test_two_requests_sent_at_once_are_answered_in_turn(self, autojump_clock):
         async with memory_stack() as stack:
             connection = await stack.connect()
-            await connection.send_all(request_bytes(chat("any/echo", "one")) + request_bytes(chat("any/echo", "two")))
+            await connection.send_all(
+                request_bytes(chat("any/echo", "one")) + request_bytes(chat("any/echo", "two"))
+            )
             first = await until(connection, b'"total_tokens"')
-            rest = first if first.count(b"total_tokens") == 2 else first + await until(connection, b'"total_tokens"')
+            rest = (
+                first
+                if first.count(b"total_tokens") == 2
+                else first + await until(connection, b'"total_tokens"')
+            )
             assert rest.index(b"one") < rest.index(b"two")
 
 
@@ -260,7 +276,9 @@ class TestEndpoints:
         assert "invented" not in text
         assert "nowhere" not in text
 
-    @pytest.mark.parametrize(("given", "kept"), [("abc-1.2:3_4", True), ("a b", False), ("x" * 129, False), ("é", False)])
+    @pytest.mark.parametrize(
+        ("given", "kept"), [("abc-1.2:3_4", True), ("a b", False), ("x" * 129, False), ("é", False)]
+    )
     async def test_a_sane_request_id_is_kept_and_another_replaced(self, given, kept, autojump_clock):
         async with memory_stack() as stack:
             response = await stack.client.post(
@@ -276,6 +294,7 @@ class TestEndpoints:
 
     async def test_our_own_fault_is_told_without_detail(self, autojump_clock, caplog):
         async with memory_stack() as stack:
+
             def broken(name):
                 raise ZeroDivisionError("secret detail")
 
@@ -315,7 +334,12 @@ class TestWhole:
 
     @pytest.mark.parametrize(
         ("body", "code"),
-        [(b"", "upstream_truncated"), (b"{", "malformed_json"), (b"<html>", "malformed_json"), (b'{"a":1}', "malformed_json")],
+        [
+            (b"", "upstream_truncated"),
+            (b"{", "malformed_json"),
+            (b"<html>", "malformed_json"),
+            (b'{"a":1}', "malformed_json"),
+        ],
     )
     async def test_what_is_no_answer_is_told_so(self, body, code, autojump_clock):
         from trio_router.demo import Answer, Send
@@ -341,7 +365,9 @@ providers:
 """
         async with trio.open_nursery() as nursery:
             stack = Stack(nursery, config("", text))
-            asked = chat("p/m", temperature=0.9, top_p=0.1, provider={"order": ["b"], "keep": 1}, new_field=[1])
+            asked = chat(
+                "p/m", temperature=0.9, top_p=0.1, provider={"order": ["b"], "keep": 1}, new_field=[1]
+            )
             await stack.ask(asked)
             seen = stack.upstream.requests[0]
             nursery.cancel_scope.cancel()

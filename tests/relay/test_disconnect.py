@@ -64,7 +64,9 @@ async def test_disconnect_before_first_event_closes_upstream(how, stream):
 async def test_disconnect_while_streaming_closes_upstream(how):
     async with real_stack() as stack:
         booked = Booked(stack.router)
-        stack.upstream.script = lambda _: Answer(headers=SSE, steps=[*sse(delta("a"), done=False), Hang()])
+        stack.upstream.script = lambda _: Answer(
+            headers=SSE, steps=[*sse(delta("a"), done=False), Hang()]
+        )
         connection = await raw_client(stack)
         await connection.send_all(request_bytes(chat("any/m", stream=True)))
         while b'"a"' not in await connection.receive_some(65536):
@@ -170,5 +172,3 @@ async def test_every_gauge_returns_to_zero_and_outcomes_add_up():
         assert gauges
         assert all(line.endswith(" 0.0") for line in gauges)
         assert not stack.router.exchanges
-
-

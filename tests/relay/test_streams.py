@@ -57,8 +57,12 @@ async def test_a_stream_comes_through_with_the_promised_headers(autojump_clock):
     assert asked.headers["authorization"] == "Bearer sk-upstream-secret"
 
 
-@pytest.mark.parametrize("model", ["any/echo-s1", "ollama/echo-s1", "any/echo-ndjson-s1", "any/echo-crlf-s1"])
-@pytest.mark.parametrize("text", ["Съешь ещё этих мягких", "日本語のテキスト", "مرحبا بالعالم", "👩‍👩‍👧‍👦🏳️‍🌈👋🏽"])
+@pytest.mark.parametrize(
+    "model", ["any/echo-s1", "ollama/echo-s1", "any/echo-ndjson-s1", "any/echo-crlf-s1"]
+)
+@pytest.mark.parametrize(
+    "text", ["Съешь ещё этих мягких", "日本語のテキスト", "مرحبا بالعالم", "👩‍👩‍👧‍👦🏳️‍🌈👋🏽"]
+)
 async def test_characters_torn_at_every_byte_arrive_whole(model, text, autojump_clock):
     async with memory_stack() as stack:
         _, items = await streamed(stack, model, text=text)
@@ -79,7 +83,10 @@ async def test_the_json_of_each_event_passes_byte_for_byte(autojump_clock):
 async def test_event_names_ids_and_retry_pass_through(autojump_clock):
     answer = Answer(
         headers=SSE,
-        steps=[Send(b"event: x\nid: 7\nretry: 9\ndata: " + json.dumps(delta("a")).encode() + b"\n\n"), *sse(STOP)],
+        steps=[
+            Send(b"event: x\nid: 7\nretry: 9\ndata: " + json.dumps(delta("a")).encode() + b"\n\n"),
+            *sse(STOP),
+        ],
     )
     async with memory_stack() as stack:
         stack.upstream.script = lambda _: answer
@@ -96,20 +103,45 @@ async def test_a_line_separator_inside_json_survives(autojump_clock):
 
 
 @pytest.mark.parametrize("model", ["any/m", "ollama/m"])
-@pytest.mark.parametrize("content_type", ["text/event-stream", "application/x-ndjson", "application/json", None])
-@pytest.mark.parametrize("shape", ["openai-sse", "openai-ndjson", "ollama-ndjson", "ollama-sse", "openai-json", "ollama-json"])
+@pytest.mark.parametrize(
+    "content_type", ["text/event-stream", "application/x-ndjson", "application/json", None]
+)
+@pytest.mark.parametrize(
+    "shape",
+    ["openai-sse", "openai-ndjson", "ollama-ndjson", "ollama-sse", "openai-json", "ollama-json"],
+)
 async def test_the_format_is_seen_not_assumed(model, content_type, shape, autojump_clock):
     ollama = [
         {"model": "m", "message": {"role": "assistant", "content": "he"}, "done": False},
-        {"model": "m", "message": {"role": "assistant", "content": "llo"}, "done": True, "done_reason": "stop"},
+        {
+            "model": "m",
+            "message": {"role": "assistant", "content": "llo"},
+            "done": True,
+            "done_reason": "stop",
+        },
     ]
     steps = {
         "openai-sse": sse(delta("he"), delta("llo"), STOP),
         "openai-ndjson": ndjson(delta("he"), delta("llo"), STOP),
         "ollama-ndjson": ndjson(*ollama),
         "ollama-sse": sse(*ollama, done=False),
-        "openai-json": [Send(json.dumps({"object": "chat.completion", "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}]}, indent=1).encode())],
+        "openai-json": [
+            Send(
+                json.dumps(
+                    {
+                        "object": "chat.completion",
+                        "choices": [
+                            {
+                                "index": 0,
+                                "message": {"role": "assistant", "content": "hello"},
+                                "finish_reason": "stop",
+                            }
+                        ],
+                    },
+                    indent=1,
+                ).encode()
+            )
+        ],
         "ollama-json": [Send(json.dumps({**ollama[1], "message": {"content": "hello"}}).encode())],
     }[shape]
     headers = () if content_type is None else (("content-type", content_type),)
@@ -122,7 +154,10 @@ async def test_the_format_is_seen_not_assumed(model, content_type, shape, autoju
 
 
 async def test_blank_keep_alive_lines_before_a_whole_answer_are_skipped(autojump_clock):
-    whole = {"object": "chat.completion", "choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}]}
+    whole = {
+        "object": "chat.completion",
+        "choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}],
+    }
     steps = [Send(b"\n"), Sleep(5), Send(b"\n\n"), Send(json.dumps(whole).encode())]
     _, items, _ = await answered(Answer(headers=SSE, steps=steps))
     assert text_of(items) == "hi"
@@ -155,8 +190,12 @@ class TestTheEnd:
         assert items[-1] == "[DONE]"
 
     @pytest.mark.parametrize("last", [Abort(), Close()])
-    async def test_a_broken_connection_after_the_first_event_is_a_truncation(self, last, autojump_clock):
-        _, items, record = await answered(Answer(headers=SSE, steps=[*sse(delta("a"), done=False), Sleep(1), last]))
+    async def test_a_broken_connection_after_the_first_event_is_a_truncation(
+        self, last, autojump_clock
+    ):
+        _, items, record = await answered(
+            Answer(headers=SSE, steps=[*sse(delta("a"), done=False), Sleep(1), last])
+        )
         assert text_of(items) == "a"
         assert items[-1]["error"]["code"] == "upstream_truncated"
         assert record.outcome == Outcome.TRUNCATED
@@ -175,7 +214,9 @@ class TestTheEnd:
         assert items[-1] == "[DONE]"
 
     async def test_a_last_record_without_its_line_end_is_not_lost(self, autojump_clock):
-        steps = [Send(b'{"message":{"content":"a"},"done":false}\n{"message":{"content":"b"},"done":true}')]
+        steps = [
+            Send(b'{"message":{"content":"a"},"done":false}\n{"message":{"content":"b"},"done":true}')
+        ]
         _, items, _ = await answered(Answer(headers=NDJSON, steps=steps), "ollama/m")
         assert text_of(items) == "ab"
         assert items[-1] == "[DONE]"
@@ -184,7 +225,9 @@ class TestTheEnd:
         _, items, _ = await answered(Answer(headers=SSE, steps=[*sse(STOP), *sse(delta("late"))]))
         assert items == [STOP, "[DONE]"]
 
-    async def test_an_upstream_that_never_closes_after_done_does_not_hold_the_client(self, autojump_clock):
+    async def test_an_upstream_that_never_closes_after_done_does_not_hold_the_client(
+        self, autojump_clock
+    ):
         import trio
 
         began = trio.current_time()
@@ -237,7 +280,9 @@ class TestErrorsBeforeTheFirstEvent:
     async def test_a_refused_router_key_is_not_the_clients_fault(self, status, autojump_clock):
         from trio_router.demo import error_answer
 
-        response, _, _ = await answered(error_answer(status, "bad key sk-upstream-secret", "invalid_api_key"), "deepseek/chat")
+        response, _, _ = await answered(
+            error_answer(status, "bad key sk-upstream-secret", "invalid_api_key"), "deepseek/chat"
+        )
         assert response.status_code == 502
         assert response.json()["error"]["code"] == "provider_auth_error"
         assert "sk-upstream-secret" not in response.text
@@ -245,7 +290,9 @@ class TestErrorsBeforeTheFirstEvent:
     async def test_a_key_that_the_upstream_repeats_never_reaches_the_client(self, autojump_clock):
         from trio_router.demo import error_answer
 
-        response, _, _ = await answered(error_answer(400, "no: sk-upstream-secret!", "x"), "deepseek/chat")
+        response, _, _ = await answered(
+            error_answer(400, "no: sk-upstream-secret!", "x"), "deepseek/chat"
+        )
         assert response.json()["error"]["message"] == "no: ***!"
 
     async def test_a_refused_connection_is_a_network_error(self, autojump_clock):
@@ -258,7 +305,10 @@ class TestErrorsBeforeTheFirstEvent:
             stack = Stack(nursery, config("", text))
             response = await stack.ask(chat("gone/m", stream=True))
             nursery.cancel_scope.cancel()
-        assert (response.status_code, response.json()["error"]["code"]) == (503, "provider_network_error")
+        assert (response.status_code, response.json()["error"]["code"]) == (
+            503,
+            "provider_network_error",
+        )
 
 
 class TestErrorsAfterTheFirstEvent:
@@ -266,13 +316,19 @@ class TestErrorsAfterTheFirstEvent:
         ("steps", "code", "outcome"),
         [
             (sse({"error": {"message": "busy"}}), "provider_stream_error", Outcome.UPSTREAM_ERROR),
-            ([Send(b'event: error\ndata: {"message": "busy"}\n\n')], "provider_stream_error", Outcome.UPSTREAM_ERROR),
+            (
+                [Send(b'event: error\ndata: {"message": "busy"}\n\n')],
+                "provider_stream_error",
+                Outcome.UPSTREAM_ERROR,
+            ),
             ([Send(b"data: {nonsense\n\n"), *sse(STOP)], "malformed_json", Outcome.UPSTREAM_ERROR),
             ([Send(b"data: " + b"x" * 3000)], "event_too_large", Outcome.UPSTREAM_ERROR),
         ],
     )
     @pytest.mark.parametrize("together", [False, True])
-    async def test_is_the_last_event_and_no_done_follows(self, steps, code, outcome, together, autojump_clock):
+    async def test_is_the_last_event_and_no_done_follows(
+        self, steps, code, outcome, together, autojump_clock
+    ):
         steps = [*sse(delta("a"), done=False), *steps]
         if together:  # one read or many: the client sees the same
             steps = [Send(b"".join(s.data for s in steps))]
@@ -287,7 +343,9 @@ class TestErrorsAfterTheFirstEvent:
 
     async def test_a_malformed_event_may_be_skipped(self, autojump_clock):
         steps = [*sse(delta("a"), done=False), Send(b"data: {nonsense\n\n"), *sse(delta("b"), STOP)]
-        _, items, record = await answered(Answer(headers=SSE, steps=steps), settings="stream: {malformed_event: skip}")
+        _, items, record = await answered(
+            Answer(headers=SSE, steps=steps), settings="stream: {malformed_event: skip}"
+        )
         assert text_of(items) == "ab"
         assert items[-1] == "[DONE]"
         assert (record.chunks_failed, record.json_errors) == (1, 1)
@@ -303,16 +361,24 @@ class TestErrorsAfterTheFirstEvent:
     async def test_bad_utf8_may_end_the_stream(self, autojump_clock):
         bad = json.dumps(delta("a?b")).encode().replace(b"?", b"\xff")
         steps = [*sse(delta("a"), done=False), Send(b"data: " + bad + b"\n\n"), *sse(STOP)]
-        _, items, _ = await answered(Answer(headers=SSE, steps=steps), settings="stream: {invalid_utf8: error}")
+        _, items, _ = await answered(
+            Answer(headers=SSE, steps=steps), settings="stream: {invalid_utf8: error}"
+        )
         assert items[-1]["error"]["code"] == "malformed_utf8"
 
 
 class TestUsage:
-    USAGE = {**HELLO, "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}}
+    USAGE = {
+        **HELLO,
+        "choices": [],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
+    }
 
     async def test_is_always_asked_for_and_taken_out_if_the_client_did_not_ask(self, autojump_clock):
         async with memory_stack() as stack:
-            stack.upstream.script = lambda _: Answer(headers=SSE, steps=sse(delta("a"), STOP, self.USAGE))
+            stack.upstream.script = lambda _: Answer(
+                headers=SSE, steps=sse(delta("a"), STOP, self.USAGE)
+            )
             _, items = await streamed(stack)
             asked = stack.upstream.requests[0].json
         assert asked["stream_options"] == {"include_usage": True}
@@ -344,7 +410,9 @@ class TestUsage:
     ndjson_too=st.booleans(),
     offsets=st.lists(st.integers(0, 2000), max_size=8),
 )
-async def test_any_text_in_any_pieces_arrives_as_it_was_sent(texts, end, ndjson_too, offsets, autojump_clock):
+async def test_any_text_in_any_pieces_arrives_as_it_was_sent(
+    texts, end, ndjson_too, offsets, autojump_clock
+):
     if ndjson_too:
         records = [{"message": {"content": t}, "done": False} for t in texts]
         lines = [*records, {"message": {"content": ""}, "done": True}]

@@ -148,7 +148,9 @@ class TestKeepAlive:
 
     async def test_early_commit_promises_the_stream_and_tells_errors_in_it(self, autojump_clock):
         async with memory_stack("timeouts: {early_commit: 5}") as stack:
-            stack.upstream.script = lambda _: Answer(headers=SSE, steps=[Sleep(8), *sse({"error": "busy"})])
+            stack.upstream.script = lambda _: Answer(
+                headers=SSE, steps=[Sleep(8), *sse({"error": "busy"})]
+            )
             began = trio.current_time()
             async with stack.stream(chat("any/m")) as response:
                 assert response.status_code == 200
@@ -164,7 +166,9 @@ class TestKeepAlive:
 
 
 class TestBackpressure:
-    async def test_a_client_that_reads_nothing_loses_its_upstream_after_stall_seconds(self, autojump_clock):
+    async def test_a_client_that_reads_nothing_loses_its_upstream_after_stall_seconds(
+        self, autojump_clock
+    ):
         async with memory_stack("timeouts: {stall: 20}", tight=True) as stack:
             booked = []
             stack.router.metrics.ended = booked.append
@@ -207,5 +211,3 @@ def request_bytes(body) -> bytes:
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: router\r\ncontent-type: application/json\r\n"
         b"content-length: %d\r\n\r\n%b" % (len(data), data)
     )
-
-

@@ -18,6 +18,7 @@ from tests.transport.peers import (
     post,
     read_request,
 )
+from trio_router.transport import StreamTransport
 
 STREAM = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -346,6 +347,53 @@ async def test_an_early_good_head_does_not_end_the_writing(ask, nursery):
     nursery.start_soon(server.send_all, b"1\r\nb\r\n0\r\n\r\n")
     assert await body_items(asked.got) == [b"a", b"b"]
     assert transport.idle_connections == 1
+
+
+class Unwritable(trio.abc.SendStream):
+    async def send_all(self, data):
+        await trio.lowlevel.checkpoint()
+        raise trio.BrokenResourceError("gone")
+
+    async def wait_send_all_might_not_block(self):
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self):
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+@pytest.mark.parametrize("answer", [OK, b""])
+async def test_an_answer_is_returned_although_the_request_could_not_be_written(size, answer):
+    async def connect(host, port):
+        feed, receive = trio.testing.memory_stream_one_way_pair()
+        if answer:
+            await feed.send_all(answer)
+        feed.close()
+        return trio.StapledStream(Unwritable(), receive)
+
+    transport = StreamTransport(connect=connect, trust_env=False)
+    for content in (httpx.ByteStream(b"x" * size), Pieces(b"x" * size)):
+        request = httpx.Request("POST", "http://server/", stream=content)
+        if answer:
+            response = await transport.handle_async_request(request)
+            assert await body_items(response) == [b"ok"]
+        else:
+            with pytest.raises((httpx.WriteError, httpx.RemoteProtocolError)):
+                await transport.handle_async_request(request)
+        assert transport.open_connections == 0
+
+
+async def test_a_small_request_that_cannot_be_written_is_a_write_error():
+    async def connect(host, port):
+        await trio.lowlevel.checkpoint()
+        feed, receive = trio.testing.memory_stream_one_way_pair()
+        feed.close()
+        return trio.StapledStream(Unwritable(), receive)
+
+    transport = StreamTransport(connect=connect, trust_env=False)
+    with pytest.raises(httpx.WriteError, match="gone"):
+        await transport.handle_async_request(post(b"x"))
+    assert transport.open_connections == 0
 
 
 async def test_the_connect_limit(autojump_clock):

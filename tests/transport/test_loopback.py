@@ -255,6 +255,31 @@ async def test_a_fast_upstream_starves_nobody(transport):
         await response.aclose()
 
 
+async def test_closing_the_transport_ends_reads_under_way_and_those_to_come(transport):
+    async def serve(stream):
+        await read_request(stream)
+        await stream.send_all(CHUNKED)
+        await trio.sleep_forever()
+
+    faults = []
+
+    async def read(response):
+        faults.append((await items_and_fault(response))[1])
+
+    async with listening(serve) as port:
+        request = get(f"http://127.0.0.1:{port}/")
+        reading = await transport.handle_async_request(request)
+        later = await transport.handle_async_request(request)
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read, reading)
+                await trio.sleep(0.01)
+                await transport.aclose()
+            await read(later)
+    assert [type(fault) for fault in faults] == [httpx.ReadError] * 2
+    assert transport.open_connections == 0
+
+
 async def churn(tries, seed, *, concurrency=16, limit=8):
     """Requests cancelled at random points; gives the transport and how many got through."""
 

@@ -13,13 +13,22 @@ from trio_router.config import ModelConfig, ProviderConfig
 from trio_router.demo import DemoUpstream
 from trio_router.demo.local_model import LocalModel
 from trio_router.downstream.auth import Authenticator
-from trio_router.downstream.connection import RelayConnection
-from trio_router.downstream.endpoints import error_response, register, this_connection
-from trio_router.errors import InternalError, MethodNotAllowed, NotFound, RouterError
+from trio_router.downstream.connection import RelayConnection, internal_error
+from trio_router.downstream.endpoints import (
+    CHAT_COMPLETIONS,
+    chat_completions,
+    error_response,
+    register,
+    this_connection,
+)
+from trio_router.errors import MethodNotAllowed, NotFound, RouterError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from quart import Response
 
+    from trio_router.downstream.reply import Reply
     from trio_router.relay.router import Router
 
 
@@ -44,6 +53,9 @@ class RouterApp(QuartTrio):
         self._background = trio.CancelScope()
         self._background_ended = trio.Event()
         self.url_map.merge_slashes = False
+        self.hot: dict[tuple[str, str], Callable[[RelayConnection], Awaitable[Reply]]] = {
+            ("POST", CHAT_COMPLETIONS): chat_completions
+        }
         register(self)
         # Coroutine functions, all of them: Quart runs plain ones in a thread.
         self.register_error_handler(RouterError, _router_error)
@@ -96,18 +108,18 @@ async def _router_error(error: RouterError) -> Response:
 
 async def _http_error(error: HTTPException) -> Response:
     """What Quart itself refuses: an unknown path, a wrong method."""
-    kinds = {404: NotFound, 405: MethodNotAllowed}
-    kind = kinds.get(error.code or 500)
-    if kind is None:
-        return await _internal_error(error)
-    response = error_response(kind(f"{error.name}: see GET /v1/models for what can be asked"))
-    if allowed := getattr(error, "valid_methods", None):
+    connection = this_connection()
+    allowed = set(getattr(error, "valid_methods", None) or ())
+    allowed |= {m for m, path in connection.router_app.hot if path == connection.scope["path"]}
+    refusal = f"{connection.scope['method']} {connection.scope['path']}"[:200]
+    if allowed:
+        response = error_response(MethodNotAllowed(f"{refusal}: the method is not allowed here"))
         response.headers["allow"] = ", ".join(sorted(allowed))
-    return response
+        return response
+    if error.code == 404:
+        return error_response(NotFound(f"{refusal}: there is nothing here"))
+    return await _internal_error(error)
 
 
 async def _internal_error(error: Exception) -> Response:
-    """Our own fault: logged in full, told without detail."""
-    request_id = this_connection().record.request_id
-    logger.error("internal error", exc_info=error, extra={"fields": {"request_id": request_id}})
-    return error_response(InternalError(f"internal error; request id {request_id}"))
+    return error_response(internal_error(error, this_connection().record.request_id))

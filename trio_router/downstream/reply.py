@@ -1,0 +1,47 @@
+"""What an endpoint answers, before it is anyone's response object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trio_router.jsoncodec import dumps
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from trio_router.errors import RouterError
+    from trio_router.record import RequestRecord
+    from trio_router.relay.exchange import StreamReply
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer: `stream` follows the head if there is one, else `body`.  Header names: lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes = b""
+    stream: StreamReply | None = field(default=None)
+
+
+def json_reply(value: Any, status: int = 200, **headers: str) -> Reply:
+    return Reply(status, {"content-type": "application/json", **headers}, dumps(value))
+
+
+def error_reply(error: RouterError, record: RequestRecord) -> Reply:
+    """The answer that tells of `error`, in OpenAI's shape."""
+    reply = json_reply(error.body(), error.status)
+    if error.retry_after is not None:
+        reply.headers["retry-after"] = error.retry_after
+    if record.attempts:
+        reply.headers |= origin(record)
+    return reply
+
+
+def origin(record: RequestRecord) -> dict[str, str]:
+    """The headers that tell who answered, and after how many attempts."""
+    return {
+        "x-trio-router-target": f"{record.provider}/{record.model}",
+        "x-trio-router-attempts": str(record.attempts),
+    }
