@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 from pathlib import Path
@@ -33,7 +34,7 @@ def raw(record: dict[str, Any]) -> bytes:
 def at_offsets(data: bytes, offsets: Iterable[int]) -> list[bytes]:
     """`data` cut at the given offsets; equal neighbours give empty pieces."""
     places = [0, *sorted(min(o, len(data)) for o in offsets), len(data)]
-    return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(places)]
 
 
 def every_size(data: bytes, sizes: Iterable[int] = (1, 2, 3, 7, 64)) -> Iterator[list[bytes]]:

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 PROVIDERS = """
 providers:
-  deepseek: {base_url: "http://upstream/v1", api_key: sk-upstream-secret, models: {chat: {upstream_model: echo}}}
+  deepseek:
+    base_url: http://upstream/v1
+    api_key: sk-upstream-secret
+    models: {chat: {upstream_model: echo}}
   any: {base_url: "http://upstream/v1"}
   ollama: {dialect: ollama, base_url: "http://upstream"}
 """

@@ -81,7 +81,8 @@ def test_a_missing_variable_is_a_complaint_not_an_empty_key(environ):
 
 
 def test_secrets_are_in_no_text_of_a_configuration():
-    text = "auth: {keys: [sk-client]}\nproviders: {a: {base_url: 'http://x', api_key: sk-up, headers: {x: sk-head}}}"
+    provider = "{base_url: 'http://x', api_key: sk-up, headers: {x: sk-head}}"
+    text = f"auth: {{keys: [sk-client]}}\nproviders: {{a: {provider}}}"
     config = parse_config(text, {})
     shown = f"{config!r} {config} {config.model_dump()} {config.model_dump_json()}"
     for secret in ("sk-client", "sk-up", "sk-head"):

@@ -311,7 +311,8 @@ class TestWhole:
     async def test_the_json_passes_byte_for_byte(self, autojump_clock):
         from trio_router.demo import Answer, Send
 
-        body = b'{ "choices":[{"message":{"content":"\\u00e9"},"index":0}] ,"new":[1.10,18446744073709551617]}'
+        choice = b'{"message":{"content":"\\u00e9"},"index":0}'
+        body = b'{ "choices":[%b] ,"new":[1.10,18446744073709551617]}' % choice
         async with memory_stack() as stack:
             stack.upstream.script = lambda _: Answer(steps=[Send(body)])
             response = await stack.ask(chat("any/m"))
@@ -437,12 +438,11 @@ class TestDrain:
             await stack.upstream.wait_open(0)
 
     async def test_a_drain_in_a_hurry_waits_for_nothing(self, autojump_clock):
-        async with memory_stack() as stack:
-            async with stack.stream(chat("any/echo-h1")) as response:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(stack.router.drain, 1000)
-                    await trio.testing.wait_all_tasks_blocked()
-                    began = trio.current_time()
-                    stack.router.hurry()
-                    await response.aread()
-                assert trio.current_time() - began < 1
+        async with memory_stack() as stack, stack.stream(chat("any/echo-h1")) as response:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stack.router.drain, 1000)
+                await trio.testing.wait_all_tasks_blocked()
+                began = trio.current_time()
+                stack.router.hurry()
+                await response.aread()
+            assert trio.current_time() - began < 1

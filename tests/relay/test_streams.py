@@ -71,7 +71,8 @@ async def test_characters_torn_at_every_byte_arrive_whole(model, text, autojump_
 
 
 async def test_the_json_of_each_event_passes_byte_for_byte(autojump_clock):
-    odd = b'{"id":"x" ,"choices":[ {"delta":{"content":"a\\u00e9\\ud83d"},"index":0}],"new":[1e400,18446744073709551617, 1.10]}'
+    choice = b'{"delta":{"content":"a\\u00e9\\ud83d"},"index":0}'
+    odd = b'{"id":"x" ,"choices":[ %b],"new":[1e400,18446744073709551617, 1.10]}' % choice
     answer = Answer(headers=SSE, steps=[Send(b"data:" + odd + b"\r\n\r\n"), *sse(STOP)])
     async with memory_stack() as stack:
         stack.upstream.script = lambda _: answer
@@ -178,8 +179,9 @@ class TestTheEnd:
         assert record.outcome == Outcome.TRUNCATED
 
     async def test_a_lenient_provider_may_just_end(self, autojump_clock):
-        from tests.stack import Stack, config
         import trio
+
+        from tests.stack import Stack, config
 
         text = 'providers: {any: {base_url: "http://upstream/v1", lenient_end: true}}'
         async with trio.open_nursery() as nursery:

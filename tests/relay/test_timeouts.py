@@ -71,7 +71,7 @@ async def test_silence_in_a_running_stream_ends_after_read_seconds(autojump_cloc
 async def test_comments_are_life_in_a_running_stream(autojump_clock):
     quiet = [s for _ in range(10) for s in (Sleep(25), Send(b": still here\n\n"))]
     steps = [*sse(delta("a"), done=False), *quiet, *sse(STOP)]
-    _, body, record, took = await run(Answer(headers=SSE, steps=steps))
+    _, body, _record, took = await run(Answer(headers=SSE, steps=steps))
     assert events(body)[-1] == "[DONE]"
     assert took == pytest.approx(250, abs=1)
 
@@ -138,7 +138,7 @@ class TestKeepAlive:
         assert events(body)[-1] == "[DONE]"
 
     async def test_none_comes_before_the_first_event(self, autojump_clock):
-        response, body, _, _ = await run(Answer(headers=SSE, steps=[Sleep(50), *sse(STOP)]))
+        _response, body, _, _ = await run(Answer(headers=SSE, steps=[Sleep(50), *sse(STOP)]))
         assert b"keep-alive" not in body
 
     async def test_it_can_be_switched_off(self, autojump_clock):

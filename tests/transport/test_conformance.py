@@ -96,7 +96,7 @@ async def test_hypercorn_and_many_at_once(client, hypercorn_url):
 
 async def test_hypercorn_and_an_answer_that_breaks_off(client, hypercorn_url):
     got = b""
-    with pytest.raises(httpx.RemoteProtocolError):  # noqa: PT012  the fault comes while reading
+    with pytest.raises(httpx.RemoteProtocolError):
         async with client.stream("GET", hypercorn_url + "/broken") as response:
             async for data in response.aiter_raw():
                 got += data

@@ -104,7 +104,7 @@ class DemoUpstream:
                 await self._serve_requests(connection)
                 nursery.cancel_scope.cancel()
         finally:
-            await connection.close()
+            await connection.close()  # noqa: ASYNC102 - closes forcefully, waits for nothing
 
     async def wait_closed_early(self, count: int = 1) -> None:
         """Wait until that many readers have left early, since this server was made."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 import trio
 
-from trio_router.errors import MalformedJSON, NetworkError, UpstreamTimeout
+from trio_router.errors import MalformedJSON, NetworkError, UpstreamError, UpstreamTimeout
 from trio_router.transport import StreamTransport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from trio_router.dialects.base import UpstreamRequest
     from trio_router.routing.table import Target
@@ -80,8 +80,10 @@ class UpstreamClient:
                     "on_sent": on_sent,
                 },
             )
-            with mapped_errors(target):
+            try:
                 response = await self._transport.handle_async_request(sent)
+            except httpx.TransportError as fault:
+                raise _as_ours(fault, target) from fault
             try:
                 yield response
             finally:
@@ -112,31 +114,28 @@ async def body_of(response: httpx.Response, target: Target) -> AsyncGenerator[by
 
     Raises NetworkError if the connection breaks.  To be closed with `aclosing` by who leaves early.
     """
-    with mapped_errors(target):
-        encoded = response.headers.get("content-encoding", "identity") != "identity"
-        if not encoded and isinstance(response.stream, httpx.AsyncByteStream):
-            async for data in response.stream:
-                yield data
-        else:
-            async for data in response.aiter_bytes():
-                yield data
-
-
-@contextmanager
-def mapped_errors(target: Target) -> Iterator[None]:
-    """httpx's errors as ours.  Their texts name hosts and reasons, never headers."""
+    encoded = response.headers.get("content-encoding", "identity") != "identity"
+    reads = response.aiter_bytes() if encoded else response.stream
+    assert not isinstance(reads, httpx.SyncByteStream)
     try:
-        yield
-    except httpx.TimeoutException as fault:
-        phase = next((p for kind, p in _TIMEOUTS if isinstance(fault, kind)), "read")
-        limit = getattr(target.timeouts, phase)
-        raise UpstreamTimeout(target.provider, phase, limit) from fault
-    except httpx.DecodingError as fault:
-        raise MalformedJSON(f"{target.provider}: the answer cannot be decompressed") from fault
-    except httpx.ConnectError as fault:
-        raise NetworkError(f"cannot connect to {target.provider}: {fault}") from fault
-    except httpx.TransportError as fault:
-        raise NetworkError(f"the connection to {target.provider} was lost: {fault}") from fault
+        async for data in reads:
+            yield data
+    except (httpx.TransportError, httpx.DecodingError) as fault:
+        raise _as_ours(fault, target) from fault
+
+
+def _as_ours(fault: httpx.TransportError | httpx.DecodingError, target: Target) -> UpstreamError:
+    """httpx's error as ours.  Its text names hosts and reasons, never headers."""
+    provider = target.provider
+    match fault:
+        case httpx.TimeoutException():
+            phase = next((p for kind, p in _TIMEOUTS if isinstance(fault, kind)), "read")
+            return UpstreamTimeout(provider, phase, getattr(target.timeouts, phase))
+        case httpx.DecodingError():
+            return MalformedJSON(f"{provider}: the answer cannot be decompressed")
+        case httpx.ConnectError():
+            return NetworkError(f"cannot connect to {provider}: {fault}")
+    return NetworkError(f"the connection to {provider} was lost: {fault}")
 
 
 def trio_seconds(limit: float | None) -> float:

@@ -121,7 +121,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         except BaseException as fault:
             self._pool.release_slot()
             if isinstance(fault, PoolClosed):
-                raise httpx.ConnectError("the transport is closed") from None
+                raise httpx.ConnectError("the transport is closed") from None  # noqa: ASYNC104
             raise
         return connection
 
@@ -141,7 +141,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         except BaseException as fault:
             if connection.used and outgoing.repeatable and _is_stale(exchange, fault):
                 self._pool.replace(connection)
-                raise _Stale from None
+                raise _Stale from None  # noqa: ASYNC104 - never for a cancellation
             self._pool.discard(connection)
             raise
         connection.used += 1
