@@ -93,6 +93,12 @@ class TestBadInput:
             assert response.json()["error"]["code"] == "request_too_large"
             assert (await stack.ask(chat("any/echo"))).status_code == 200
 
+    async def test_a_body_larger_than_quarts_own_limit_passes(self, autojump_clock):
+        async with memory_stack() as stack:
+            response = await stack.ask(chat("any/echo-c1", "x" * 17_000_000))
+            assert response.status_code == 200
+            assert len(stack.upstream.requests[0].body) > 17_000_000
+
     async def test_an_unknown_path_and_a_wrong_method_are_told_apart(self, autojump_clock):
         async with memory_stack() as stack:
             unknown = await stack.client.get("/v2/nothing")
