@@ -16,7 +16,7 @@ from trio_router.errors import (
     RouterError,
     UpstreamTimeout,
 )
-from trio_router.relay.client import body_of
+from trio_router.relay.client import body_of, header
 from trio_router.relay.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Attempt:
             raise UpstreamTimeout(self.target.provider, self._watchdog.phase, self._watchdog.limit)
 
     async def _relay(self, response: httpx.Response, sink: Sink, *, with_usage: bool) -> None:
-        content_type = response.headers.get("content-type", "")
+        content_type = header(response, b"content-type")
         reader = AnswerReader(self.target.dialect, self._identity, content_type, self.target.rules)
         translator = StreamTranslator(reader, with_usage=with_usage)
         try:
@@ -192,7 +192,7 @@ class Attempt:
         if status < 400:
             raise NetworkError(f"{provider} answered with a redirect ({status})")
         body = await self._read(response, _ERROR_BODY, strict=False)
-        raise status_error(provider, status, body, response.headers.get("retry-after"))
+        raise status_error(provider, status, body, header(response, b"retry-after") or None)
 
     async def _read(self, response: httpx.Response, limit: int, *, strict: bool) -> bytes:
         parts: list[bytes] = []
@@ -211,7 +211,7 @@ class Attempt:
         return b"".join(parts)[:limit]
 
     def _translate(self, response: httpx.Response, raw: bytes) -> bytes:
-        content_type = response.headers.get("content-type", "")
+        content_type = header(response, b"content-type")
         whole = WholeAnswer(self.target.dialect, self._identity, content_type, self.target.rules)
         try:
             return whole.translate(raw)

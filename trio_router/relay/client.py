@@ -114,7 +114,7 @@ async def body_of(response: httpx.Response, target: Target) -> AsyncGenerator[by
 
     Raises NetworkError if the connection breaks.  To be closed with `aclosing` by who leaves early.
     """
-    encoded = response.headers.get("content-encoding", "identity") != "identity"
+    encoded = header(response, b"content-encoding") not in ("", "identity")
     reads = response.aiter_bytes() if encoded else response.stream
     assert not isinstance(reads, httpx.SyncByteStream)
     try:
@@ -136,6 +136,17 @@ def _as_ours(fault: httpx.TransportError | httpx.DecodingError, target: Target) 
         case httpx.ConnectError():
             return NetworkError(f"cannot connect to {provider}: {fault}")
     return NetworkError(f"the connection to {provider} was lost: {fault}")
+
+
+def header(response: httpx.Response, name: bytes) -> str:
+    """A header of an answer, by its lower-case name; empty if it is not there.
+
+    httpx's own look-up first decodes every header there is, to learn their encoding.
+    """
+    for key, value in response.headers.raw:
+        if key.lower() == name:
+            return value.decode("latin-1")
+    return ""
 
 
 def trio_seconds(limit: float | None) -> float:
