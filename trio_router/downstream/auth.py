@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from trio_router.errors import Unauthorized
@@ -44,6 +45,7 @@ class Authenticator:
         return found
 
 
+@lru_cache(maxsize=1024)  # asked for every request, of a handful of addresses
 def is_loopback(host: str) -> bool:
     """Whether `host` (an address, or `localhost`) can be reached from this machine alone."""
     if host == "localhost":
