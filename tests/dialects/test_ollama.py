@@ -187,6 +187,28 @@ class TestStream:
         assert chunks[-2]["choices"][0]["finish_reason"] == finish
 
 
+class TestGenerate:
+    """`/api/generate` and servers like it say the same in other fields: no text may be lost."""
+
+    RECORDS = [
+        {"model": "m", "response": "He", "done": False},
+        {"model": "m", "response": "llo", "done": False},
+        {"model": "m", "response": "", "done": True, "done_reason": "stop", "eval_count": 2},
+    ]
+
+    def test_a_stream_is_read(self):
+        decoder = OLLAMA.decoder(WHO)
+        fold = Fold(WHO)
+        for record in self.RECORDS:
+            for chunk in decoder.decode(record):
+                fold.add(chunk)
+        assert fold.completion()["choices"][0]["message"]["content"] == "Hello"
+
+    def test_a_whole_answer_is_read(self):
+        whole = OLLAMA.completion({**self.RECORDS[-1], "response": "Hello"}, WHO)
+        assert whole["choices"][0]["message"]["content"] == "Hello"
+
+
 class TestWhole:
     def test_an_answer_streamed_and_folded_is_the_answer_not_streamed(self):
         record = {

@@ -14,6 +14,7 @@ from trio_router.jsoncodec import dumps
 if TYPE_CHECKING:
     from trio_router.dialects.base import ChunkDecoder
 
+_OWN = frozenset({"message", "response", "done"})  # one of these is in every record
 _FINISH = {"length": "length", "stop": "stop"}
 
 
@@ -24,7 +25,7 @@ class OllamaDialect:
         return UpstreamRequest("/api/chat", dumps(build_body(body)))
 
     def recognises(self, record: dict[str, Any]) -> bool:
-        return "choices" not in record and ("message" in record or "done" in record)
+        return "choices" not in record and not record.keys().isdisjoint(_OWN)
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
         return OllamaDecoder(identity)
@@ -68,7 +69,8 @@ class _Records:
     def delta(self, record: dict[str, Any]) -> dict[str, Any]:
         message = record.get("message")
         if not isinstance(message, dict):
-            return {}
+            # `/api/generate` and servers like it say the same in other fields.
+            message = {"content": record.get("response"), "thinking": record.get("thinking")}
         delta: dict[str, Any] = {}
         if thinking := message.get("thinking"):
             delta["reasoning_content"] = thinking
