@@ -1,0 +1,211 @@
+"""The command as a person runs it: in a process of its own, ended by signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.stack import events, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+import trio_router
+
+COMMAND = Path(sys.executable).with_name("trio-router")
+CLEAN = {
+    k: v for k, v in os.environ.items() if not k.endswith("_API_KEY") and k != "TRIO_ROUTER_CONFIG"
+}
+
+
+class Served:
+    """A running router; `banner` is what it printed up to its last curl line."""
+
+    def __init__(self, process: subprocess.Popen[str], banner: str) -> None:
+        self.process = process
+        self.banner = banner
+        self.url = re.search(r"http://127\.0\.0\.1:\d+", banner)[0]
+
+    def end(self, number: int = signal.SIGTERM, within: float = 5) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(within)
+
+
+@contextmanager
+def served(*words: str, port: int = 0) -> Iterator[Served]:
+    process = subprocess.Popen(
+        [COMMAND, "serve", "--port", str(port), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=CLEAN,
+    )
+    watch = threading.Timer(60, process.kill)
+    watch.start()
+    try:
+        lines = []
+        while 'demo/echo"' not in (line := process.stdout.readline()):
+            assert line, "".join(lines)
+            lines.append(line)
+        yield Served(process, "".join([*lines, line]))
+    finally:
+        watch.cancel()
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def run(*words: str, **more) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *words], capture_output=True, text=True, env=CLEAN, timeout=30, check=False, **more
+    )
+
+
+def ask(model: str, **fields) -> dict:
+    return {"model": model, "messages": [{"role": "user", "content": "hello there"}], **fields}
+
+
+def settings(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "router.yaml"
+    path.write_text(f"server: {{demo: true, {text}}}\n")
+    return str(path)
+
+
+def test_version_is_told():
+    assert trio_router.__version__ in run("--version").stdout
+
+
+def test_without_a_configuration_it_prints_what_it_found_and_lines_that_work_as_pasted():
+    with served() as router:
+        line = next(x for x in router.banner.splitlines() if "curl" in x and 'demo/echo"' in x)
+        done = subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, timeout=30, check=True
+        )
+        items = events(done.stdout.encode())
+        assert text_of(items) == "Hello, Привет, こんにちは, مرحبا 👋🏽"
+        assert items[-1] == "[DONE]"
+        assert router.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_router_leaves_at_once(number):
+    with served() as router:
+        with httpx.Client(base_url=router.url, trust_env=False) as client:
+            assert client.get("/readyz").status_code == 200
+            assert router.end(number, within=2) == 0
+
+
+def test_it_leaves_on_time_though_a_client_has_stopped_reading(tmp_path):
+    config = settings(tmp_path, "graceful_timeout: 0.5")
+    with served("--config", config) as router:
+        port = int(router.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            body = json.dumps(ask("demo/echo-c20000-b10000", stream=True)).encode()
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+            client.sendall(head % len(body) + body)
+            assert b"200" in client.recv(100)
+            assert router.end(within=2) == 0
+
+
+def test_a_running_stream_gets_its_grace_then_an_error_and_a_second_signal_hurries(tmp_path):
+    config = settings(tmp_path, "graceful_timeout: 600")
+    with served("--config", config) as router:
+        with httpx.Client(base_url=router.url, trust_env=False, timeout=20) as client:
+            with client.stream(
+                "POST", "/v1/chat/completions", json=ask("demo/echo-h1", stream=True)
+            ) as response:
+                parts = response.iter_bytes()
+                first = next(parts)
+                router.process.send_signal(signal.SIGTERM)
+                while client.get("/readyz").status_code != 503:
+                    pass
+                router.process.send_signal(signal.SIGTERM)
+                rest = first + b"".join(parts)
+        assert b'"draining"' in rest
+        assert b"[DONE]" not in rest
+        assert router.process.wait(3) == 0
+
+
+def test_chat_streams_to_the_terminal():
+    with served() as router:
+        done = run("chat", "--url", router.url, "-m", "demo/echo", "Привет, 世界 👋🏽")
+        assert (done.returncode, done.stdout) == (0, "Привет, 世界 👋🏽\n")
+        failed = run("chat", "--url", router.url, "-m", "demo/nope", "x")
+        assert failed.returncode == 1
+        assert "404" in failed.stderr
+
+
+def test_chat_without_a_router_says_so():
+    failed = run("chat", "--url", "http://127.0.0.1:9", "x")
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_taken_port_is_told_in_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        failed = run("serve", "--port", str(taken.getsockname()[1]))
+    assert failed.returncode == 1
+    assert "cannot listen" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_another_address_without_keys_is_refused_and_told_how_to_set_one():
+    refused = run("serve", "--host", "0.0.0.0", "--port", "0")
+    assert refused.returncode == 2
+    assert "keys:" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_a_wrong_configuration_ends_with_every_complaint(command, tmp_path):
+    path = tmp_path / "router.yaml"
+    path.write_text("servr: {}\nproviders:\n  a: {base_url: nope, api_key: '${NOPE}'}\n")
+    failed = run(command, "--config", str(path))
+    assert failed.returncode == 2
+    assert "router.yaml:1: servr: unknown key; did you mean server?" in failed.stderr
+    assert failed.stderr.count("router.yaml:3") == 2
+
+
+def test_check_prints_providers_and_models():
+    good = run("check", "--config", str(Path(__file__).parents[2] / "config" / "router.yaml"))
+    assert good.returncode == 0
+    assert "deepseek/chat -> deepseek-chat" in good.stdout
+
+
+def test_hypercorn_serves_the_application_too():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    hypercorn = Path(sys.executable).with_name("hypercorn")
+    process = subprocess.Popen(
+        [hypercorn, "-k", "trio", "-b", f"127.0.0.1:{port}", "trio_router:create_app()"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=CLEAN,
+    )
+    watch = threading.Timer(60, process.kill)
+    watch.start()
+    try:
+        while "Running on" not in (line := process.stdout.readline()):
+            assert line
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            assert client.get("/healthz").status_code == 200
+            answer = client.post("/v1/chat/completions", json=ask("demo/echo", stream=True))
+        assert answer.content.endswith(b"data: [DONE]\n\n")
+    finally:
+        watch.cancel()
+        process.kill()
+        process.wait()
+        process.stdout.close()
