@@ -112,6 +112,8 @@ def test_complaints_do_not_repeat_secrets(text):
         ("providers: {a: {}}", "base_url is missing"),
         ("auth: {keys: ['']}", "empty"),
         ("server: {port: eighty}", "integer"),
+        ("server: {workers: 2}", "one process"),
+        ("providers: {o: {dialect: ollama, base_url: 'http://127.0.0.1:11434/v1'}}", "its root"),
     ],
 )
 def test_what_is_wrong_is_said(text, word):

@@ -27,10 +27,17 @@ class Section(BaseModel):
 class ServerConfig(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8777
-    workers: Annotated[int, Field(ge=1, le=1)] = 1  # one process serves; more come with a supervisor
+    workers: Annotated[int, Field(ge=1)] = 1
     graceful_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
     max_body: Bytes = 33554432
     demo: bool = False  # serve the embedded `demo` provider too
+
+    @field_validator("workers")
+    @classmethod
+    def _is_one(cls, workers: int) -> int:
+        if workers != 1:
+            raise ValueError("this version serves with one process: run one per core behind a balancer")
+        return workers
 
 
 class ClientKey(Section):
@@ -125,6 +132,15 @@ class ProviderConfig(Section):
             raise ValueError("must not have a query or a fragment")
         _ = parts.port  # raises ValueError if it is out of range
         return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _is_ollamas_root(self) -> ProviderConfig:
+        if self.dialect == "ollama" and self.base_url.endswith(("/v1", "/api", "/api/chat")):
+            raise ValueError(
+                "base_url of an Ollama is its root, such as http://127.0.0.1:11434 "
+                "(dialect: openai speaks to its /v1)"
+            )
+        return self
 
     @field_validator("headers")
     @classmethod

@@ -34,13 +34,13 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """The JSON object in a request's body.  Raises InvalidRequest (`invalid_json`)."""
+    """The JSON object in a request's body.  Raises InvalidRequest."""
     try:
         value = loads(data)
     except JSONError:
         raise InvalidRequest("the request's body is not JSON", code="invalid_json") from None
     if not isinstance(value, dict):
-        raise InvalidRequest("the request's body must be a JSON object", code="invalid_json")
+        raise InvalidRequest("the request's body must be a JSON object")
     return value
 
 
