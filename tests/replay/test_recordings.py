@@ -92,7 +92,7 @@ def read_openai(body: bytes) -> tuple[list[bytes], bool]:
             name = line[6:].strip()
         elif line.startswith(b"data:"):
             data = line[5:].strip()
-            if data.startswith(b"[DONE]"):
+            if data == b"[DONE]":
                 break
             try:
                 failed = name == b"error" or bool(json.loads(data).get("error"))

@@ -140,7 +140,7 @@ class AnswerReader:
     def _record(self, record: ServerSentEvent) -> list[Item]:
         if not record.data or record.data.isspace():
             return []
-        if record.data.startswith(b"[DONE]"):
+        if record.data.startswith(b"[DONE]") and record.data.strip() == b"[DONE]":
             self.has_first = self.is_done = True
             return []
         if not record.data.isascii():
@@ -194,7 +194,8 @@ class AnswerReader:
         usage = chunk.get("usage")
         if isinstance(usage, dict):
             self.usage = usage
-        for choice in chunk.get("choices") or ():
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 index = choice.get("index", 0)
                 if not isinstance(index, int):

@@ -26,7 +26,8 @@ class Fold:
                 self._frame[name] = value
         if chunk.get("usage"):
             self._usage = chunk["usage"]
-        for choice in chunk.get("choices") or ():
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 self._add_choice(choice)
 

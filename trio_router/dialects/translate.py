@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Dialect
 
 DONE = b"data: [DONE]\n\n"
+# What reading JSON of good form and wrong shape raises: it is the upstream's fault, not ours.
+_WRONG_SHAPE = (TypeError, AttributeError, KeyError, ValueError)
 KEEPALIVE = b": keep-alive\n\n"
 
 
@@ -28,7 +30,12 @@ class StreamTranslator:
         self._with_usage = with_usage
 
     def receive_data(self, data: bytes) -> bytes:
-        """The frames that `data` completes, the end's among them; then look at `reader.failure`."""
+        """The frames that `data` completes, the end's among them; then look at `reader.failure`.
+
+        What comes after the end is no part of the answer: it gives nothing.
+        """
+        if self.reader.is_done:
+            return b""
         frames = [self._frame(item) for item in self.reader.receive_data(data)]
         if self.reader.is_done:
             frames.append(DONE)
@@ -94,7 +101,7 @@ class WholeAnswer:
             raise MalformedJSON("the upstream's answer is no chat completion")
         try:
             completion = dialect.completion(value, self._identity)
-        except (TypeError, AttributeError, KeyError, ValueError):
+        except _WRONG_SHAPE:
             raise MalformedJSON("the upstream's answer has an unexpected shape") from None
         usage = (completion or value).get("usage")
         self.reader.usage = usage if isinstance(usage, dict) else None
@@ -107,9 +114,12 @@ class WholeAnswer:
         if self.reader.failure:
             raise self.reader.failure
         fold = Fold(self._identity)
-        for item in items:
-            fold.add(item.chunk)
-        return dumps(fold.completion())
+        try:
+            for item in items:
+                fold.add(item.chunk)
+            return dumps(fold.completion())
+        except _WRONG_SHAPE:
+            raise MalformedJSON("the upstream's answer has an unexpected shape") from None
 
 
 def status_error(provider: str, status: int, body: bytes, retry_after: str | None) -> UpstreamStatus:
