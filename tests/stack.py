@@ -161,7 +161,7 @@ class RealStack:
         self.stop = trio.Event()
         self.stopped = trio.Event()
         self.client = httpx.AsyncClient(
-            transport=StreamTransport(), base_url=url, timeout=30, trust_env=False
+            transport=StreamTransport(trust_env=False), base_url=url, timeout=30
         )
 
 

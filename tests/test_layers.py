@@ -25,9 +25,9 @@ LAYERS = [
     {"config"},
     {"dialects"},
     {"wire"},
-    {"errors", "jsoncodec"},
+    {"errors", "jsoncodec", "addresses"},
 ]
-PURE = {"wire", "dialects", "routing", "errors", "jsoncodec"}
+PURE = {"wire", "dialects", "routing", "errors", "jsoncodec", "addresses"}
 IMPURE = {
     "trio",
     "httpx",

@@ -126,7 +126,7 @@ def _load(path: Path | None) -> Config:
 
 
 def _refuse_open_address(config: Config, host: str) -> None:
-    from trio_router.downstream.auth import is_loopback
+    from trio_router.addresses import is_loopback
 
     if config.auth.keys or is_loopback(host):
         return

@@ -44,11 +44,11 @@ class Served:
 
 
 @contextmanager
-def served(*words: str, port: int = 0) -> Iterator[Served]:
+def served(*words: str, port: int = 0, stderr: int = subprocess.DEVNULL) -> Iterator[Served]:
     process = subprocess.Popen(
         [COMMAND, "serve", "--port", str(port), *words],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
         text=True,
         env=CLEAN,
     )
@@ -66,6 +66,8 @@ def served(*words: str, port: int = 0) -> Iterator[Served]:
             process.kill()
         process.wait()
         process.stdout.close()
+        if process.stderr is not None:
+            process.stderr.close()
 
 
 def run(*words: str, **more) -> subprocess.CompletedProcess[str]:
@@ -106,6 +108,43 @@ def test_an_idle_router_leaves_at_once(number):
         with httpx.Client(base_url=router.url, trust_env=False) as client:
             assert client.get("/readyz").status_code == 200
             assert router.end(number, within=2) == 0
+
+
+def test_a_log_that_nobody_reads_stalls_neither_requests_nor_the_end():
+    with served(stderr=subprocess.PIPE) as router:
+        with httpx.Client(base_url=router.url, trust_env=False) as client:
+            for _ in range(400):  # more lines than a pipe holds
+                assert client.get("/nothing").status_code == 404
+        assert router.end(within=3) == 0
+
+
+def test_each_request_ends_in_one_log_line_without_its_text(tmp_path):
+    with (tmp_path / "log").open("w") as log, served(stderr=log) as router:
+        with httpx.Client(base_url=router.url, trust_env=False) as client:
+            client.post("/v1/chat/completions", json=ask("demo/echo", stream=True))
+        assert router.end() == 0
+    text = (tmp_path / "log").read_text()
+    (line,) = [x for x in map(json.loads, text.splitlines()) if x["event"] == "request"]
+    assert {
+        "request_id",
+        "key",
+        "provider",
+        "model",
+        "format",
+        "status",
+        "outcome",
+        "chunks_processed",
+        "chunks_failed",
+        "bytes_received",
+        "unicode_errors",
+        "json_errors",
+        "first_event_ms",
+        "duration_ms",
+        "prompt_tokens",
+        "completion_tokens",
+    } <= set(line)
+    assert (line["outcome"], line["status"], line["format"]) == ("completed", 200, "sse")
+    assert "hello" not in text
 
 
 def test_it_leaves_on_time_though_a_client_has_stopped_reading(tmp_path):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from trio_router.addresses import is_loopback
 from trio_router.errors import Unauthorized
 
 if TYPE_CHECKING:
@@ -43,14 +42,3 @@ class Authenticator:
         if found is None:
             raise Unauthorized("the API key is not valid")
         return found
-
-
-@lru_cache(maxsize=1024)  # asked for every request, of a handful of addresses
-def is_loopback(host: str) -> bool:
-    """Whether `host` (an address, or `localhost`) can be reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
 import queue
-import sys
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from trio_router.jsoncodec import dumps
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trio_router.record import RequestRecord
 
 logger = logging.getLogger("trio_router")
+_LAST_LINES = 0.3  # s that the last lines may take when the process leaves
 _QUEUE = 10_000  # lines; what does not fit is dropped rather than waited for
 
 
@@ -77,14 +78,46 @@ class _DroppingHandler(logging.handlers.QueueHandler):
             self.queue.put_nowait(record)
 
 
+class _Lines(logging.Handler):
+    """Writes to a file descriptor, past Python's buffers.
+
+    Their lock, held by a write that nobody's reading lets end, would stop the process from leaving.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def emit(self, record: logging.LogRecord) -> None:
+        rest = memoryview(f"{self.format(record)}\n".encode())
+        with suppress(OSError):  # the reader is gone: there is nobody to tell
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+
+class _Listener(logging.handlers.QueueListener):
+    def handle(self, record: logging.LogRecord) -> None:
+        # Not `handler.handle`: it would hold the handler's lock, which `logging` takes at exit.
+        for handler in self.handlers:
+            handler.emit(record)
+
+    def stop(self) -> None:
+        """Waits a moment for the last lines, not for a reader that does not read."""
+        with suppress(queue.Full):
+            self.enqueue_sentinel()
+        if self._thread is not None:
+            self._thread.join(_LAST_LINES)
+            self._thread = None
+
+
 @contextmanager
-def logging_to(stream: TextIO | None = None) -> Iterator[None]:
-    """Everything logged inside goes to `stream` (default: standard error) as JSON lines."""
-    output = logging.StreamHandler(stream or sys.stderr)
+def logging_to(descriptor: int = 2) -> Iterator[None]:
+    """Everything logged inside goes to `descriptor` (default: standard error) as JSON lines."""
+    output = _Lines(descriptor)
     output.setFormatter(JSONFormatter())
     lines: queue.Queue[Any] = queue.Queue(_QUEUE)
     handler = _DroppingHandler(lines)
-    listener = logging.handlers.QueueListener(lines, output)
+    listener = _Listener(lines, output)
     root = logging.getLogger()
     level = logger.level
     root.addHandler(handler)

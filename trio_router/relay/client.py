@@ -9,7 +9,6 @@ import httpx
 import trio
 
 from trio_router.errors import MalformedJSON, NetworkError, UpstreamError, UpstreamTimeout
-from trio_router.transport import StreamTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -29,12 +28,12 @@ class UpstreamClient:
 
     def __init__(
         self,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport,
         *,
         max_in_flight: int | None = None,
         user_agent: str = "trio-router",
     ) -> None:
-        self._transport = transport or StreamTransport()
+        self._transport = transport
         self._slots = None if max_in_flight is None else trio.Semaphore(max_in_flight)
         self._user_agent = user_agent
         self._urls: dict[str, httpx.URL] = {}  # parsed once

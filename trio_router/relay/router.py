@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import trio
 
+from trio_router.addresses import is_loopback
 from trio_router.errors import Draining
 from trio_router.observe.log import log_request
 from trio_router.observe.metrics import Metrics
 from trio_router.record import Outcome
 from trio_router.relay.client import UpstreamClient
 from trio_router.routing.table import RouteTable
+from trio_router.transport import StreamTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,5 +91,10 @@ class Router:
                 await self._idle.wait()
 
     def _client(self, provider: ProviderConfig) -> UpstreamClient:
-        transport = self._make_transport() if self._make_transport else None
+        if self._make_transport:
+            transport = self._make_transport()
+        else:
+            # A proxy of the environment cannot reach this machine's own loopback.
+            host = urlsplit(provider.base_url).hostname or ""
+            transport = StreamTransport(trust_env=not is_loopback(host))
         return UpstreamClient(transport, max_in_flight=provider.max_in_flight)
