@@ -245,6 +245,7 @@ class TestErrorsBeforeTheFirstEvent:
             (sse({"error": {"message": "busy"}}), 502, "provider_stream_error"),
             ([Send(b'event: error\ndata: {"message": "busy"}\n\n')], 502, "provider_stream_error"),
             ([Send(b"event: error\ndata: busy\n\n")], 502, "provider_stream_error"),
+            ([Send(b'event: error\ndata: "busy"\n\n')], 502, "provider_stream_error"),
             ([Send(b"data: {nonsense\n\n")], 502, "malformed_json"),
             ([Send(b"data: 17\n\n")], 502, "malformed_json"),
             ([Send(b"<html>busy</html>")], 502, "malformed_json"),

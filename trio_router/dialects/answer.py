@@ -168,7 +168,7 @@ class AnswerReader:
         if isinstance(value, dict):
             return value
         if record.event == b"error":
-            return {"error": record.data.decode()}
+            return {"error": value if isinstance(value, str) else record.data.decode()}
         self.json_errors += 1
         if self._rules.malformed_event == "error":
             raise MalformedJSON("an event of the upstream is not a JSON object")
