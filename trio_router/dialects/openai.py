@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import ChunkDecoder
 
 
+_OWN = frozenset({"message", "delta", "finish_reason", "index"})  # of a choice; the rest is passed on
+
+
 class OpenAIDialect:
     name = "openai"
 
@@ -51,7 +54,17 @@ def is_whole(record: dict[str, Any]) -> bool:
     choices = record.get("choices")
     if not isinstance(choices, list) or record.get("object") == "chat.completion.chunk":
         return False
-    return any(isinstance(c, dict) and "message" in c and "delta" not in c for c in choices)
+    return any(isinstance(c, dict) and _is_whole_choice(c, record.get("object")) for c in choices)
+
+
+def _is_whole_choice(choice: dict[str, Any], kind: Any) -> bool:
+    if "message" not in choice:
+        return False
+    if "delta" not in choice:
+        return True
+    # Perplexity puts an empty delta beside a whole message, and the message so far beside each delta.
+    delta = choice["delta"]
+    return kind == "chat.completion" and not (isinstance(delta, dict) and delta.get("content"))
 
 
 def completion_to_chunks(completion: Completion) -> list[Chunk]:
@@ -60,7 +73,7 @@ def completion_to_chunks(completion: Completion) -> list[Chunk]:
     frame["object"] = "chat.completion.chunk"
     chunks = []
     for place, choice in enumerate(completion["choices"]):
-        rest = {k: v for k, v in choice.items() if k not in ("message", "finish_reason", "index")}
+        rest = {k: v for k, v in choice.items() if k not in _OWN}
         index = choice.get("index", place)
         delta = _message_to_delta(choice.get("message") or {})
         chunks.append(
