@@ -11,7 +11,7 @@ from tests.helpers import at_offsets, corpus, cuts, every_size
 from trio_router.dialects import DIALECTS
 from trio_router.dialects.answer import AnswerReader, ReadingRules
 from trio_router.dialects.base import AnswerIdentity
-from trio_router.dialects.translate import StreamTranslator, WholeAnswer
+from trio_router.dialects.translate import StreamTranslator, WholeAnswer, status_error
 from trio_router.errors import MalformedJSON, UpstreamError
 from trio_router.wire.sse import SSEDecoder
 
@@ -152,3 +152,17 @@ def test_after_done_nothing_counts():
 def test_what_only_begins_like_done_is_no_end():
     _, failure = translate([b"data: [DONE]secret\n\n"])
     assert failure.code == "malformed_json"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"error": {"message": "m", "code": "own"}}, "own"),
+        ({"error": "m", "code": "beside it"}, "beside it"),
+        ({"error": "m"}, "upstream_400"),
+        ({"message": "m", "code": 7}, "7"),
+    ],
+)
+def test_an_upstreams_own_code_is_kept_wherever_it_stands(body, code):
+    error = status_error("p", 400, json.dumps(body).encode(), None)
+    assert (error.message, error.code) == ("m", code)

@@ -131,8 +131,10 @@ def status_error(provider: str, status: int, body: bytes, retry_after: str | Non
         value = None
     if isinstance(value, list) and value:
         value = value[0]  # Google's OpenAI-compatible endpoint wraps the error in an array
-    inner = value.get("error", value) if isinstance(value, dict) else {}
-    inner = inner if isinstance(inner, dict) else {}
+    outer = value if isinstance(value, dict) else {}
+    inner = outer.get("error")
+    if not isinstance(inner, dict):  # xAI: the message is under `error`, the code beside it
+        inner = outer
     message = error_message(value) or f"{provider} answered with status {status}"
     error = UpstreamStatus(message, status=status, type=_type(status), retry_after=retry_after)
     code = inner.get("code", inner.get("type", f"upstream_{status}"))
