@@ -8,7 +8,12 @@ fields nobody here has heard of, which a closed vocabulary would lose.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trio_router.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from trio_router.errors import RouterError
 
 Chunk = dict[str, Any]  # a chat.completion.chunk
 Completion = dict[str, Any]  # a chat.completion
@@ -32,6 +37,19 @@ class AnswerIdentity:
     model: str
 
 
+class Unsupported:
+    """What becomes of a field that `who` has no word for: refused, or dropped if `drop` says so."""
+
+    def __init__(self, who: str, *, drop: bool) -> None:
+        self._who = who
+        self._drop = drop
+
+    def field(self, name: str, why: str = "") -> None:
+        """`name` is the field's place in the request.  Raises InvalidRequest unless it is dropped."""
+        if not self._drop:
+            raise InvalidRequest(f"{self._who}: {why or f'{name} is not supported'}", param=name)
+
+
 class ChunkDecoder(Protocol):
     """One answer's records, in a dialect of their own, turned into chunks.  One per answer."""
 
@@ -50,11 +68,13 @@ class Dialect(Protocol):
 
     name: str
 
-    def build_request(self, body: dict[str, Any], *, ask_usage: bool) -> UpstreamRequest:
+    def build_request(
+        self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
+    ) -> UpstreamRequest:
         """`body` is a chat request in OpenAI's shape, with the upstream's model name.
 
         It is not changed.  Raises InvalidRequest, which names the field, for what cannot be said in
-        this dialect.
+        this dialect; with `drop_unsupported` such a field is left out.
         """
         ...
 
@@ -69,3 +89,46 @@ class Dialect(Protocol):
         ...
 
     def auth_headers(self, api_key: str) -> dict[str, str]: ...
+
+
+class StreamEncoder(Protocol):
+    """One answer's chunks, as a client of another API gets them.  One per answer."""
+
+    keepalive: bytes  # what bridges silence in this API's streams
+
+    def encode(self, chunk: Chunk) -> bytes:
+        """The frames that `chunk` stands for, finished bytes; perhaps none."""
+        ...
+
+    def finish(self) -> bytes:
+        """The last frames of an answer that came to its honest end."""
+        ...
+
+    def fail(self, error: RouterError) -> bytes:
+        """The frames that end the stream badly; possibly before any chunk."""
+        ...
+
+
+class ClientDialect(Protocol):
+    """How clients of one API ask and are answered; between them and any upstream is the hub."""
+
+    name: str
+
+    def chat_request(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A client's request as a chat request in OpenAI's shape; `body` is not changed.
+
+        Raises InvalidRequest, which names the field of `body`, for what is wrong or cannot be kept.
+        """
+        ...
+
+    def encoder(self, identity: AnswerIdentity, body: dict[str, Any]) -> StreamEncoder: ...
+
+    def answer(
+        self, completion: Completion, identity: AnswerIdentity, body: dict[str, Any]
+    ) -> dict[str, Any]:
+        """A whole answer in this API's shape; `body` is the client's own request."""
+        ...
+
+    def error_body(self, error: RouterError) -> dict[str, Any]:
+        """What an answer with an error status says."""
+        ...

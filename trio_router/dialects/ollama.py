@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.base import AnswerIdentity, Chunk, Completion, UpstreamRequest
+from trio_router.dialects.base import AnswerIdentity, Chunk, Completion, Unsupported, UpstreamRequest
 from trio_router.dialects.ollama_request import build_body
 from trio_router.jsoncodec import dumps
 
@@ -21,8 +21,11 @@ _FINISH = {"length": "length", "stop": "stop"}
 class OllamaDialect:
     name = "ollama"
 
-    def build_request(self, body: dict[str, Any], *, ask_usage: bool) -> UpstreamRequest:
-        return UpstreamRequest("/api/chat", dumps(build_body(body)))
+    def build_request(
+        self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
+    ) -> UpstreamRequest:
+        unsupported = Unsupported("Ollama", drop=drop_unsupported)
+        return UpstreamRequest("/api/chat", dumps(build_body(body, unsupported)))
 
     def recognises(self, record: dict[str, Any]) -> bool:
         return "choices" not in record and not record.keys().isdisjoint(_OWN)

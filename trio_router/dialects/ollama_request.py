@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trio_router.errors import InvalidRequest
 from trio_router.jsoncodec import JSONError, loads
+
+if TYPE_CHECKING:
+    from trio_router.dialects.base import Unsupported
 
 # OpenAI's sampling fields and the names they have in Ollama's `options`.
 _OPTIONS = {
@@ -28,9 +31,9 @@ _REFUSED = ("functions", "function_call", "logit_bias", "audio", "prediction", "
 _DATA_URL = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
 
 
-def build_body(request: dict[str, Any]) -> dict[str, Any]:
+def build_body(request: dict[str, Any], unsupported: Unsupported) -> dict[str, Any]:
     """The body; `request` is not changed.  Raises InvalidRequest for what Ollama cannot do."""
-    _refuse_what_it_cannot(request)
+    _refuse_what_it_cannot(request, unsupported)
     body: dict[str, Any] = {
         "model": request.get("model"),
         "messages": _messages(request.get("messages")),
@@ -48,17 +51,16 @@ def build_body(request: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _refuse_what_it_cannot(request: dict[str, Any]) -> None:
+def _refuse_what_it_cannot(request: dict[str, Any], unsupported: Unsupported) -> None:
     for name in _REFUSED:
         if request.get(name) and request[name] != ["text"]:
-            raise InvalidRequest(f"{name} is not supported by Ollama", param=name)
+            unsupported.field(name)
     if (request.get("n") or 1) != 1:
-        raise InvalidRequest("Ollama gives one answer: n must be 1", param="n")
-    choice = request.get("tool_choice")
-    if choice not in (None, "auto", "none"):
-        raise InvalidRequest("Ollama cannot be made to call a tool", param="tool_choice")
+        unsupported.field("n", "it gives one answer: n must be 1")
+    if request.get("tool_choice") not in (None, "auto", "none"):
+        unsupported.field("tool_choice", "it cannot be made to call a tool")
     if request.get("logprobs"):
-        raise InvalidRequest("logprobs are not supported by Ollama", param="logprobs")
+        unsupported.field("logprobs")
 
 
 def _options(request: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,9 @@ _OWN = frozenset({"message", "delta", "finish_reason", "index"})  # of a choice;
 class OpenAIDialect:
     name = "openai"
 
-    def build_request(self, body: dict[str, Any], *, ask_usage: bool) -> UpstreamRequest:
+    def build_request(
+        self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
+    ) -> UpstreamRequest:
         if ask_usage and body.get("stream"):
             options = {**(body.get("stream_options") or {}), "include_usage": True}
             body = {**body, "stream_options": options}
