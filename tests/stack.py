@@ -1,7 +1,7 @@
 """The whole router between a client and a scripted upstream, in memory or over real sockets.
 
 In memory everything is exact under an autojump clock: the client is httpx over our own transport, its
-connections end in Hypercorn's protocol, the router's upstream connections in `DemoUpstream.handle`.
+connections end in the router's own server, the router's upstream connections in `DemoUpstream.handle`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ import trio
 import trio.testing
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
 
 from trio_router.config_file import parse_config
 from trio_router.demo import DemoUpstream
 from trio_router.downstream.app import RouterApp
-from trio_router.downstream.server import RelayTCPServer
+from trio_router.downstream.server import HttpServer
 from trio_router.relay.router import Router
 from trio_router.serve import hypercorn_config, longest_stall, serve
 from trio_router.transport import StreamTransport
@@ -63,7 +62,7 @@ class _Socket:
 
 
 class ServerStream(trio.abc.HalfCloseableStream):
-    """The server's end of a connection in memory, with the few things Hypercorn asks of a socket."""
+    """The server's end of a connection in memory, with the few things a server asks of a socket."""
 
     socket = _Socket()
 
@@ -101,6 +100,7 @@ class Stack:
         )
         self.app = RouterApp(self.router)
         self.router.is_ready = True
+        nursery.start_soon(self.router.alarms.run)
         self._context = WorkerContext(None)
         self._wrapper = ASGIWrapper(self.app)
         self._settings = hypercorn_config()
@@ -114,15 +114,8 @@ class Stack:
     async def connect(self, host: str = "router", port: int = 80) -> trio.abc.Stream:
         """A raw connection to the router."""
         ours, theirs = self._pair()
-        server = RelayTCPServer(
-            self._wrapper,
-            self._settings,
-            self._context,
-            ConnectionState({}),
-            ServerStream(theirs),
-            stall=longest_stall(self.router.config),
-        )
-        self._nursery.start_soon(server.run)
+        server = HttpServer(self.app, self._settings, longest_stall(self.router.config))
+        self._nursery.start_soon(server.handle, ServerStream(theirs))
         return ours
 
     async def _to_upstream(self, host: str, port: int) -> trio.abc.Stream:

@@ -18,7 +18,7 @@ LAYERS = [
     {"chat_client", "testing"},
     {"downstream"},
     {"relay"},
-    {"demo", "transport", "observe"},
+    {"demo", "transport", "observe", "alarms"},
     {"record"},
     {"routing", "discover"},
     {"config_file"},

@@ -3,12 +3,13 @@
 General layout, from the client to the upstream:
 
     cli, serve        the command; the accept loop and the drain
-    downstream        the client's side: Quart on Trio, endpoints, one connection's life
+    downstream        the client's side: HTTP/1.1, Quart on Trio, endpoints, one request's life
     relay             the middle, the only room that moves bytes: exchange, attempt, upstream client
     transport         HTTP/1.1 to upstreams, made for streams
     routing           which target answers; pure
     dialects          what bytes mean: OpenAI's chat JSON is the hub; pure
     wire              how bytes are framed: lines, server-sent events, NDJSON; pure
+    alarms            what rings rarely and is moved often: one task for all of it
     record, observe   what is remembered of a request; metrics and the log read it
     config            what the configuration says; config_file reads it, discover does without
     demo, testing     a scripted upstream, for newcomers and for tests

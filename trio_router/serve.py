@@ -1,20 +1,18 @@
-"""Serving: Hypercorn's protocol on our own accept loop, which drains before it leaves."""
+"""Serving: our own accept loop, which drains before it leaves, and Hypercorn's lifespan."""
 
 from __future__ import annotations
 
 import logging
 import signal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio.lifespan import Lifespan
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
 
-from trio_router.downstream.server import RelayTCPServer
+from trio_router.downstream.server import HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,31 +40,21 @@ async def serve(
     """
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
     hypercorn = hypercorn_config()
-    context = WorkerContext(None)
-    wrapper = ASGIWrapper(app)
-    state: dict[str, Any] = {}
-    lifespan = Lifespan(wrapper, hypercorn, state)
+    lifespan = Lifespan(ASGIWrapper(app), hypercorn, {})
     async with trio.open_nursery() as outer:
         await outer.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
-        handler = partial(
-            RelayTCPServer,
-            wrapper,
-            hypercorn,
-            context,
-            ConnectionState(state),
-            stall=longest_stall(app.router.config),
-        )
+        server = HttpServer(app, hypercorn, longest_stall(app.router.config))
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 accepting.start_soon(
-                    partial(trio.serve_listeners, handler, listeners, handler_nursery=connections)
+                    partial(trio.serve_listeners, server.handle, listeners, handler_nursery=connections)
                 )
                 task_status.started([_url(listener) for listener in listeners])
                 await shutdown_trigger()
                 await app.router.drain(app.router.config.server.graceful_timeout)
                 accepting.cancel_scope.cancel()
-            await context.terminated.set()
+            server.end()
             connections.cancel_scope.deadline = trio.current_time() + _LAST_WRITES
         await lifespan.wait_for_shutdown()
         outer.cancel_scope.cancel()

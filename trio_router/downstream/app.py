@@ -13,14 +13,15 @@ from trio_router.config import ModelConfig, ProviderConfig
 from trio_router.demo import DemoUpstream
 from trio_router.demo.local_model import LocalModel
 from trio_router.downstream.auth import Authenticator
-from trio_router.downstream.connection import RelayConnection, internal_error
+from trio_router.downstream.connection import RelayConnection
 from trio_router.downstream.endpoints import (
     CHAT_COMPLETIONS,
     chat_completions,
     error_response,
     register,
-    this_connection,
+    this_request,
 )
+from trio_router.downstream.request import internal_error
 from trio_router.errors import MethodNotAllowed, NotFound, RouterError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from quart import Response
 
     from trio_router.downstream.reply import Reply
+    from trio_router.downstream.request import ClientRequest
     from trio_router.relay.router import Router
 
 
@@ -38,7 +40,7 @@ logger = logging.getLogger("trio_router")
 class RouterApp(QuartTrio):
     """The application of one router."""
 
-    asgi_http_class = RelayConnection  # type: ignore[assignment]
+    asgi_http_class = RelayConnection  # type: ignore[mutable-override]
 
     def __init__(self, router: Router) -> None:
         super().__init__("trio_router", static_folder=None)
@@ -53,7 +55,7 @@ class RouterApp(QuartTrio):
         self._background = trio.CancelScope()
         self._background_ended = trio.Event()
         self.url_map.merge_slashes = False
-        self.hot: dict[tuple[str, str], Callable[[RelayConnection], Awaitable[Reply]]] = {
+        self.hot: dict[tuple[str, str], Callable[[ClientRequest], Awaitable[Reply]]] = {
             ("POST", CHAT_COMPLETIONS): chat_completions
         }
         register(self)
@@ -65,10 +67,7 @@ class RouterApp(QuartTrio):
         self.after_serving(self._stop)
 
     async def _start(self) -> None:
-        if self.router.config.server.demo:
-            await self.nursery.start(self._run_demo)
-        else:
-            self._background_ended.set()
+        await self.nursery.start(self._run_background)
         self.router.is_ready = True
 
     async def _stop(self) -> None:
@@ -77,19 +76,24 @@ class RouterApp(QuartTrio):
         await self._background_ended.wait()
         await self.router.aclose()
 
-    async def _run_demo(self, task_status: trio.TaskStatus[None]) -> None:
-        """Runs the `demo` upstream for as long as the application."""
+    async def _run_background(self, task_status: trio.TaskStatus[None]) -> None:
+        """Runs what all requests share, for as long as the application."""
         try:
             with self._background:
-                model = LocalModel(log=logger.info)
-                # Nothing remembered: prompts must not stay in memory.
-                demo = DemoUpstream(smollm2=model, log=logger.info, remember=0)
                 async with trio.open_nursery() as nursery:
-                    port = await nursery.start(demo.serve)
-                    self.router.with_provider("demo", demo_provider(port, has_model=model.available()))
+                    nursery.start_soon(self.router.alarms.run)
+                    if self.router.config.server.demo:
+                        await self._start_demo(nursery)
                     task_status.started()
         finally:
             self._background_ended.set()
+
+    async def _start_demo(self, nursery: trio.Nursery) -> None:
+        model = LocalModel(log=logger.info)
+        # Nothing remembered: prompts must not stay in memory.
+        demo = DemoUpstream(smollm2=model, log=logger.info, remember=0)
+        port = await nursery.start(demo.serve)
+        self.router.with_provider("demo", demo_provider(port, has_model=model.available()))
 
 
 def demo_provider(port: int, *, has_model: bool) -> ProviderConfig:
@@ -108,10 +112,10 @@ async def _router_error(error: RouterError) -> Response:
 
 async def _http_error(error: HTTPException) -> Response:
     """What Quart itself refuses: an unknown path, a wrong method."""
-    connection = this_connection()
+    asked = this_request()
     allowed = set(getattr(error, "valid_methods", None) or ())
-    allowed |= {m for m, path in connection.router_app.hot if path == connection.scope["path"]}
-    refusal = f"{connection.scope['method']} {connection.scope['path']}"[:200]
+    allowed |= {method for method, path in asked.app.hot if path == asked.link.path}
+    refusal = f"{asked.link.method} {asked.link.path}"[:200]
     if allowed:
         response = error_response(MethodNotAllowed(f"{refusal}: the method is not allowed here"))
         response.headers["allow"] = ", ".join(sorted(allowed))
@@ -122,4 +126,4 @@ async def _http_error(error: HTTPException) -> Response:
 
 
 async def _internal_error(error: Exception) -> Response:
-    return error_response(internal_error(error, this_connection().record.request_id))
+    return error_response(internal_error(error, this_request().record.request_id))

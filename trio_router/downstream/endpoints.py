@@ -12,7 +12,7 @@ from trio_router.errors import Draining
 
 if TYPE_CHECKING:
     from trio_router.downstream.app import RouterApp
-    from trio_router.downstream.connection import RelayConnection
+    from trio_router.downstream.request import ClientRequest
     from trio_router.errors import RouterError
     from trio_router.relay.router import Router
 
@@ -24,20 +24,20 @@ _STREAM_HEADERS = {
 }
 
 
-async def chat_completions(connection: RelayConnection) -> Reply:
+async def chat_completions(asked: ClientRequest) -> Reply:
     """`POST /v1/chat/completions`.  Raises RouterError.  Knows nothing of Quart: it is the hot path."""
-    router = connection.router
-    connection.authenticate()
+    router = asked.router
+    asked.authenticate()
     if router.is_draining:
         raise Draining("the router is shutting down", retry_after="5")
-    body = parse_chat_request(await connection.body.read())
-    connection.record.is_stream = bool(body.get("stream"))
+    body = parse_chat_request(await asked.body.read())
+    asked.record.is_stream = bool(body.get("stream"))
     target = router.table.resolve(body["model"])
     if body.get("stream"):
-        stream = await connection.exchange.stream(target, body)
-        return Reply(200, {**_STREAM_HEADERS, **origin(connection.record)}, stream=stream)
-    answer = await connection.exchange.whole(target, body)
-    return Reply(200, {"content-type": "application/json", **origin(connection.record)}, answer)
+        stream = await asked.exchange.stream(target, body)
+        return Reply(200, {**_STREAM_HEADERS, **origin(asked.record)}, stream=stream)
+    answer = await asked.exchange.whole(target, body)
+    return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
 
 
 def register(app: RouterApp) -> None:
@@ -50,13 +50,13 @@ def register(app: RouterApp) -> None:
 
 
 async def models() -> Response:
-    this_connection().authenticate()
+    this_request().authenticate()
     names = _router().table.names()
     return response_of(json_reply({"object": "list", "data": [_model(name) for name in names]}))
 
 
 async def model(name: str) -> Response:
-    this_connection().authenticate()
+    this_request().authenticate()
     return response_of(json_reply(_model(_router().table.resolve(name).name)))
 
 
@@ -83,13 +83,13 @@ def response_of(reply: Reply) -> Response:
 
 def error_response(error: RouterError) -> Response:
     """The answer that tells of `error`, and its mark in the request's record."""
-    connection = this_connection()
-    connection.exchange.failed(error)
-    return response_of(error_reply(error, connection.record))
+    asked = this_request()
+    asked.exchange.failed(error)
+    return response_of(error_reply(error, asked.record))
 
 
-def this_connection() -> RelayConnection:
-    return cast("RelayConnection", request.scope["trio_router"])  # type: ignore[typeddict-item]
+def this_request() -> ClientRequest:
+    return cast("ClientRequest", request.scope["trio_router"])  # type: ignore[typeddict-item]
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -1,150 +1,195 @@
-"""Hypercorn's connection, with a limit on how long a write may make no progress.
+"""Clients' connections: HTTP/1.1 here, HTTP/2 by Hypercorn.
 
-Hypercorn shields every write without a deadline: a client that stays connected and does not read pins
-its task, and with it the whole process at shutdown.  Here a write that moves no byte for `stall`
-seconds closes the connection, and a cancelled write closes it too (a part of it may be out already).
+Hypercorn's HTTP/1.1 (h11, a lock and a shielded scope a write, a task for each idle connection) cost
+more than all the rest of a request; its HTTP/2, configuration and lifespan stay in use.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-import os
+from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
-from hypercorn.events import Closed, RawData
-from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
+from trio_router.downstream.body import RequestBody
+from trio_router.downstream.http1 import RequestParser
+from trio_router.downstream.http1_link import Http1Link, refusal
+from trio_router.downstream.http2 import PREFACE, RelayTCPServer, Replayed
+from trio_router.downstream.request import ClientRequest
+from trio_router.transport.sockets import BROKEN, READ_SIZE, Wire, wire_over
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from hypercorn.config import Config as HypercornConfig
 
-    from hypercorn.events import Event
-    from hypercorn.trio.task_group import TaskGroup
-    from hypercorn.trio.worker_context import WorkerContext
+    from trio_router.alarms import Alarm
+    from trio_router.downstream.app import RouterApp
+    from trio_router.downstream.http1 import RequestHead
 
-
-WRITE_CHUNK = "trio_router.write_chunk"
-
-
-class ClientWriteStalled(Exception):
-    """A write to the client made no progress within the limit."""
+logger = logging.getLogger("trio_router")
+_AHEAD = 8  # requests that a client may have sent ahead of its answers before we read no further
+_LINGER = 1.0  # s in which a client may take the last answer of a connection that we close
 
 
-class _IdleTimer:
-    """Closes an idle connection in time: one task a connection whose deadline moves.
+class HttpServer:
+    """Serves `app` on the connections it is given.  `stall` is in seconds; None is no limit."""
 
-    Hypercorn starts a task after each response and cancels it at the next request.
+    def __init__(self, app: RouterApp, settings: HypercornConfig, stall: float | None) -> None:
+        self.app = app
+        self.keep_alive = settings.keep_alive_timeout
+        self.stall = math.inf if stall is None else stall
+        self.is_ending = False
+        self.connections: set[Http1Connection] = set()
+        self._http2 = partial(
+            RelayTCPServer, ASGIWrapper(app), settings, WorkerContext(None), ConnectionState({})
+        )
+
+    async def handle(self, stream: Any) -> None:
+        """Serves one connection to its end; closes it."""
+        secure = isinstance(stream, trio.SSLStream)
+        first = await self._first(stream)
+        if not first:
+            return
+        if first.startswith(PREFACE):
+            server = self._http2(Replayed(stream, first), stall=self.stall)
+            await server.run()
+            return
+        bottom = stream.transport_stream if secure else stream
+        address = bottom.socket.getsockname()
+        host = address[0] if isinstance(address, tuple) else None
+        wire = wire_over(stream)  # which takes the socket out of the stream
+        await Http1Connection(self, wire, host, "https" if secure else "http").run(first)
+
+    async def _first(self, stream: trio.abc.Stream) -> bytes:
+        """What the client says first; nothing if it says nothing in time, or leaves."""
+        with trio.move_on_after(self.keep_alive):
+            try:
+                return bytes(await stream.receive_some(READ_SIZE))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+        return b""
+
+    def end(self) -> None:
+        """Closes idle connections; the others are closed when their answer is out."""
+        self.is_ending = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+
+class Http1Connection:
+    """A client's connection: one task reads, another answers the request that is at its turn.
+
+    So a client's leaving is seen at once, whatever its request is waiting for.
     """
 
-    def __init__(self, context: WorkerContext, limit: float) -> None:
-        self._context = context
-        self._limit = limit
-        self._scope: trio.CancelScope | None = None
-        self._is_idle = False
+    def __init__(self, server: HttpServer, wire: Wire, host: str | None, scheme: str) -> None:
+        self.server = server
+        self.wire = wire
+        self.host = host
+        self.scheme = scheme
+        self._parser = RequestParser(self._begin)
+        self._waiting: deque[Http1Link] = deque()
+        self._current: ClientRequest | None = None
+        self._is_closing = False
+        self._fewer = trio.Event()
+        self._idle: Alarm = server.app.router.alarms.alarm(self.close_if_idle)
 
-    async def restart(self, task_group: TaskGroup, close: Callable[[], Awaitable[None]]) -> None:
-        self._is_idle = True
-        deadline = trio.current_time() + self._limit
-        if self._scope is None:
-            self._scope = trio.CancelScope(deadline=deadline)
-            task_group.spawn(self._watch, self._scope, close)
+    async def run(self, first: bytes) -> None:
+        self.server.connections.add(self)
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._rest()
+                await self._read(first)
+                if self._current is not None:
+                    self._current.client_left()
+                self._waiting.clear()
+        finally:
+            self.server.connections.discard(self)
+            self._idle.stop()
+            self._parser.close()
+            self.wire.close()
+
+    def close_if_idle(self) -> None:
+        if self._current is None:
+            self.wire.close()
+
+    # -- the reading task
+
+    async def _read(self, data: bytes) -> None:
+        while data:
+            if not self._is_closing:
+                self._parser.receive_data(data)
+                self._go_on()
+            while len(self._waiting) >= _AHEAD:
+                self._fewer = trio.Event()
+                await self._fewer.wait()
+            try:
+                data = await self.wire.receive()
+            except BROKEN:
+                return
+
+    def _begin(self, head: RequestHead) -> RequestBody:
+        declared = head.header(b"content-length")
+        limit = self.server.app.router.config.server.max_body
+        link = Http1Link(self, head, RequestBody(limit, int(declared) if declared.isdigit() else None))
+        self._waiting.append(link)
+        return link.body
+
+    def _go_on(self) -> None:
+        """Begins the next request, if there is one and none is being answered."""
+        if self._current is not None or self._is_closing:
+            return
+        if self._waiting:
+            link = self._waiting.popleft()
+            self._fewer.set()
+            self._idle.when = math.inf
+            self._current = ClientRequest(self.server.app, link)
+            self._nursery.start_soon(self._answer, self._current, link)
+        elif self._parser.fault is not None:
+            self._is_closing = True
+            self._nursery.start_soon(self._refuse, self._parser.fault)
+        elif self.server.is_ending:
+            self.wire.close()
+
+    # -- the answering task
+
+    async def _answer(self, request: ClientRequest, link: Http1Link) -> None:
+        try:
+            await request.run()
+        except Exception:
+            logger.exception("a request failed")
+        self._current = None
+        if not link.is_finished:
+            self.wire.close()  # torn in the middle: nothing more can be said here
+        elif not link.keep_alive:
+            await self._close_gently()
         else:
-            self._scope.deadline = deadline
-        if self._context.terminated.is_set():
-            self._scope.cancel()
+            self._rest()
+            self._go_on()
 
-    async def stop(self) -> None:
-        self._is_idle = False
-        if self._scope is not None:
-            self._scope.deadline = math.inf
+    def _rest(self) -> None:
+        self._idle.set(trio.current_time() + self.server.keep_alive)
 
-    async def _watch(self, scope: trio.CancelScope, close: Callable[[], Awaitable[None]]) -> None:
-        with scope:
-            await self._context.terminated.wait()
-            if not self._is_idle:
-                await trio.sleep_forever()  # until the response's end, or the connection's
-        await close()
-
-
-class RelayTCPServer(TCPServer):
-    """`stall` is in seconds; None is no limit.
-
-    An HTTP/1.1 application finds `write_chunk` in its scope's state, under WRITE_CHUNK.
-    """
-
-    def __init__(self, *args: Any, stall: float | None = None) -> None:
-        super().__init__(*args)
-        self._stall = math.inf if stall is None else stall
-        self.idle_task = _IdleTimer(self.context, self.config.keep_alive_timeout)  # type: ignore[assignment]
-        self.state = ConnectionState({**self.state, WRITE_CHUNK: self.write_chunk})
-
-    async def write_chunk(self, data: bytes) -> None:
-        """Writes a chunk of a body whose transfer coding is chunked, past Hypercorn and h11.
-
-        Neither keeps account of what a chunked body has had, so the last chunk can go through them
-        as ever.  To be called only between a response's start and its end.  Raises
-        ClientWriteStalled; a client that is gone is noticed by the reading side.
-        """
-        await self._write_or_close(b"%x\r\n%b\r\n" % (len(data), data))
-
-    async def _idle_timeout(self) -> None:
-        with trio.CancelScope(shield=True):
-            await self._initiate_server_close()
-
-    async def protocol_send(self, event: Event) -> None:
-        if not isinstance(event, RawData):
-            await super().protocol_send(event)
-            return
-        if event.data:
-            await self._write_or_close(event.data)
-
-    async def _write_or_close(self, data: bytes) -> None:
+    async def _refuse(self, status: int) -> None:
         try:
-            rest = self._written_at_once(data)
-            if rest:
-                async with self.send_lock:
-                    await self._write(rest)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            await self.protocol.handle(Closed())
-        except BaseException:
-            # Stalled or cancelled: the stream is torn in mid-write, nothing more can be said on it.
-            await trio.aclose_forcefully(self.stream)
-            raise
+            await self.wire.send_patiently(refusal(status), self.server.stall)
+        except (*BROKEN, trio.TooSlowError):
+            pass
+        await self._close_gently()
 
-    def _written_at_once(self, data: bytes) -> bytes | memoryview:
-        """Writes what the socket takes now; gives back the rest.
-
-        Waiting for the lock, or `SocketStream.send_all`, costs a pass of the scheduler even where
-        there is room, and who calls us has waited for the data just now.
-        """
-        if self.send_lock.locked() or not isinstance(self.stream, trio.SocketStream):
-            return data
-        try:
-            sent = os.write(self.stream.socket.fileno(), data)
-        except BlockingIOError:
-            return data
-        except OSError as fault:
-            raise trio.BrokenResourceError from fault
-        return b"" if sent == len(data) else memoryview(data)[sent:]
-
-    async def _write(self, data: bytes | memoryview) -> None:
-        stream = self.stream
-        if not isinstance(stream, trio.SocketStream):
-            with trio.move_on_after(self._stall) as limit:
-                await stream.send_all(data)
-            if limit.cancelled_caught:
-                raise ClientWriteStalled
-            return
-        rest = memoryview(data)
-        while rest:
-            rest = rest[await self._send_some(stream.socket, rest) :]
-
-    async def _send_some(self, sock: trio.socket.SocketType, data: memoryview) -> int:
-        try:
-            with trio.move_on_after(self._stall) as limit:
-                return await sock.send(data)
-        except OSError as fault:
-            raise trio.BrokenResourceError from fault
-        assert limit.cancelled_caught
-        raise ClientWriteStalled
+    async def _close_gently(self) -> None:
+        """Closing at once would take from the client what it has not read yet, if it still sends."""
+        self._is_closing = True
+        with trio.move_on_after(_LINGER):
+            try:
+                await self.wire.send_eof()
+            except BROKEN:
+                pass
+            else:
+                await trio.sleep_forever()  # until the reading task has seen the client's end
+        self.wire.close()

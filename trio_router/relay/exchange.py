@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
@@ -17,24 +17,30 @@ from trio_router.relay.attempt import Attempt, ClientStalled
 from trio_router.relay.client import trio_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_router.alarms import Alarm, AlarmClock
     from trio_router.record import RequestRecord
     from trio_router.relay.router import Router
     from trio_router.routing.table import Target
 
+    WriteNow = Callable[[bytes], bytes | None]
+
 logger = logging.getLogger("trio_router")
+_JOIN = 65536  # bytes: frames that wait already go out in one write, up to about this
 
 
-@dataclass(slots=True)
-class StreamReply:
-    """A stream that has begun: `frames` gives finished bytes; `tail` follows them, once they end."""
+class StreamReply(Protocol):
+    """A stream that has begun, as the client's side takes it."""
 
-    frames: trio.MemoryReceiveChannel[bytes]
-    exchange: Exchange
+    tail: bytes  # what follows the frames once they end: the error event of a bad end, or nothing
 
-    @property
-    def tail(self) -> bytes:
-        """The error event that ends the stream badly; empty if it ended well."""
-        return self.exchange.tail
+    async def next(self, write_now: WriteNow) -> bytes | None:
+        """Finished frames, all that wait joined; None at the end.
+
+        While it waits for some, those that come are given to `write_now`, which says what it left
+        (`None` for nothing): a scheduler's pass is saved, and nothing can be overtaken.
+        """
 
 
 class Exchange:
@@ -55,10 +61,10 @@ class Exchange:
         self._router = router
         self._nursery = nursery
         self.record = record
-        self.tail = b""
         self._work = trio.CancelScope()
         self._abort_error: RouterError | None = None
         self._labels: tuple[str, str] | None = None
+        self._alarm: Alarm | None = None  # of the stream's silence
         self._is_open = is_booked  # health checks and scrapes are no requests to be counted
         if is_booked:
             router.exchanges.add(self)
@@ -92,8 +98,8 @@ class Exchange:
         self._labels = self._router.metrics.labels(self.record)
         self._router.metrics.streams_open(self._labels).inc()
         if target.timeouts.keepalive is not None:
-            self._nursery.start_soon(run.bridge_silence, target.timeouts.keepalive)
-        return StreamReply(run.frames, self)
+            self._alarm = run.bridge_silence(self._router.alarms, target.timeouts.keepalive)
+        return run
 
     def client_left(self) -> None:
         """The client's connection is gone; the nursery is about to be cancelled."""
@@ -132,6 +138,8 @@ class Exchange:
         if self.record.outcome is None:
             is_answered = 0 < self.record.status < 400
             self._end_as(Outcome.COMPLETED if is_answered else Outcome.REJECTED)
+        if self._alarm is not None:
+            self._alarm.stop()
         if self._labels is not None:
             self._router.metrics.streams_open(self._labels).dec()
         self._router.booked(self.record)
@@ -183,36 +191,44 @@ class _StreamRun:
         self.begun = trio.Event()  # the first event is there, or it is known that none will be
         self.error: RouterError | None = None  # why there will be none
         self._is_committed = False
-        self._ended = trio.Event()
+        self._has_ended = False
+        self.tail = b""
         buffer = exchange._router.config.stream.buffer
-        self._send, self.frames = trio.open_memory_channel[bytes](buffer)
-        self._last_put = trio.current_time()
+        self._send, self._frames = trio.open_memory_channel[bytes](buffer)
+        self._write_now: WriteNow | None = None
+        self._keepalive = math.inf
+        self._alarm: Alarm | None = None
 
     async def move(self, body: dict[str, Any]) -> None:
         with self._send:
             await self._exchange.move_stream(self._target, body, self)
-            self._ended.set()
+            self._has_ended = True
             self.begun.set()
 
     def fail(self, error: RouterError) -> None:
         """Before the commit `error` becomes the answer's status, after it the stream's last event."""
         if self._is_committed:
             self._exchange.failed(error)
-            self._exchange.tail = render_error(error)
+            self.tail = render_error(error)
         else:
             self.error = error
 
-    async def bridge_silence(self, keepalive: float) -> None:
+    def bridge_silence(self, alarms: AlarmClock, keepalive: float) -> Alarm:
         """A comment to the client after each `keepalive` seconds without an event."""
-        while not self._ended.is_set():
-            with trio.move_on_at(self._last_put + keepalive):
-                await self._ended.wait()
-                return
-            if trio.current_time() >= self._last_put + keepalive and not self._ended.is_set():
-                # Not if frames wait already: then it is the client who is silent.
-                if self.frames.statistics().current_buffer_used == 0:
-                    self._send.send_nowait(KEEPALIVE)
-                self._last_put = trio.current_time()
+        self._keepalive = keepalive
+        self._alarm = alarms.alarm(self._comment)
+        self._postpone()
+        return self._alarm
+
+    def _comment(self) -> None:
+        # Only to a client that waits: if frames wait, it is the client who is silent.
+        if self._write_now is not None and not self._has_ended:
+            self.put_nowait(KEEPALIVE)
+        self._postpone()
+
+    def _postpone(self) -> None:
+        if self._alarm is not None:
+            self._alarm.set(trio.current_time() + self._keepalive)
 
     # -- the attempt's Sink
 
@@ -221,13 +237,43 @@ class _StreamRun:
         self.begun.set()
 
     def put_nowait(self, frames: bytes) -> bool:
+        if self._write_now is not None:
+            left = self._write_now(frames)
+            if left is None:
+                self._postpone()
+                return True
+            self._write_now = None
+            frames = left
         try:
             self._send.send_nowait(frames)
         except trio.WouldBlock:
             return False
-        self._last_put = trio.current_time()
+        self._postpone()
         return True
 
     async def put(self, frames: bytes) -> None:
         await self._send.send(frames)
-        self._last_put = trio.current_time()
+        self._postpone()
+
+    # -- the client's StreamReply
+
+    async def next(self, write_now: WriteNow) -> bytes | None:
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while size < _JOIN:
+                parts.append(self._frames.receive_nowait())
+                size += len(parts[-1])
+        except trio.EndOfChannel:
+            return b"".join(parts) if parts else None
+        except trio.WouldBlock:
+            pass
+        if parts:
+            return b"".join(parts)
+        self._write_now = write_now
+        try:
+            return await self._frames.receive()
+        except trio.EndOfChannel:
+            return None
+        finally:
+            self._write_now = None

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import trio
 
 from trio_router.addresses import is_loopback
+from trio_router.alarms import AlarmClock
 from trio_router.errors import Draining
 from trio_router.observe.log import log_request
 from trio_router.observe.metrics import Metrics
@@ -37,6 +38,7 @@ class Router:
     ) -> None:
         self._make_transport = make_transport
         self.metrics = Metrics()
+        self.alarms = AlarmClock()  # run by the application, for as long as it runs
         self.exchanges: set[Exchange] = set()
         self.clients: dict[str, UpstreamClient] = {}
         self.is_ready = False

@@ -32,6 +32,14 @@ class Wire(ABC):
         """Send all.  If cancelled, any part of it may be out."""
 
     @abstractmethod
+    async def send_patiently(self, data: bytes | memoryview, patience: float) -> None:
+        """Send all.  Raises trio.TooSlowError if nothing moves for `patience` seconds."""
+
+    @abstractmethod
+    async def send_eof(self) -> None:
+        """Nothing more will be sent; the other side may still send."""
+
+    @abstractmethod
     async def receive(self) -> bytes:
         """What one read gives, b"" at the end; always a checkpoint.  Loses nothing on cancel."""
 
@@ -69,6 +77,19 @@ class SocketWire(Wire):
                 rest = rest[self._socket.send(rest) :]
             except BlockingIOError:
                 continue
+
+    async def send_patiently(self, data: bytes | memoryview, patience: float) -> None:
+        self._check_open()
+        rest = memoryview(data)
+        while rest:
+            with trio.fail_after(patience):
+                await trio.lowlevel.wait_writable(self._socket)
+            with suppress(BlockingIOError):
+                rest = rest[self._socket.send(rest) :]
+
+    async def send_eof(self) -> None:
+        self._check_open()
+        self._socket.shutdown(socket.SHUT_WR)
 
     async def receive(self) -> bytes:
         self._check_open()
@@ -114,6 +135,14 @@ class StreamWire(Wire):
 
     async def send(self, data: bytes | memoryview) -> None:
         await self._stream.send_all(data)
+
+    async def send_patiently(self, data: bytes | memoryview, patience: float) -> None:
+        with trio.fail_after(patience):
+            await self._stream.send_all(data)
+
+    async def send_eof(self) -> None:
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):
+            await self._stream.send_eof()
 
     async def receive(self) -> bytes:
         return bytes(await self._stream.receive_some(READ_SIZE))

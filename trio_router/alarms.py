@@ -1,0 +1,84 @@
+"""Alarms that are moved far more often than they ring: one task rings them all.
+
+A task with a deadline of its own for each idle connection and each silent stream costs eight kilobytes
+and a pass of the scheduler; moving an alarm that is set already costs an assignment.
+"""
+
+from __future__ import annotations
+
+import math
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Alarm:
+    """Calls `ring` at `when` (`trio.current_time()`, in seconds); `math.inf` is never.
+
+    `ring` runs in the clock's own task: it must neither wait nor raise.
+    """
+
+    __slots__ = ("_clock", "queued", "ring", "when")
+
+    def __init__(self, clock: AlarmClock, ring: Callable[[], None]) -> None:
+        self._clock = clock
+        self.ring: Callable[[], None] | None = ring
+        self.when = math.inf
+        self.queued = math.inf  # when the clock will look at it
+
+    def set(self, when: float) -> None:
+        self.when = when
+        if when < self.queued:
+            self._clock.look_at(self)
+
+    def stop(self) -> None:
+        """For good; nothing that `ring` refers to is kept."""
+        self.when = math.inf
+        self.ring = None
+
+
+class AlarmClock:
+    """Looks at an alarm when it was first due, and again if it has been moved meanwhile."""
+
+    def __init__(self) -> None:
+        self._queue: list[tuple[float, int, Alarm]] = []
+        self._order = count()
+        self._waiting: trio.CancelScope | None = None
+
+    def alarm(self, ring: Callable[[], None]) -> Alarm:
+        return Alarm(self, ring)
+
+    def look_at(self, alarm: Alarm) -> None:
+        alarm.queued = alarm.when
+        heappush(self._queue, (alarm.when, next(self._order), alarm))
+        if self._waiting is not None and alarm.when < self._waiting.deadline:
+            self._waiting.deadline = alarm.when
+
+    async def run(self) -> None:
+        """Rings until it is cancelled."""
+        while True:
+            due = self._queue[0][0] if self._queue else math.inf
+            with trio.CancelScope(deadline=due) as self._waiting:
+                await trio.sleep_forever()
+            self._ring_what_is_due()
+
+    def _ring_what_is_due(self) -> None:
+        now = trio.current_time()
+        while self._queue and self._queue[0][0] <= now:
+            queued, _, alarm = heappop(self._queue)
+            if queued != alarm.queued:
+                continue  # it was set to an earlier time since, and has been looked at then
+            alarm.queued = math.inf
+            if alarm.ring is None:
+                continue
+            if alarm.when > now:
+                if alarm.when < math.inf:
+                    self.look_at(alarm)
+            else:
+                alarm.when = math.inf
+                alarm.ring()

@@ -1,0 +1,157 @@
+"""HTTP/1.1 from clients without input or output: bytes -> requests, answers -> bytes."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import httptools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_router.downstream.body import RequestBody
+
+HEAD_LIMIT = 65536  # bytes of a request's head
+
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+class RequestHead:
+    """What stands before a request's body.  Header names are in lower case."""
+
+    __slots__ = ("headers", "is_old", "keep_alive", "method", "query", "raw_path")
+
+    def __init__(
+        self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], *, is_old: bool
+    ) -> None:
+        self.method = method
+        self.headers = headers
+        self.is_old = is_old  # HTTP/1.0: knows no chunks
+        self.keep_alive = False
+        if not target.startswith((b"/", b"*")):
+            target = _path_of(target)
+        self.raw_path, _, self.query = target.partition(b"?")
+
+    @property
+    def path(self) -> str:
+        raw = self.raw_path.decode("latin-1")
+        return unquote(raw) if "%" in raw else raw
+
+    def header(self, name: bytes) -> bytes:
+        """The value of the first header of that name; empty if there is none."""
+        return next((value for key, value in self.headers if key == name), b"")
+
+
+class RequestParser:
+    """Bytes in any pieces -> requests: `begin` is given each head, and gives the body to be fed.
+
+    Never raises on bad input: `fault` is then the status that tells the client what is wrong.
+    """
+
+    def __init__(self, begin: Callable[[RequestHead], RequestBody]) -> None:
+        self.fault: int | None = None
+        self._begin = begin
+        self._body: RequestBody | None = None
+        self._method = ""
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._size = 0  # of the head so far
+        self._is_over = False  # the client wants no more requests on this connection
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+
+    def receive_data(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is None or self.fault is not None or self._is_over:
+            return
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._is_over = True  # an offer that we do not take; what follows is no HTTP of ours
+        except httptools.HttpParserError:
+            if not self._is_over:
+                self._fail(400)
+        if self._body is None and self._size:
+            self._grow(0 if len(data) < HEAD_LIMIT else len(data))
+
+    def close(self) -> None:
+        """Breaks the cycle between the parser and us, which only the collector would find."""
+        self._parser = None
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > HEAD_LIMIT:
+            self._fail(431)
+
+    def _fail(self, status: int) -> None:
+        if self.fault is None:
+            self.fault = status
+        if self._body is not None:
+            self._body.fail()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        self._target = b""
+        self._headers = []
+        self._size = 0
+
+    def on_url(self, piece: bytes) -> None:
+        self._target += piece
+        self._grow(len(piece))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._body is None:  # else a trailer
+            self._grow(len(name) + len(value) + 4)
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        assert parser is not None
+        version = parser.get_http_version()
+        head = RequestHead(
+            parser.get_method().decode("ascii"), self._target, self._headers, is_old=version == "1.0"
+        )
+        if version not in ("1.0", "1.1"):
+            self._fail(505)
+        elif version == "1.1" and not any(name == b"host" for name, _ in self._headers):
+            self._fail(400)  # RFC 9112, 3.2
+        if self.fault is None:
+            head.keep_alive = parser.should_keep_alive() and not parser.should_upgrade()
+            self._body = self._begin(head)
+
+    def on_body(self, data: bytes) -> None:
+        if self._body is not None:
+            self._body.feed(data)
+
+    def on_message_complete(self) -> None:
+        body, self._body = self._body, None
+        self._size = 0
+        if body is not None:
+            body.end()
+            assert self._parser is not None
+            self._is_over = not self._parser.should_keep_alive()
+
+
+def response_head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The head of an answer.  Raises ValueError for what would break out of its line."""
+    fields = b"".join([b"%b: %b\r\n" % field for field in headers])
+    if not fields.count(b"\n") == fields.count(b"\r") == len(headers):
+        raise ValueError("a line end in a header")
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, _REASONS.get(status, b""), fields)
+
+
+def chunk(data: bytes) -> bytes:
+    """`data` as one chunk of a chunked body; empty `data` gives the last chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _path_of(target: bytes) -> bytes:
+    """The path of a target in absolute form, as proxies send it."""
+    try:
+        url = httptools.parse_url(target)
+    except httptools.HttpParserError:
+        return b"/"
+    path = url.path or b"/"
+    return path + b"?" + url.query if url.query else path

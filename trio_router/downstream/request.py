@@ -1,0 +1,133 @@
+"""One request of a client: its record, its nursery, its exchange, its answer."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import trio
+
+from trio_router.downstream.link import ClientWriteStalled
+from trio_router.downstream.quart_side import QuartAnswer, quart_answer
+from trio_router.downstream.reply import Reply, error_reply
+from trio_router.errors import InternalError, RouterError
+from trio_router.record import RequestRecord
+from trio_router.relay.exchange import Exchange
+
+if TYPE_CHECKING:
+    from trio_router.downstream.app import RouterApp
+    from trio_router.downstream.link import Headers, Link
+    from trio_router.relay.exchange import StreamReply
+
+logger = logging.getLogger("trio_router")
+_OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics"})
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already
+
+
+class ClientRequest:
+    """Answers the request that came in on `link`."""
+
+    exchange: Exchange
+
+    def __init__(self, app: RouterApp, link: Link) -> None:
+        self.app = app
+        self.router = app.router
+        self.link = link
+        self.body = link.body
+        self.record = RequestRecord(
+            request_id=_request_id(self._header(b"x-request-id")), started_at=trio.current_time()
+        )
+        self._has_left = False
+        self._scope: trio.CancelScope | None = None
+
+    def authenticate(self) -> None:
+        """Notes whose key the request has.  Raises Unauthorized."""
+        given = self._header(b"authorization")
+        self.record.key = self.app.authenticator.check(given.decode("latin-1"), self.link.server)
+
+    async def run(self) -> None:
+        """To the answer's end; everything the request has opened is closed then."""
+        async with trio.open_nursery() as nursery:
+            self._scope = nursery.cancel_scope
+            self.exchange = Exchange(
+                self.router, nursery, self.record, is_booked=self.link.path not in _OPERATIONAL
+            )
+            try:
+                if self._has_left:
+                    self.client_left()
+                answer = await self._answer()
+                try:
+                    await self._respond(answer)
+                except ClientWriteStalled:
+                    self.exchange.client_stalled()
+                nursery.cancel_scope.cancel()
+            finally:
+                self.exchange.close()
+
+    def client_left(self) -> None:
+        """Nobody reads the answer any more: what the request has opened is to be closed at once."""
+        self._has_left = True
+        if self._scope is not None:
+            self.exchange.client_left()
+            self._scope.cancel()
+
+    async def _answer(self) -> Reply | QuartAnswer:
+        endpoint = self.app.hot.get((self.link.method, self.link.path))
+        if endpoint is None:
+            return await quart_answer(self.app, self)
+        # What everyone asks for goes past Quart's contexts, signals and response objects.
+        try:
+            return await endpoint(self)
+        except RouterError as error:
+            return self._failed(error)
+        except Exception as fault:
+            return self._failed(internal_error(fault, self.record.request_id))
+
+    def _failed(self, error: RouterError) -> Reply:
+        self.exchange.failed(error)
+        return error_reply(error, self.record)
+
+    async def _respond(self, answer: Reply | QuartAnswer) -> None:
+        self.record.status = answer.status
+        answer.headers["x-request-id"] = self.record.request_id
+        if not self.body.is_complete and self.link.may_wait_for_body:
+            with trio.move_on_after(_DRAIN_SECONDS):
+                await self.body.wait_complete()
+        if not self.body.is_complete:
+            answer.headers["connection"] = "close"
+        if isinstance(answer, QuartAnswer):
+            await answer.send()
+        elif answer.stream is not None:
+            await self.link.start(answer.status, _raw(answer.headers))
+            await self._send_stream(answer.stream)
+        else:
+            answer.headers["content-length"] = str(len(answer.body))
+            await self.link.start(answer.status, _raw(answer.headers))
+            await self.link.finish(answer.body)
+
+    async def _send_stream(self, stream: StreamReply) -> None:
+        link = self.link
+        while (frames := await stream.next(link.write_now)) is not None:
+            await link.write(frames)
+        await link.finish(stream.tail)
+
+    def _header(self, name: bytes) -> bytes:
+        return next((value for key, value in self.link.headers if key == name), b"")
+
+
+def internal_error(fault: Exception, request_id: str) -> InternalError:
+    """Our own fault: logged in full, told without detail."""
+    logger.error("internal error", exc_info=fault, extra={"fields": {"request_id": request_id}})
+    return InternalError(f"internal error; request id {request_id}")
+
+
+def _raw(headers: dict[str, Any]) -> Headers:
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def _request_id(given: bytes) -> str:
+    text = given.decode("latin-1")
+    return text if _SANE_ID.fullmatch(text) else f"req_{uuid4().hex}"
