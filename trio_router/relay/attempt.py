@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -16,18 +16,15 @@ from trio_router.errors import (
     RouterError,
     UpstreamTimeout,
 )
-from trio_router.relay.client import body_of, header
 from trio_router.relay.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    import httpx
+    from collections.abc import Iterator
 
     from trio_router.dialects.base import AnswerIdentity
     from trio_router.observe.metrics import Metrics
     from trio_router.record import RequestRecord
-    from trio_router.relay.client import UpstreamClient
+    from trio_router.relay.client import UpstreamAnswer, UpstreamClient
     from trio_router.routing.table import Target
 
 _ERROR_BODY = 65536  # bytes of an error answer that are read; its message is at its beginning
@@ -79,8 +76,8 @@ class Attempt:
         answer = b""
         with self._running():
             self._watchdog.enter("response", self._limits.response)
-            async with self._client.answer(
-                self.target, request, request_id=self._record.request_id, on_sent=_nothing
+            with await self._client.ask(
+                self.target, request, request_id=self._record.request_id
             ) as response:
                 await self._check_status(response)
                 raw = await self._read(response, self.target.rules.max_event, strict=True)
@@ -90,15 +87,17 @@ class Attempt:
     async def stream(self, body: dict[str, object], sink: Sink, *, with_usage: bool) -> None:
         """Moves a stream into `sink`, up to its honest end.  Raises RouterError and ClientStalled."""
         request = self.target.dialect.build_request(body, ask_usage=self.target.ask_usage)
-        with self._running():
-            async with self._client.answer(
+        with (
+            self._running(),
+            await self._client.ask(
                 self.target,
                 request,
                 request_id=self._record.request_id,
                 on_sent=self._await_first_event,
-            ) as response:
-                await self._check_status(response)
-                await self._relay(response, sink, with_usage=with_usage)
+            ) as response,
+        ):
+            await self._check_status(response)
+            await self._relay(response, sink, with_usage=with_usage)
 
     @contextmanager
     def _running(self) -> Iterator[None]:
@@ -120,19 +119,16 @@ class Attempt:
                 raise ClientStalled
             raise UpstreamTimeout(self.target.provider, self._watchdog.phase, self._watchdog.limit)
 
-    async def _relay(self, response: httpx.Response, sink: Sink, *, with_usage: bool) -> None:
-        content_type = header(response, b"content-type")
+    async def _relay(self, response: UpstreamAnswer, sink: Sink, *, with_usage: bool) -> None:
+        content_type = response.header(b"content-type")
         reader = AnswerReader(self.target.dialect, self._identity, content_type, self.target.rules)
         translator = StreamTranslator(reader, with_usage=with_usage)
         try:
-            async with aclosing(body_of(response, self.target)) as reads:
-                await self._pump(reads, translator, sink)
+            await self._pump(response, translator, sink)
         finally:
             self._book(reader)
 
-    async def _pump(
-        self, reads: AsyncIterator[bytes], translator: StreamTranslator, sink: Sink
-    ) -> None:
+    async def _pump(self, reads: UpstreamAnswer, translator: StreamTranslator, sink: Sink) -> None:
         reader, record = translator.reader, self._record
         last: float | None = None
         clean = True
@@ -171,7 +167,7 @@ class Attempt:
         if reader.failure is not None:
             raise reader.failure
 
-    async def _linger(self, reads: AsyncIterator[bytes]) -> None:
+    async def _linger(self, reads: UpstreamAnswer) -> None:
         with trio.move_on_after(_LINGER):
             try:
                 async for _ in reads:
@@ -182,8 +178,8 @@ class Attempt:
     def _await_first_event(self) -> None:
         self._watchdog.enter("first_event", self._limits.first_event)
 
-    async def _check_status(self, response: httpx.Response) -> None:
-        status = response.status_code
+    async def _check_status(self, response: UpstreamAnswer) -> None:
+        status = response.status
         if 200 <= status < 300:
             return
         provider = self.target.provider
@@ -192,26 +188,25 @@ class Attempt:
         if status < 400:
             raise NetworkError(f"{provider} answered with a redirect ({status})")
         body = await self._read(response, _ERROR_BODY, strict=False)
-        raise status_error(provider, status, body, header(response, b"retry-after") or None)
+        raise status_error(provider, status, body, response.header(b"retry-after") or None)
 
-    async def _read(self, response: httpx.Response, limit: int, *, strict: bool) -> bytes:
+    async def _read(self, response: UpstreamAnswer, limit: int, *, strict: bool) -> bytes:
         parts: list[bytes] = []
         size = 0
-        async with aclosing(body_of(response, self.target)) as reads:
-            async for data in reads:
-                if strict and self._record.first_event_at is None:
-                    self._record.first_event_at = trio.current_time()
-                self._record.bytes_received += len(data)
-                parts.append(data)
-                size += len(data)
-                if size > limit:
-                    if strict:
-                        raise EventTooLarge(f"the upstream's answer has more than {limit} bytes")
-                    break
+        async for data in response:
+            if strict and self._record.first_event_at is None:
+                self._record.first_event_at = trio.current_time()
+            self._record.bytes_received += len(data)
+            parts.append(data)
+            size += len(data)
+            if size > limit:
+                if strict:
+                    raise EventTooLarge(f"the upstream's answer has more than {limit} bytes")
+                break
         return b"".join(parts)[:limit]
 
-    def _translate(self, response: httpx.Response, raw: bytes) -> bytes:
-        content_type = header(response, b"content-type")
+    def _translate(self, response: UpstreamAnswer, raw: bytes) -> bytes:
+        content_type = response.header(b"content-type")
         whole = WholeAnswer(self.target.dialect, self._identity, content_type, self.target.rules)
         try:
             return whole.translate(raw)
@@ -240,7 +235,3 @@ class Attempt:
 def _count(usage: dict[str, object], name: str) -> int | None:
     value = usage.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _nothing() -> None:
-    pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -11,11 +10,13 @@ import trio
 from trio_router.errors import MalformedJSON, NetworkError, UpstreamError, UpstreamTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable
 
     from trio_router.dialects.base import UpstreamRequest
     from trio_router.routing.table import Target
+    from trio_router.transport import Answer, PreparedPost, StreamTransport
 
+_REMEMBERED = 1000  # heads of requests; models are many where any name is passed on
 _TIMEOUTS = (
     (httpx.ConnectTimeout, "connect"),
     (httpx.WriteTimeout, "write"),
@@ -28,7 +29,7 @@ class UpstreamClient:
 
     def __init__(
         self,
-        transport: httpx.AsyncBaseTransport,
+        transport: StreamTransport,
         *,
         max_in_flight: int | None = None,
         user_agent: str = "trio-router",
@@ -36,69 +37,72 @@ class UpstreamClient:
         self._transport = transport
         self._slots = None if max_in_flight is None else trio.Semaphore(max_in_flight)
         self._user_agent = user_agent
-        self._urls: dict[str, httpx.URL] = {}  # parsed once
+        self._prepared: dict[tuple[str, str], tuple[Target, PreparedPost, dict[str, float | None]]] = {}
 
-    @asynccontextmanager
-    async def answer(
+    async def ask(
         self,
         target: Target,
         request: UpstreamRequest,
         *,
         request_id: str,
-        on_sent: Callable[[], None],
-    ) -> AsyncIterator[httpx.Response]:
-        """The upstream's answer, whose body has not been read; closed at the end, whatever happens.
+        on_sent: Callable[[], None] | None = None,
+    ) -> UpstreamAnswer:
+        """The upstream's answer, whose body has not been read; to be entered with `with` at once.
 
         `on_sent` is called when the request's last byte is out.  Raises NetworkError and
         UpstreamTimeout.  On cancel the connection is closed at once and the slot given back.
         """
-        limits = target.timeouts
         if self._slots is not None:
             await self._take_slot(self._slots, target)
         try:
-            sent = httpx.Request(
-                "POST",
-                self._url(target.base_url + request.path),
-                headers={
-                    "accept": "text/event-stream, application/x-ndjson, application/json",
-                    "accept-encoding": "identity",  # compression holds events back
-                    "content-type": "application/json",
-                    "user-agent": self._user_agent,
-                    "x-request-id": request_id,
-                    **request.headers,
-                    **target.headers,
-                },
-                content=request.body,
-                extensions={
-                    "timeout": {
-                        "connect": limits.connect,
-                        "write": limits.write,
-                        "pool": limits.pool,
-                        "read": None,  # silence is the watchdog's matter
-                    },
-                    "on_sent": on_sent,
-                },
+            prepared, limits = self._prepare(target, request)
+            answer = await self._transport.post(
+                prepared, request.body, request_id.encode(), limits, on_sent
             )
-            try:
-                response = await self._transport.handle_async_request(sent)
-            except httpx.TransportError as fault:
-                raise _as_ours(fault, target) from fault
-            try:
-                yield response
-            finally:
-                await response.aclose()
-        finally:
+        except BaseException as fault:
             if self._slots is not None:
                 self._slots.release()
+            if isinstance(fault, httpx.TransportError):
+                raise _as_ours(fault, target) from fault
+            raise
+        return UpstreamAnswer(answer, target, self._slots)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
 
-    def _url(self, text: str) -> httpx.URL:
-        url = self._urls.get(text)
-        if url is None:
-            url = self._urls[text] = httpx.URL(text)
-        return url
+    def _prepare(
+        self, target: Target, request: UpstreamRequest
+    ) -> tuple[PreparedPost, dict[str, float | None]]:
+        key = (target.name, request.path)
+        known = self._prepared.get(key)
+        if known is not None and known[0] is target and not request.headers:
+            return known[1], known[2]
+        prepared = self._transport.prepare(
+            httpx.URL(target.base_url + request.path), self._headers(target, request)
+        )
+        limits = {
+            "connect": target.timeouts.connect,
+            "write": target.timeouts.write,
+            "pool": target.timeouts.pool,
+            "read": None,  # silence is the watchdog's matter
+        }
+        if not request.headers:
+            if len(self._prepared) >= _REMEMBERED:
+                self._prepared.clear()
+            self._prepared[key] = target, prepared, limits
+        return prepared, limits
+
+    def _headers(self, target: Target, request: UpstreamRequest) -> list[tuple[bytes, bytes]]:
+        headers = {
+            "accept": "text/event-stream, application/x-ndjson, application/json",
+            "accept-encoding": "identity",  # compression holds events back
+            "content-type": "application/json",
+            "user-agent": self._user_agent,
+            **request.headers,
+            **target.headers,
+        }
+        headers.pop("x-request-id", None)  # goes out with each request's own
+        return [(name.encode(), value.encode()) for name, value in headers.items()]
 
     async def _take_slot(self, slots: trio.Semaphore, target: Target) -> None:
         limit = target.timeouts.pool
@@ -108,19 +112,44 @@ class UpstreamClient:
             raise UpstreamTimeout(target.provider, "pool", limit)
 
 
-async def body_of(response: httpx.Response, target: Target) -> AsyncGenerator[bytes, None]:
-    """The body, an item a read; decompressed if the upstream insisted on compressing it.
+class UpstreamAnswer:
+    """An answer and its body: an item a read, decompressed if the upstream insisted on compressing.
 
-    Raises NetworkError if the connection breaks.  To be closed with `aclosing` by who leaves early.
+    Reading raises NetworkError if the connection breaks.  Leaving the `with` closes what was not read.
     """
-    encoded = header(response, b"content-encoding") not in ("", "identity")
-    reads = response.aiter_bytes() if encoded else response.stream
-    assert not isinstance(reads, httpx.SyncByteStream)
-    try:
-        async for data in reads:
-            yield data
-    except (httpx.TransportError, httpx.DecodingError) as fault:
-        raise _as_ours(fault, target) from fault
+
+    def __init__(self, answer: Answer, target: Target, slots: trio.Semaphore | None) -> None:
+        self.status = answer.status
+        self._answer = answer
+        self._target = target
+        self._slots = slots
+        self._reads: AsyncIterator[bytes] = answer.body
+        if self.header(b"content-encoding") not in ("", "identity"):
+            self._reads = answer.as_httpx().aiter_bytes()
+
+    def __enter__(self) -> UpstreamAnswer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answer.body.close()
+        if self._slots is not None:
+            self._slots.release()
+
+    def __aiter__(self) -> UpstreamAnswer:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._reads)
+        except (httpx.TransportError, httpx.DecodingError) as fault:
+            raise _as_ours(fault, self._target) from fault
+
+    def header(self, name: bytes) -> str:
+        """A header, by its lower-case name; empty if it is not there."""
+        for key, value in self._answer.headers:
+            if key.lower() == name:
+                return value.decode("latin-1")
+        return ""
 
 
 def _as_ours(fault: httpx.TransportError | httpx.DecodingError, target: Target) -> UpstreamError:
@@ -135,17 +164,6 @@ def _as_ours(fault: httpx.TransportError | httpx.DecodingError, target: Target) 
         case httpx.ConnectError():
             return NetworkError(f"cannot connect to {provider}: {fault}")
     return NetworkError(f"the connection to {provider} was lost: {fault}")
-
-
-def header(response: httpx.Response, name: bytes) -> str:
-    """A header of an answer, by its lower-case name; empty if it is not there.
-
-    httpx's own look-up first decodes every header there is, to learn their encoding.
-    """
-    for key, value in response.headers.raw:
-        if key.lower() == name:
-            return value.decode("latin-1")
-    return ""
 
 
 def trio_seconds(limit: float | None) -> float:

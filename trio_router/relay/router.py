@@ -20,8 +20,6 @@ from trio_router.transport import StreamTransport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import httpx
-
     from trio_router.config import Config, ProviderConfig
     from trio_router.record import RequestRecord
     from trio_router.relay.exchange import Exchange
@@ -34,7 +32,7 @@ class Router:
         self,
         config: Config,
         *,
-        make_transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
+        make_transport: Callable[[], StreamTransport] | None = None,
     ) -> None:
         self._make_transport = make_transport
         self.metrics = Metrics()

@@ -46,6 +46,9 @@ class ResponseBody(httpx.AsyncByteStream):
         return data
 
     async def aclose(self) -> None:
+        self.close()
+
+    def close(self) -> None:
         """Close what was not read to its end.  Never waits; may be called again."""
         self._ready = b""
         self._close()

@@ -38,22 +38,33 @@ class Connection:
 
 
 class OutgoingRequest:
-    """A request ready to be sent: its head, and its body either whole or in pieces to come.
+    """A request ready to be sent: its head, and its body either whole or in pieces to come."""
 
-    Raises httpx.LocalProtocolError if it cannot be sent as HTTP.
-    """
-
-    def __init__(self, request: httpx.Request, target: bytes, extra: list[tuple[bytes, bytes]]) -> None:
-        method = request.method.encode("ascii", "replace")
-        headers = request.headers.raw
-        if extra:
-            headers = headers + extra
-        stream = request.stream
-        body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else None
-        self.head = RequestHead(method, target, headers, body)
-        self.bodyless_response = method in (b"HEAD", b"CONNECT")
+    def __init__(
+        self,
+        head: RequestHead,
+        body: bytes | None,
+        stream: httpx.AsyncByteStream | None = None,
+        *,
+        bodyless_response: bool = False,
+    ) -> None:
+        self.head = head
+        self.bodyless_response = bodyless_response
         self._body = body
         self._stream = stream
+
+    @classmethod
+    def of(
+        cls, request: httpx.Request, target: bytes, extra: list[tuple[bytes, bytes]]
+    ) -> OutgoingRequest:
+        """httpx's request.  Raises httpx.LocalProtocolError if it cannot be sent as HTTP."""
+        method = request.method.encode("ascii", "replace")
+        headers = request.headers.raw
+        stream = request.stream
+        body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else None
+        head = RequestHead(method, target, headers + extra if extra else headers, body)
+        pieces = stream if isinstance(stream, httpx.AsyncByteStream) else None
+        return cls(head, body, pieces, bodyless_response=method in (b"HEAD", b"CONNECT"))
 
     @property
     def repeatable(self) -> bool:
@@ -75,7 +86,7 @@ class OutgoingRequest:
 
     async def send_pieces(self, put: Callable[[bytes], Awaitable[None]]) -> None:
         """Give `put` what to send as it comes."""
-        assert isinstance(self._stream, httpx.AsyncByteStream)
+        assert self._stream is not None
         await put(self.head.data)
         pieces = aiter(self._stream)
         try:

@@ -78,6 +78,36 @@ class RequestHead:
         return [*headers, (b"Content-Length", b"%d" % len(body))] if body else headers
 
 
+class HeadTemplate:
+    """The heads of POSTs to one target that share `headers`: checked and encoded once.
+
+    Raises httpx.LocalProtocolError for what cannot be sent as HTTP.
+    """
+
+    def __init__(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        head = RequestHead(b"POST", target, headers, b"")
+        if head.length or head.chunked:
+            raise httpx.LocalProtocolError("the framing of a body is ours to say")
+        self._data = head.data[:-2]
+        self._keep_alive = head.keep_alive
+
+    def head(self, request_id: bytes, length: int) -> RequestHead:
+        """The head of one request with a body of `length` bytes.
+
+        `request_id` goes out as x-request-id; that it is a field's value is the caller's word.
+        """
+        head = RequestHead.__new__(RequestHead)
+        head.chunked = False
+        head.keep_alive = self._keep_alive
+        head.length = length
+        head.data = b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+            self._data,
+            request_id,
+            length,
+        )
+        return head
+
+
 def chunk(data: bytes) -> bytes:
     """`data` as one chunk of a chunked body; empty `data` gives the last chunk."""
     return b"%x\r\n%b\r\n" % (len(data), data)

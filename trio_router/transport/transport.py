@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
@@ -10,15 +11,51 @@ import trio
 from trio_router.transport.body import ResponseBody
 from trio_router.transport.dial import Connect, Origin, dial
 from trio_router.transport.exchange import Connection, Exchange, OutgoingRequest
+from trio_router.transport.http1 import HeadTemplate
 from trio_router.transport.pool import Pool, PoolClosed
 from trio_router.transport.proxy import ProxyTable
 from trio_router.transport.sockets import open_tcp
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from trio_router.transport.http1 import ResponseParser
+
+    Timeouts = Mapping[str, float | None]  # in seconds, by httpx's names for them
 
 _PORTS = {"http": 80, "https": 443}
+
+
+class Answer:
+    """A response whose head is here.  `body` is to be closed by who has it, always."""
+
+    __slots__ = ("_response", "body", "headers", "status")
+
+    def __init__(self, response: ResponseParser, body: ResponseBody) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers = response.headers
+        self.body = body
+
+    def as_httpx(self) -> httpx.Response:
+        return httpx.Response(
+            self.status,
+            headers=self.headers,
+            stream=self.body,
+            extensions={
+                "http_version": self._response.http_version,
+                "reason_phrase": self._response.reason,
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPost:
+    """Where requests go, and how their heads begin."""
+
+    origin: Origin
+    template: HeadTemplate
 
 
 class StreamTransport(httpx.AsyncBaseTransport):
@@ -71,16 +108,45 @@ class StreamTransport(httpx.AsyncBaseTransport):
         LocalProtocolError, UnsupportedProtocol.  A kept connection that proves dead before any
         byte of the response is replaced once, if the request can be sent again.
         """
-        timeouts: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+        timeouts: Timeouts = request.extensions.get("timeout") or {}
         origin = self._origin(request.url)
         outgoing = _outgoing(request, origin)
+        answer = await self._ask(origin, outgoing, timeouts, request.extensions.get("on_sent"))
+        return answer.as_httpx()
+
+    def prepare(self, url: httpx.URL, headers: list[tuple[bytes, bytes]]) -> PreparedPost:
+        """POSTs to `url` with `headers`.  Raises httpx.UnsupportedProtocol, LocalProtocolError."""
+        origin = self._origin(url)
+        target, extra = _target(url, origin)
+        fields = [(b"host", url.netloc), *headers, *extra]
+        return PreparedPost(origin, HeadTemplate(target, fields))
+
+    async def post(
+        self,
+        prepared: PreparedPost,
+        body: bytes,
+        request_id: bytes,
+        timeouts: Timeouts,
+        on_sent: Callable[[], None] | None = None,
+    ) -> Answer:
+        """What `handle_async_request` does, past httpx's own objects, which cost as much again."""
+        head = prepared.template.head(request_id, len(body))
+        return await self._ask(prepared.origin, OutgoingRequest(head, body), timeouts, on_sent)
+
+    async def _ask(
+        self,
+        origin: Origin,
+        outgoing: OutgoingRequest,
+        timeouts: Timeouts,
+        on_sent: Callable[[], None] | None,
+    ) -> Answer:
         connection = await self._acquire(origin, timeouts)
         if connection.used:
             try:
-                return await self._ask(connection, request, outgoing, timeouts)
+                return await self._ask_on(connection, outgoing, timeouts, on_sent)
             except _Stale:
                 connection = await self._open(origin, timeouts)
-        return await self._ask(connection, request, outgoing, timeouts)
+        return await self._ask_on(connection, outgoing, timeouts, on_sent)
 
     async def aclose(self) -> None:
         """Close every connection, also those in use.  Later requests raise httpx.ConnectError."""
@@ -96,7 +162,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         port = url.port or _PORTS[scheme]
         return Origin(scheme, host, port, self._proxies.proxy_for(scheme, host, port))
 
-    async def _acquire(self, origin: Origin, timeouts: Mapping[str, float | None]) -> Connection:
+    async def _acquire(self, origin: Origin, timeouts: Timeouts) -> Connection:
         try:
             available, connection = self._pool.take(origin)
             if not available:
@@ -112,7 +178,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
             return await self._pool.wait(origin)
         raise httpx.PoolTimeout(f"no connection was free within {limit} s")
 
-    async def _open(self, origin: Origin, timeouts: Mapping[str, float | None]) -> Connection:
+    async def _open(self, origin: Origin, timeouts: Timeouts) -> Connection:
         """A new connection in a slot that we hold."""
         try:
             wire = await dial(origin, self._connect, self._context, timeouts.get("connect"))
@@ -125,19 +191,19 @@ class StreamTransport(httpx.AsyncBaseTransport):
             raise
         return connection
 
-    async def _ask(
+    async def _ask_on(
         self,
         connection: Connection,
-        request: httpx.Request,
         outgoing: OutgoingRequest,
-        timeouts: Mapping[str, float | None],
-    ) -> httpx.Response:
+        timeouts: Timeouts,
+        on_sent: Callable[[], None] | None,
+    ) -> Answer:
         """Raises _Stale where another try may do; the slot is then still ours."""
         exchange = Exchange(
             connection.wire, outgoing, write=timeouts.get("write"), read=timeouts.get("read")
         )
         try:
-            begun = await exchange.run(request.extensions.get("on_sent"))
+            begun = await exchange.run(on_sent)
         except BaseException as fault:
             if connection.used and outgoing.repeatable and _is_stale(exchange, fault):
                 self._pool.replace(connection)
@@ -145,16 +211,8 @@ class StreamTransport(httpx.AsyncBaseTransport):
             self._pool.discard(connection)
             raise
         connection.used += 1
-        response = exchange.response
-        return httpx.Response(
-            response.status,
-            headers=response.headers,
-            stream=ResponseBody(self._pool, connection, exchange, begun),
-            extensions={
-                "http_version": response.http_version,
-                "reason_phrase": response.reason,
-            },
-        )
+        body = ResponseBody(self._pool, connection, exchange, begun)
+        return Answer(exchange.response, body)
 
     def _context(self) -> ssl.SSLContext:
         if self._ssl_context is None:
@@ -173,8 +231,11 @@ def _is_stale(exchange: Exchange, fault: BaseException) -> bool:
 
 
 def _outgoing(request: httpx.Request, origin: Origin) -> OutgoingRequest:
-    url = request.url
+    return OutgoingRequest.of(request, *_target(request.url, origin))
+
+
+def _target(url: httpx.URL, origin: Origin) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """What stands in the request line, and the fields that a proxy wants."""
     if origin.proxy is None or origin.scheme == "https":
-        return OutgoingRequest(request, url.raw_path, [])
-    target = b"http://" + url.netloc + url.raw_path
-    return OutgoingRequest(request, target, origin.proxy.headers)
+        return url.raw_path, []
+    return b"http://" + url.netloc + url.raw_path, list(origin.proxy.headers)
