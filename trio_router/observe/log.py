@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import os
-import queue
+import threading
 import time
+from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trio_router")
 _LAST_LINES = 0.3  # s that the last lines may take when the process leaves
-_QUEUE = 10_000  # lines; what does not fit is dropped rather than waited for
+_QUEUE = 10_000  # lines; beyond, the oldest are dropped rather than waited for
+_GATHER = 0.05  # s in which lines gather, to be written at once
+_AT_ONCE = 100  # lines of one write
 
 
 def log_request(record: RequestRecord) -> None:
@@ -69,63 +71,70 @@ class JSONFormatter(logging.Formatter):
         return dumps(line).decode()
 
 
-class _DroppingHandler(logging.handlers.QueueHandler):
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record  # formatted in the thread, off the event loop
+class _Writer(logging.Handler):
+    """Hands records to a thread, which formats them and writes them to a file descriptor.
 
-    def enqueue(self, record: logging.LogRecord) -> None:
-        with suppress(queue.Full):
-            self.queue.put_nowait(record)
-
-
-class _Lines(logging.Handler):
-    """Writes to a file descriptor, past Python's buffers.
-
-    Their lock, held by a write that nobody's reading lets end, would stop the process from leaving.
+    The thread wakes for many lines at once: waking it for each would cost more than the line, and
+    take the interpreter's lock from the event loop.  What does not fit the queue is dropped rather
+    than waited for.  It writes past Python's buffers: their lock, held by a write that nobody's
+    reading lets end, would stop the process from leaving.
     """
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
+        self.setFormatter(JSONFormatter())
         self._descriptor = descriptor
+        self._lines: deque[logging.LogRecord] = deque(maxlen=_QUEUE)
+        self._some = threading.Event()
+        self._is_ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        rest = memoryview(f"{self.format(record)}\n".encode())
-        with suppress(OSError):  # the reader is gone: there is nobody to tell
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+    def handle(self, record: logging.LogRecord) -> bool:
+        # Without the lock that the base class takes: appending to a deque needs none.
+        self._lines.append(record)
+        if not self._some.is_set():
+            self._some.set()
+        return True
 
-
-class _Listener(logging.handlers.QueueListener):
-    def handle(self, record: logging.LogRecord) -> None:
-        # Not `handler.handle`: it would hold the handler's lock, which `logging` takes at exit.
-        for handler in self.handlers:
-            handler.emit(record)
-
-    def stop(self) -> None:
+    def close(self) -> None:
         """Waits a moment for the last lines, not for a reader that does not read."""
-        with suppress(queue.Full):
-            self.enqueue_sentinel()
-        if self._thread is not None:
-            self._thread.join(_LAST_LINES)
-            self._thread = None
+        self._is_ending.set()
+        self._some.set()
+        self._thread.join(_LAST_LINES)
+        super().close()
+
+    def _run(self) -> None:
+        while not self._is_ending.is_set():
+            self._some.wait()
+            self._is_ending.wait(_GATHER)
+            self._some.clear()
+            self._write_all()
+
+    def _write_all(self) -> None:
+        while self._lines:
+            count = min(len(self._lines), _AT_ONCE)
+            text = "".join(f"{self.format(self._lines.popleft())}\n" for _ in range(count))
+            rest = memoryview(text.encode())
+            with suppress(OSError):  # the reader is gone: there is nobody to tell
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
 
 
 @contextmanager
 def logging_to(descriptor: int = 2) -> Iterator[None]:
     """Everything logged inside goes to `descriptor` (default: standard error) as JSON lines."""
-    output = _Lines(descriptor)
-    output.setFormatter(JSONFormatter())
-    lines: queue.Queue[Any] = queue.Queue(_QUEUE)
-    handler = _DroppingHandler(lines)
-    listener = _Listener(lines, output)
+    writer = _Writer(descriptor)
     root = logging.getLogger()
     level = logger.level
-    root.addHandler(handler)
+    root.addHandler(writer)
     logger.setLevel(logging.INFO)
-    listener.start()
+    # What no line shows need not be found out for each (Python's logging HOWTO, "Optimization").
+    logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     try:
         yield
     finally:
-        root.removeHandler(handler)
+        logging.logThreads = logging.logMultiprocessing = logging.logProcesses = True
+        root.removeHandler(writer)
         logger.setLevel(level)
-        listener.stop()
+        writer.close()

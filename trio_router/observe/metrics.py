@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 if TYPE_CHECKING:
-    from trio_router.record import RequestRecord
+    from trio_router.record import Outcome, RequestRecord
 
 _PREFIX = "trio_router_"
 _FIRST_EVENT = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)  # s
@@ -24,40 +24,41 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         by_model = ["provider", "model"]
-        self._requests = self._counter("requests", "Requests by outcome", [*by_model, "outcome"])
-        self._streams_open = Gauge(
+        self.requests = self._counter("requests", "Requests by outcome", [*by_model, "outcome"])
+        self.streams_open = Gauge(
             f"{_PREFIX}streams_open",
             "Streams open towards clients",
             by_model,
             registry=self.registry,
         )
-        self._upstreams_open = Gauge(
+        self.upstreams_open = Gauge(
             f"{_PREFIX}upstreams_open", "Upstream answers open", by_model, registry=self.registry
         )
-        self._first_event = self._histogram(
+        self.first_event = self._histogram(
             "first_event_seconds", "Time to the first event", by_model, _FIRST_EVENT
         )
-        self._gap = self._histogram(
+        self.gap = self._histogram(
             "event_gap_seconds", "Silence between two reads of a running stream", by_model, _GAP
         )
-        self._stream_seconds = self._histogram(
+        self.stream_seconds = self._histogram(
             "stream_seconds", "Length of streams", [*by_model, "outcome"], _STREAM
         )
-        self._processed = self._counter("chunks_processed", "Events read", by_model)
-        self._failed = self._counter("chunks_failed", "Events that could not be used", by_model)
-        self._bytes = self._counter("bytes_received", "Body bytes from upstreams", by_model)
-        self._unicode = self._counter("unicode_errors", "U+FFFD put in for bad bytes", by_model)
-        self._json = self._counter("json_errors", "Events that were not JSON", by_model)
-        self._tokens = self._counter(
+        self.processed = self._counter("chunks_processed", "Events read", by_model)
+        self.failed = self._counter("chunks_failed", "Events that could not be used", by_model)
+        self.bytes = self._counter("bytes_received", "Body bytes from upstreams", by_model)
+        self.unicode = self._counter("unicode_errors", "U+FFFD put in for bad bytes", by_model)
+        self.json = self._counter("json_errors", "Events that were not JSON", by_model)
+        self.tokens = self._counter(
             "tokens", "Tokens, as upstreams count them", [*by_model, "direction"]
         )
-        self._backpressure = self._counter(
+        self.backpressure = self._counter(
             "backpressure_seconds", "Time that upstreams waited for clients", by_model
         )
-        self._release = self._histogram(
+        self.release = self._histogram(
             "release_seconds", "From the client's leaving to the upstream's close", by_model, _RELEASE
         )
         self._unlisted: dict[str, set[str]] = {}
+        self._series: dict[tuple[str, str], ModelMetrics] = {}
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(f"{_PREFIX}{name}", text, labels, registry=self.registry)
@@ -79,43 +80,73 @@ class Metrics:
             known.add(record.model)
         return record.provider, record.model
 
-    def streams_open(self, labels: tuple[str, str]) -> Gauge:
-        return self._streams_open.labels(*labels)
-
-    def upstreams_open(self, labels: tuple[str, str]) -> Gauge:
-        return self._upstreams_open.labels(*labels)
-
-    def gap(self, labels: tuple[str, str]) -> Histogram:
-        return self._gap.labels(*labels)
+    def of(self, labels: tuple[str, str]) -> ModelMetrics:
+        """One model's metrics: looked up once a request, not once a figure."""
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = ModelMetrics(self, *labels)
+        return series
 
     def released(self, record: RequestRecord, seconds: float) -> None:
-        self._release.labels(*self.labels(record)).observe(seconds)
+        self.release.labels(*self.labels(record)).observe(seconds)
 
     def ended(self, record: RequestRecord) -> None:
         """Books a request, at its end, once."""
-        labels = self.labels(record)
-        outcome = str(record.outcome)
-        self._requests.labels(*labels, outcome).inc()
-        if record.is_stream:
-            self._stream_seconds.labels(*labels, outcome).observe(record.duration)
-        if record.first_event_after is not None:
-            self._first_event.labels(*labels).observe(record.first_event_after)
-        for counter, amount in (
-            (self._processed, record.chunks_processed),
-            (self._failed, record.chunks_failed),
-            (self._bytes, record.bytes_received),
-            (self._unicode, record.unicode_errors),
-            (self._json, record.json_errors),
-            (self._backpressure, record.backpressure),
-        ):
-            counter.labels(*labels).inc(amount)
-        for direction, tokens in (
-            ("input", record.prompt_tokens),
-            ("output", record.completion_tokens),
-        ):
-            if tokens:
-                self._tokens.labels(*labels, direction).inc(tokens)
+        self.of(self.labels(record)).ended(record)
 
     def render(self) -> bytes:
         """The Prometheus text."""
         return generate_latest(self.registry)
+
+
+class ModelMetrics:
+    """The metrics of one provider's model.  `gap` is bound to it already, as are the gauges."""
+
+    def __init__(self, metrics: Metrics, *labels: str) -> None:
+        self.streams_open = metrics.streams_open.labels(*labels)
+        self.upstreams_open = metrics.upstreams_open.labels(*labels)
+        self.gap = metrics.gap.labels(*labels)
+        self._metrics = metrics
+        self._labels = labels
+        self._first_event = metrics.first_event.labels(*labels)
+        self._tokens_in = metrics.tokens.labels(*labels, "input")
+        self._tokens_out = metrics.tokens.labels(*labels, "output")
+        self._counters = [
+            (counter.labels(*labels), field)
+            for counter, field in (
+                (metrics.processed, "chunks_processed"),
+                (metrics.failed, "chunks_failed"),
+                (metrics.bytes, "bytes_received"),
+                (metrics.unicode, "unicode_errors"),
+                (metrics.json, "json_errors"),
+                (metrics.backpressure, "backpressure"),
+            )
+        ]
+        self._requests: dict[Outcome | None, Counter] = {}
+        self._seconds: dict[Outcome | None, Histogram] = {}
+
+    def ended(self, record: RequestRecord) -> None:
+        outcome = record.outcome
+        requests = self._requests.get(outcome)
+        if requests is None:
+            requests = self._metrics.requests.labels(*self._labels, str(outcome))
+            self._requests[outcome] = requests
+        requests.inc()
+        if record.is_stream:
+            self._stream_seconds(outcome).observe(record.duration)
+        if record.first_event_after is not None:
+            self._first_event.observe(record.first_event_after)
+        for counter, field in self._counters:
+            if amount := getattr(record, field):
+                counter.inc(amount)
+        if record.prompt_tokens:
+            self._tokens_in.inc(record.prompt_tokens)
+        if record.completion_tokens:
+            self._tokens_out.inc(record.completion_tokens)
+
+    def _stream_seconds(self, outcome: Outcome | None) -> Histogram:
+        seconds = self._seconds.get(outcome)
+        if seconds is None:
+            seconds = self._metrics.stream_seconds.labels(*self._labels, str(outcome))
+            self._seconds[outcome] = seconds
+        return seconds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -19,7 +18,7 @@ from trio_router.errors import (
 from trio_router.relay.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
 
     from trio_router.dialects.base import AnswerIdentity
     from trio_router.observe.metrics import Metrics
@@ -66,7 +65,7 @@ class Attempt:
         self._identity = identity
         self._record = record
         self._metrics = metrics
-        self._labels = metrics.labels(record)
+        self._open_upstreams = metrics.of(metrics.labels(record)).upstreams_open
         self._limits = target.timeouts
         self._watchdog = Watchdog(self._limits.total)
 
@@ -74,7 +73,7 @@ class Attempt:
         """The client's JSON for an answer without streaming.  Raises RouterError."""
         request = self.target.dialect.build_request(body, ask_usage=False)
         answer = b""
-        with self._running():
+        with _Running(self):
             self._watchdog.enter("response", self._limits.response)
             with await self._client.ask(
                 self.target, request, request_id=self._record.request_id
@@ -88,7 +87,7 @@ class Attempt:
         """Moves a stream into `sink`, up to its honest end.  Raises RouterError and ClientStalled."""
         request = self.target.dialect.build_request(body, ask_usage=self.target.ask_usage)
         with (
-            self._running(),
+            _Running(self),
             await self._client.ask(
                 self.target,
                 request,
@@ -98,26 +97,6 @@ class Attempt:
         ):
             await self._check_status(response)
             await self._relay(response, sink, with_usage=with_usage)
-
-    @contextmanager
-    def _running(self) -> Iterator[None]:
-        """Counts the attempt as an open upstream, and says which limit ended it, if one did."""
-        gauge = self._metrics.upstreams_open(self._labels)
-        gauge.inc()
-        try:
-            with self._watchdog.scope:
-                yield
-        except RouterError as error:
-            error.message = self._without_secrets(error.message)
-            raise
-        finally:
-            gauge.dec()
-            if self._record.left_at is not None:
-                self._metrics.released(self._record, trio.current_time() - self._record.left_at)
-        if self._watchdog.scope.cancelled_caught:
-            if self._watchdog.phase == "stall":
-                raise ClientStalled
-            raise UpstreamTimeout(self.target.provider, self._watchdog.phase, self._watchdog.limit)
 
     async def _relay(self, response: UpstreamAnswer, sink: Sink, *, with_usage: bool) -> None:
         content_type = response.header(b"content-type")
@@ -140,7 +119,7 @@ class Attempt:
                 if reader.has_first:
                     if last is None:
                         record.first_event_at = now
-                        gaps = self._metrics.gap(self._metrics.labels(record))
+                        gaps = self._metrics.of(self._metrics.labels(record)).gap
                     else:
                         gaps.observe(now - last)
                     last = now
@@ -224,12 +203,44 @@ class Attempt:
             record.prompt_tokens = _count(reader.usage, "prompt_tokens")
             record.completion_tokens = _count(reader.usage, "completion_tokens")
 
+    def _note_release(self) -> None:
+        if self._record.left_at is not None:
+            self._metrics.released(self._record, trio.current_time() - self._record.left_at)
+
     def _without_secrets(self, message: str) -> str:
         for secret in self.target.headers.values():
             bare = secret.removeprefix("Bearer ")
             if len(bare) >= 8:
                 message = message.replace(bare, "***")
         return message
+
+
+class _Running:
+    """Counts an attempt as an open upstream, and says which limit ended it, if one did."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    def __enter__(self) -> None:
+        self._attempt._open_upstreams.inc()
+        self._attempt._watchdog.scope.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        attempt = self._attempt
+        watchdog = attempt._watchdog
+        try:
+            watchdog.scope.__exit__(kind, fault, trace)
+        finally:
+            attempt._open_upstreams.dec()
+            attempt._note_release()
+        if watchdog.scope.cancelled_caught:
+            if watchdog.phase == "stall":
+                raise ClientStalled
+            raise UpstreamTimeout(attempt.target.provider, watchdog.phase, watchdog.limit)
+        if isinstance(fault, RouterError):
+            fault.message = attempt._without_secrets(fault.message)
 
 
 def _count(usage: dict[str, object], name: str) -> int | None:

@@ -19,6 +19,8 @@ from trio_router.relay.client import trio_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from prometheus_client import Gauge
+
     from trio_router.alarms import Alarm, AlarmClock
     from trio_router.record import RequestRecord
     from trio_router.relay.router import Router
@@ -63,7 +65,7 @@ class Exchange:
         self.record = record
         self._work = trio.CancelScope()
         self._abort_error: RouterError | None = None
-        self._labels: tuple[str, str] | None = None
+        self._open_streams: Gauge | None = None
         self._alarm: Alarm | None = None  # of the stream's silence
         self._is_open = is_booked  # health checks and scrapes are no requests to be counted
         if is_booked:
@@ -95,8 +97,9 @@ class Exchange:
         if not run.begun.is_set():
             run.put_nowait(KEEPALIVE)  # the early commit: the status has to have something to go with
         run.commit()
-        self._labels = self._router.metrics.labels(self.record)
-        self._router.metrics.streams_open(self._labels).inc()
+        metrics = self._router.metrics
+        self._open_streams = metrics.of(metrics.labels(self.record)).streams_open
+        self._open_streams.inc()
         if target.timeouts.keepalive is not None:
             self._alarm = run.bridge_silence(self._router.alarms, target.timeouts.keepalive)
         return run
@@ -140,8 +143,8 @@ class Exchange:
             self._end_as(Outcome.COMPLETED if is_answered else Outcome.REJECTED)
         if self._alarm is not None:
             self._alarm.stop()
-        if self._labels is not None:
-            self._router.metrics.streams_open(self._labels).dec()
+        if self._open_streams is not None:
+            self._open_streams.dec()
         self._router.booked(self.record)
 
     # -- inside

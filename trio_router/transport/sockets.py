@@ -177,7 +177,26 @@ def close_now(stream: trio.abc.Stream) -> None:
 
 async def open_tcp(host: str, port: int) -> trio.abc.Stream:
     """A TCP connection with TCP_NODELAY, to whichever address answers first.  Raises OSError."""
-    return await trio.open_tcp_stream(host, port)
+    family = _family(host)
+    if family is None:
+        return await trio.open_tcp_stream(host, port)
+    # An address needs neither a resolver's thread nor a race between several.
+    sock = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        await sock.connect((host, port))
+        return trio.SocketStream(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _family(host: str) -> socket.AddressFamily | None:
+    """The family of an IP address; None if `host` is a name."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):
+            socket.inet_pton(family, host)
+            return family
+    return None
 
 
 def _bottom(stream: trio.abc.Stream) -> trio.abc.Stream:
