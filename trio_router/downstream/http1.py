@@ -59,12 +59,16 @@ class RequestParser:
         self._headers: list[tuple[bytes, bytes]] = []
         self._size = 0  # of the head so far
         self._is_over = False  # the client wants no more requests on this connection
-        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        # There while a request is being read: it and its hold on us are a kilobyte.
+        self._parser: httptools.HttpRequestParser | None = None
+        self._is_between = False
 
     def receive_data(self, data: bytes) -> None:
-        parser = self._parser
-        if parser is None or self.fault is not None or self._is_over:
+        if self.fault is not None or self._is_over:
             return
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpRequestParser(self)
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -74,10 +78,13 @@ class RequestParser:
                 self._fail(400)
         if self._body is None and self._size:
             self._grow(0 if len(data) < HEAD_LIMIT else len(data))
+        if self._is_between or self._is_over:
+            self.close()
 
     def close(self) -> None:
         """Breaks the cycle between the parser and us, which only the collector would find."""
         self._parser = None
+        self._headers = []
 
     def _grow(self, size: int) -> None:
         self._size += size
@@ -93,6 +100,7 @@ class RequestParser:
     # What the parser calls.
 
     def on_message_begin(self) -> None:
+        self._is_between = False
         self._target = b""
         self._headers = []
         self._size = 0
@@ -128,6 +136,7 @@ class RequestParser:
     def on_message_complete(self) -> None:
         body, self._body = self._body, None
         self._size = 0
+        self._is_between = True
         if body is not None:
             body.end()
             assert self._parser is not None

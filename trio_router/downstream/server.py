@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -93,10 +92,10 @@ class Http1Connection:
         self.host = host
         self.scheme = scheme
         self._parser = RequestParser(self._begin)
-        self._waiting: deque[Http1Link] = deque()
+        self._waiting: list[Http1Link] = []
         self._current: ClientRequest | None = None
         self._is_closing = False
-        self._fewer = trio.Event()
+        self._fewer: trio.Event | None = None
         self._idle: Alarm = server.app.router.alarms.alarm(self.close_if_idle)
 
     async def run(self, first: bytes) -> None:
@@ -145,8 +144,9 @@ class Http1Connection:
         if self._current is not None or self._is_closing:
             return
         if self._waiting:
-            link = self._waiting.popleft()
-            self._fewer.set()
+            link = self._waiting.pop(0)
+            if self._fewer is not None:
+                self._fewer.set()
             self._idle.when = math.inf
             self._current = ClientRequest(self.server.app, link)
             self._nursery.start_soon(self._answer, self._current, link)

@@ -18,6 +18,7 @@ from trio_router.errors import (
 from trio_router.relay.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from trio_router.dialects.base import AnswerIdentity
@@ -56,11 +57,13 @@ class Attempt:
         self,
         target: Target,
         client: UpstreamClient,
+        body: dict[str, object],
         identity: AnswerIdentity,
         record: RequestRecord,
         metrics: Metrics,
     ) -> None:
         self.target = target
+        self._body = body
         self._client = client
         self._identity = identity
         self._record = record
@@ -69,34 +72,36 @@ class Attempt:
         self._limits = target.timeouts
         self._watchdog = Watchdog(self._limits.total)
 
-    async def whole(self, body: dict[str, object]) -> bytes:
+    async def whole(self) -> bytes:
         """The client's JSON for an answer without streaming.  Raises RouterError."""
-        request = self.target.dialect.build_request(body, ask_usage=False)
         answer = b""
         with _Running(self):
             self._watchdog.enter("response", self._limits.response)
-            with await self._client.ask(
-                self.target, request, request_id=self._record.request_id
-            ) as response:
+            with await self._ask(ask_usage=False) as response:
                 await self._check_status(response)
                 raw = await self._read(response, self.target.rules.max_event, strict=True)
                 answer = self._translate(response, raw)
         return answer
 
-    async def stream(self, body: dict[str, object], sink: Sink, *, with_usage: bool) -> None:
+    async def stream(self, sink: Sink, *, with_usage: bool) -> None:
         """Moves a stream into `sink`, up to its honest end.  Raises RouterError and ClientStalled."""
-        request = self.target.dialect.build_request(body, ask_usage=self.target.ask_usage)
         with (
             _Running(self),
-            await self._client.ask(
-                self.target,
-                request,
-                request_id=self._record.request_id,
-                on_sent=self._await_first_event,
+            await self._ask(
+                ask_usage=self.target.ask_usage, on_sent=self._await_first_event
             ) as response,
         ):
             await self._check_status(response)
             await self._relay(response, sink, with_usage=with_usage)
+
+    async def _ask(
+        self, *, ask_usage: bool, on_sent: Callable[[], None] | None = None
+    ) -> UpstreamAnswer:
+        request = self.target.dialect.build_request(self._body, ask_usage=ask_usage)
+        self._body = {}  # a long prompt need not be kept for as long as its answer takes
+        return await self._client.ask(
+            self.target, request, request_id=self._record.request_id, on_sent=on_sent
+        )
 
     async def _relay(self, response: UpstreamAnswer, sink: Sink, *, with_usage: bool) -> None:
         content_type = response.header(b"content-type")
@@ -127,6 +132,7 @@ class Attempt:
                     if reader.is_done:
                         return await self._linger(reads)
                     self._watchdog.enter("read", self._limits.read)
+                del data, frames  # or a silent stream would keep them
         except NetworkError:
             if last is None:
                 raise

@@ -78,7 +78,7 @@ class Exchange:
         answer = b""
         with self._work:
             self._record_target(target)
-            answer = await self._attempt(target).whole(target.body_for(body))
+            answer = await self._attempt(target, body).whole()
         if self._abort_error:
             raise self._abort_error
         return answer
@@ -88,8 +88,8 @@ class Exchange:
         self.record.is_stream = True
         self._record_target(target)
         options = body.get("stream_options") or {}
-        run = _StreamRun(self, target, with_usage=bool(options.get("include_usage")))
-        self._nursery.start_soon(run.move, target.body_for(body))
+        run = _StreamRun(self, target, body, with_usage=bool(options.get("include_usage")))
+        self._nursery.start_soon(run.move)
         with trio.move_on_after(trio_seconds(target.timeouts.early_commit)):
             await run.begun.wait()
         if run.error:
@@ -149,13 +149,14 @@ class Exchange:
 
     # -- inside
 
-    def _attempt(self, target: Target) -> Attempt:
+    def _attempt(self, target: Target, body: dict[str, Any]) -> Attempt:
         self.record.attempts += 1
         identity = AnswerIdentity(
             f"chatcmpl-{self.record.request_id.removeprefix('req_')}", int(time.time()), target.name
         )
         client = self._router.clients[target.provider]
-        return Attempt(target, client, identity, self.record, self._router.metrics)
+        asked = target.body_for(body)
+        return Attempt(target, client, asked, identity, self.record, self._router.metrics)
 
     def _record_target(self, target: Target) -> None:
         self.record.provider = target.provider
@@ -167,11 +168,11 @@ class Exchange:
         if self.record.outcome is None:
             self.record.outcome = outcome
 
-    async def move_stream(self, target: Target, body: dict[str, Any], run: _StreamRun) -> None:
+    async def move_stream(self, run: _StreamRun) -> None:
         """Moves the stream; every fault of it ends in `run.fail`."""
         try:
             with self._work:
-                await self._attempt(target).stream(body, run, with_usage=run.with_usage)
+                await self._attempt(run.target, run.body).stream(run, with_usage=run.with_usage)
             if self._work.cancelled_caught:
                 run.fail(self._abort_error or Draining("the router is shutting down"))
         except RouterError as error:
@@ -187,9 +188,12 @@ class Exchange:
 class _StreamRun:
     """A stream on its way: the channel between the upstream's task and the client's."""
 
-    def __init__(self, exchange: Exchange, target: Target, *, with_usage: bool) -> None:
+    def __init__(
+        self, exchange: Exchange, target: Target, body: dict[str, Any], *, with_usage: bool
+    ) -> None:
         self._exchange = exchange
-        self._target = target
+        self.target = target
+        self.body = body  # the client's request; gone after the commit
         self.with_usage = with_usage
         self.begun = trio.Event()  # the first event is there, or it is known that none will be
         self.error: RouterError | None = None  # why there will be none
@@ -202,9 +206,9 @@ class _StreamRun:
         self._keepalive = math.inf
         self._alarm: Alarm | None = None
 
-    async def move(self, body: dict[str, Any]) -> None:
+    async def move(self) -> None:
         with self._send:
-            await self._exchange.move_stream(self._target, body, self)
+            await self._exchange.move_stream(self)
             self._has_ended = True
             self.begun.set()
 
@@ -236,8 +240,10 @@ class _StreamRun:
     # -- the attempt's Sink
 
     def commit(self) -> None:
-        self._is_committed = True
-        self.begun.set()
+        if not self._is_committed:
+            self._is_committed = True
+            self.body = {}
+            self.begun.set()
 
     def put_nowait(self, frames: bytes) -> bool:
         if self._write_now is not None:

@@ -66,6 +66,11 @@ class OutgoingRequest:
         pieces = stream if isinstance(stream, httpx.AsyncByteStream) else None
         return cls(head, body, pieces, bodyless_response=method in (b"HEAD", b"CONNECT"))
 
+    def forget_body(self) -> None:
+        """It is out: a long prompt need not be kept for as long as its answer takes."""
+        self._body = None
+        self._stream = None
+
     @property
     def repeatable(self) -> bool:
         """Whether it can be sent a second time."""
@@ -165,6 +170,7 @@ class Exchange:
             if broken is None or self.response.touched:
                 raise
             raise httpx.WriteError(text_of(broken)) from fault
+        self._request.forget_body()
         return body
 
     async def read(self) -> bytes:
