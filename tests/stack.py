@@ -20,11 +20,13 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from trio_router.config_file import parse_config
 from trio_router.demo import DemoUpstream
+from trio_router.downstream.accept import bind
 from trio_router.downstream.app import RouterApp
 from trio_router.downstream.server import HttpServer
 from trio_router.relay.router import Router
 from trio_router.serve import hypercorn_config, longest_stall, serve
 from trio_router.transport import StreamTransport
+from trio_router.transport.sockets import StreamWire
 from trio_router.wire.sse import SSEDecoder
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ class Stack:
     def __init__(self, nursery: trio.Nursery, settings: Config, *, tight: bool = False) -> None:
         self._nursery = nursery
         self._pair = trio.testing.lockstep_stream_pair if tight else trio.testing.memory_stream_pair
+        self.host = "127.0.0.1"  # the router's own address, as connections have it
         self.upstream = DemoUpstream()
         self.router = Router(
             settings,
@@ -114,9 +117,13 @@ class Stack:
     async def connect(self, host: str = "router", port: int = 80) -> trio.abc.Stream:
         """A raw connection to the router."""
         ours, theirs = self._pair()
-        server = HttpServer(self.app, self._settings, longest_stall(self.router.config))
-        self._nursery.start_soon(server.handle, ServerStream(theirs))
+        self._nursery.start_soon(self._serve, StreamWire(ServerStream(theirs)))
         return ours
+
+    async def _serve(self, wire: StreamWire) -> None:
+        server = HttpServer(self.app, self._settings, longest_stall(self.router.config))
+        first = await wire.receive()
+        await server.handle_http1(wire, self.host, first)
 
     async def _to_upstream(self, host: str, port: int) -> trio.abc.Stream:
         await trio.lowlevel.checkpoint()
@@ -166,7 +173,7 @@ async def real_stack(settings: str = "", providers: str = PROVIDERS) -> AsyncIte
         where = providers.replace("http://upstream", f"http://127.0.0.1:{port}")
         app = RouterApp(Router(config(settings, where)))
         stop = trio.Event()
-        serving = partial(serve, app, "127.0.0.1", 0, shutdown_trigger=stop.wait)
+        serving = partial(serve, app, bind("127.0.0.1", 0), shutdown_trigger=stop.wait)
         stopped = trio.Event()
 
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:

@@ -112,7 +112,9 @@ def test_complaints_do_not_repeat_secrets(text):
         ("providers: {a: {}}", "base_url is missing"),
         ("auth: {keys: ['']}", "empty"),
         ("server: {port: eighty}", "integer"),
-        ("server: {workers: 2}", "one process"),
+        ("server: {workers: 0}", "greater than or equal to 1"),
+        ("server: {keyfile: README.md}", "certfile"),
+        ("server: {certfile: nowhere.pem}", "file"),
         ("providers: {o: {dialect: ollama, base_url: 'http://127.0.0.1:11434/v1'}}", "its root"),
     ],
 )

@@ -15,6 +15,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"serve"},
+    {"workers"},
     {"chat_client", "testing"},
     {"downstream"},
     {"relay"},

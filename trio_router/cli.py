@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from trio_router import __version__
 
 if TYPE_CHECKING:
+    import socket
+
     from trio_router.config import Config
 
 # Heavy imports stand inside the commands that need them: `--version` and `--help` answer at once.
@@ -39,35 +44,44 @@ def main() -> None:
 @click.option("--workers", type=click.IntRange(1), help="Processes.  Default: 1.")
 def serve(config_path: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the router until SIGTERM or Ctrl-C."""
-    import trio
-
-    from trio_router.downstream.app import RouterApp
-    from trio_router.observe.log import logging_to
-    from trio_router.relay.router import Router
-    from trio_router.serve import serve_until_signalled
-
+    gc.disable()  # while modules are loaded there is nothing to collect; `serve` tunes and enables it
     config = _load(config_path)
     server = config.server
     host = server.host if host is None else host
     port = server.port if port is None else port
+    workers = server.workers if workers is None else workers
     _refuse_open_address(config, host)
-    if (workers or server.workers) != 1:
-        _leave("--workers: this version serves with one process; run one per core behind a balancer")
+    if workers > 1:
+        _serve_with_workers(config, host, port, workers, is_embedded=config_path is None)
+    else:
+        from trio_router.serve import run
 
-    def on_start(urls: list[str]) -> None:
-        click.echo(_banner(app.router.config, urls, is_embedded=config_path is None))
-        sys.stdout.flush()
+        run(config, _bind(host, port), partial(_print_banner, is_embedded=config_path is None))
 
-    async def run() -> None:
-        await serve_until_signalled(app, host, port, on_start)
 
-    with logging_to():
-        app = RouterApp(Router(config))
-        try:
-            trio.run(run)
-        except* OSError as group:
-            reasons = {str(e) for e in group.exceptions}
-            _leave(f"cannot listen on {host}:{port}: {'; '.join(sorted(reasons))}", code=1)
+def _serve_with_workers(
+    config: Config, host: str, port: int, workers: int, *, is_embedded: bool
+) -> None:
+    with TemporaryDirectory(prefix="trio-router-") as figures:
+        # Where prometheus-client adds up the workers' figures; it looks when it is first imported.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
+        from trio_router.serve import run_workers
+
+        run_workers(config, _bind(host, port), workers, partial(_print_banner, is_embedded=is_embedded))
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    from trio_router.downstream.accept import bind
+
+    try:
+        return bind(host, port)
+    except OSError as fault:
+        _leave(f"cannot listen on {host}:{port}: {fault}", code=1)
+
+
+def _print_banner(config: Config, urls: list[str], *, is_embedded: bool) -> None:
+    click.echo(_banner(config, urls, is_embedded=is_embedded))
+    sys.stdout.flush()
 
 
 @main.command()
@@ -186,6 +200,6 @@ def _curl(url: str, model: str, text: str, with_key: bool) -> str:
     return f"curl -N {url}/v1/chat/completions -H 'Content-Type: application/json'{key} -d '{data}'"
 
 
-def _leave(message: str, code: int = 2) -> None:
+def _leave(message: str, code: int = 2) -> NoReturn:
     click.echo(f"trio-router: {message}", err=True)
     sys.exit(code)

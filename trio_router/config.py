@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FilePath,
     SecretStr,
     field_validator,
     model_validator,
@@ -32,12 +33,14 @@ class ServerConfig(Section):
     max_body: Bytes = 33554432
     demo: bool = False  # serve the embedded `demo` provider too
 
-    @field_validator("workers")
-    @classmethod
-    def _is_one(cls, workers: int) -> int:
-        if workers != 1:
-            raise ValueError("this version serves with one process: run one per core behind a balancer")
-        return workers
+    certfile: FilePath | None = None  # PEM: clients are served over TLS
+    keyfile: FilePath | None = None  # PEM; absent: the key is in certfile
+
+    @model_validator(mode="after")
+    def _key_needs_a_certificate(self) -> ServerConfig:
+        if self.keyfile is not None and self.certfile is None:
+            raise ValueError("keyfile is of no use without certfile")
+        return self
 
 
 class ClientKey(Section):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
+import mmap
 import signal
+import ssl
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,52 +16,73 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio.lifespan import Lifespan
 
+from trio_router.downstream.accept import accept_from, url_of
+from trio_router.downstream.app import RouterApp
 from trio_router.downstream.server import HttpServer
+from trio_router.observe.log import logging_to, write_line
+from trio_router.observe.metrics import forget_process
+from trio_router.relay.router import Router
+from trio_router.workers import Board, EvenTurn, Supervisor
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable
 
-    from trio_router.config import Config
-    from trio_router.downstream.app import RouterApp
+    from trio_router.config import Config, ServerConfig
+    from trio_router.downstream.accept import Turn
+
+    OnStart = Callable[[Config, list[str]], None]
 
 logger = logging.getLogger("trio_router")
-_BACKLOG = 4096  # connections that may wait to be accepted
 _LAST_WRITES = 0.3  # s that connections get for their last bytes once all requests have ended
 
 
 async def serve(
     app: RouterApp,
-    host: str,
-    port: int,
+    listeners: list[socket.socket],
     *,
     shutdown_trigger: Callable[[], Awaitable[object]],
+    turn: Callable[[HttpServer], Turn] | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves `app` until `shutdown_trigger` returns, then drains it for `graceful_timeout` seconds.
 
     Starts with the list of base URLs.  While draining, connections are still accepted, so that health
-    checks and clients get an honest 503.  Raises OSError if the address cannot be bound.
+    checks and clients get an honest 503.  The listeners are closed at the end.
     """
-    listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
-    hypercorn = hypercorn_config()
-    lifespan = Lifespan(ASGIWrapper(app), hypercorn, {})
-    async with trio.open_nursery() as outer:
-        await outer.start(lifespan.handle_lifespan)
-        await lifespan.wait_for_startup()
-        server = HttpServer(app, hypercorn, longest_stall(app.router.config))
-        async with trio.open_nursery() as connections:
-            async with trio.open_nursery() as accepting:
-                accepting.start_soon(
-                    partial(trio.serve_listeners, server.handle, listeners, handler_nursery=connections)
-                )
-                task_status.started([_url(listener) for listener in listeners])
-                await shutdown_trigger()
-                await app.router.drain(app.router.config.server.graceful_timeout)
-                accepting.cancel_scope.cancel()
-            server.end()
-            connections.cancel_scope.deadline = trio.current_time() + _LAST_WRITES
-        await lifespan.wait_for_shutdown()
-        outer.cancel_scope.cancel()
+    settings = hypercorn_config()
+    config = app.router.config
+    server = HttpServer(app, settings, longest_stall(config), tls_context(config.server))
+    whose = None if turn is None else turn(server)
+    lifespan = Lifespan(ASGIWrapper(app), settings, {})
+    with ExitStack() as closing:
+        for listener in listeners:
+            closing.enter_context(listener)
+        async with trio.open_nursery() as outer:
+            await outer.start(lifespan.handle_lifespan)
+            await lifespan.wait_for_startup()
+            async with trio.open_nursery() as connections:
+                async with trio.open_nursery() as accepting:
+                    for listener in listeners:
+                        accepting.start_soon(accept_from, listener, server.handle, connections, whose)
+                    task_status.started([url_of(listener, server.scheme) for listener in listeners])
+                    await shutdown_trigger()
+                    await app.router.drain(config.server.graceful_timeout)
+                    accepting.cancel_scope.cancel()
+                await server.end()
+                connections.cancel_scope.deadline = trio.current_time() + _LAST_WRITES
+            await lifespan.wait_for_shutdown()
+            outer.cancel_scope.cancel()
+
+
+def tls_context(server: ServerConfig) -> ssl.SSLContext | None:
+    """What clients are encrypted with; None if they are not.  Raises OSError."""
+    if server.certfile is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(server.certfile, server.keyfile)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    return context
 
 
 def tune_collector() -> None:
@@ -70,31 +94,94 @@ def tune_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    gc.enable()
 
 
 async def serve_until_signalled(
-    app: RouterApp, host: str, port: int, on_start: Callable[[list[str]], None]
+    app: RouterApp,
+    listeners: list[socket.socket],
+    on_start: Callable[[list[str]], None],
+    *,
+    signals: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT),
+    leash: int | None = None,
+    turn: Callable[[HttpServer], Turn] | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT; a second signal ends the drain at once."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    """Serves until one of `signals`; a second one ends the drain at once.
 
-        async def first_signal() -> None:
-            number = await anext(signals)
+    `leash` is a descriptor; when it becomes readable, that is a signal too.
+    """
+    told = trio.Event()
+    with trio.open_signal_receiver(*signals) as received:
+
+        async def watch_signals() -> None:
+            number = await anext(received)
             logger.info("draining", extra={"fields": {"signal": signal.Signals(number).name}})
-            nursery.start_soon(second_signal)
-
-        async def second_signal() -> None:
-            await anext(signals)
+            told.set()
+            await anext(received)
             app.router.hurry()
 
+        async def watch_leash(leash: int) -> None:
+            await trio.lowlevel.wait_readable(leash)
+            logger.error("draining: the parent process is gone")
+            told.set()
+
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:
-            await serve(app, host, port, shutdown_trigger=first_signal, task_status=task_status)
+            await serve(app, listeners, shutdown_trigger=told.wait, turn=turn, task_status=task_status)
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch_signals)
+            if leash is not None:
+                nursery.start_soon(watch_leash, leash)
             urls = await nursery.start(run)
             tune_collector()
             on_start(urls)
+
+
+def run(config: Config, listeners: list[socket.socket], on_start: OnStart) -> None:
+    """Serves in this process until SIGTERM or SIGINT.  `on_start` is told what is served, and where."""
+    _run(config, listeners, on_start, serve_until_signalled)
+
+
+def run_workers(config: Config, listeners: list[socket.socket], count: int, on_start: OnStart) -> None:
+    """Serves in `count` processes until SIGTERM or SIGINT."""
+    board = Board(count)
+    is_told = mmap.mmap(-1, 1)  # what is served is told once, by the first worker that serves
+
+    def tell_once(config: Config, urls: list[str]) -> None:
+        if not is_told[0]:
+            is_told[0] = 1
+            on_start(config, urls)
+
+    def work(worker: int, leash: int) -> None:
+        serving = partial(
+            serve_until_signalled,
+            signals=(signal.SIGTERM,),
+            leash=leash,
+            turn=lambda server: EvenTurn(board, worker, lambda: server.open),
+        )
+        _run(config, listeners, tell_once, serving)
+
+    def note_death(worker: int, process_id: int, code: int) -> None:
+        board.absent(worker)
+        forget_process(process_id)
+        if code:
+            write_line("a worker died", "error", worker=worker, process=process_id, code=code)
+
+    gc.freeze()  # what was imported stays shared between the processes
+    grace = config.server.graceful_timeout
+    Supervisor(count, work, grace=grace, on_death=note_death).run()
+
+
+def _run(
+    config: Config,
+    listeners: list[socket.socket],
+    on_start: OnStart,
+    serving: Callable[..., Awaitable[None]],
+) -> None:
+    with logging_to():
+        app = RouterApp(Router(config))
+        trio.run(partial(serving, app, listeners, lambda urls: on_start(app.router.config, urls)))
 
 
 def hypercorn_config() -> HypercornConfig:
@@ -118,8 +205,3 @@ def longest_stall(config: Config) -> float | None:
         limits += [base.with_overrides(m.timeouts).stall for m in (provider.models or {}).values()]
     finite = [limit for limit in limits if limit is not None]
     return max(finite) if len(finite) == len(limits) else None
-
-
-def _url(listener: trio.SocketListener) -> str:
-    host, port = listener.socket.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -13,6 +13,7 @@ import trio
 
 from tests.stack import chat, config, events, text_of
 from trio_router.demo.local_model import LocalModel
+from trio_router.downstream.accept import bind
 from trio_router.downstream.app import RouterApp
 from trio_router.relay.router import Router
 from trio_router.serve import serve
@@ -40,7 +41,9 @@ async def demo_router() -> AsyncIterator[httpx.AsyncClient]:
     app = RouterApp(Router(config("server: {demo: true}", "")))
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-        urls = await nursery.start(partial(serve, app, "127.0.0.1", 0, shutdown_trigger=stop.wait))
+        urls = await nursery.start(
+            partial(serve, app, bind("127.0.0.1", 0), shutdown_trigger=stop.wait)
+        )
         async with httpx.AsyncClient(
             transport=StreamTransport(), base_url=urls[0], timeout=120
         ) as client:

@@ -97,6 +97,8 @@ class Http1Link:
         elif self._head.is_old:
             fields.append((b"connection", b"keep-alive"))
         self._held = response_head(status, fields)
+        # Nobody asks for them any more; a stream would keep them for as long as it lasts.
+        self.headers = self._head.headers = []
 
     async def write(self, data: bytes) -> None:
         await self._send(self._framed(data))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -21,9 +22,12 @@ from trio_router.downstream.http1 import RequestParser
 from trio_router.downstream.http1_link import Http1Link, refusal
 from trio_router.downstream.http2 import PREFACE, RelayTCPServer, Replayed
 from trio_router.downstream.request import ClientRequest
-from trio_router.transport.sockets import BROKEN, READ_SIZE, Wire, wire_over
+from trio_router.transport.sockets import BROKEN, SocketWire, Wire, stream_over, wire_over
 
 if TYPE_CHECKING:
+    import socket
+    import ssl
+
     from hypercorn.config import Config as HypercornConfig
 
     from trio_router.alarms import Alarm
@@ -36,48 +40,87 @@ _LINGER = 1.0  # s in which a client may take the last answer of a connection th
 
 
 class HttpServer:
-    """Serves `app` on the connections it is given.  `stall` is in seconds; None is no limit."""
+    """Serves `app` on the connections it is given.  `stall` is in seconds; None is no limit.
 
-    def __init__(self, app: RouterApp, settings: HypercornConfig, stall: float | None) -> None:
+    With `tls` connections are encrypted, and HTTP/2 is offered.
+    """
+
+    def __init__(
+        self,
+        app: RouterApp,
+        settings: HypercornConfig,
+        stall: float | None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.app = app
         self.keep_alive = settings.keep_alive_timeout
         self.stall = math.inf if stall is None else stall
+        self.scheme = "http" if tls is None else "https"
         self.is_ending = False
+        self.open = 0  # connections, whatever they speak
         self.connections: set[Http1Connection] = set()
+        self._tls = tls
+        self._handshake = settings.ssl_handshake_timeout
+        self._context = WorkerContext(None)
         self._http2 = partial(
-            RelayTCPServer, ASGIWrapper(app), settings, WorkerContext(None), ConnectionState({})
+            RelayTCPServer, ASGIWrapper(app), settings, self._context, ConnectionState({})
         )
 
-    async def handle(self, stream: Any) -> None:
-        """Serves one connection to its end; closes it."""
-        secure = isinstance(stream, trio.SSLStream)
-        first = await self._first(stream)
-        if not first:
-            return
-        if first.startswith(PREFACE):
-            server = self._http2(Replayed(stream, first), stall=self.stall)
-            await server.run()
-            return
-        bottom = stream.transport_stream if secure else stream
-        address = bottom.socket.getsockname()
-        host = address[0] if isinstance(address, tuple) else None
-        wire = wire_over(stream)  # which takes the socket out of the stream
-        await Http1Connection(self, wire, host, "https" if secure else "http").run(first)
+    async def handle(self, sock: socket.socket) -> None:
+        """Serves a connection to its end; closes it."""
+        self.open += 1
+        try:
+            with sock:
+                if self._tls is not None:
+                    await self._handle_tls(sock, self._tls)
+                else:
+                    await self._handle_plain(sock)
+        finally:
+            self.open -= 1
 
-    async def _first(self, stream: trio.abc.Stream) -> bytes:
-        """What the client says first; nothing if it says nothing in time, or leaves."""
-        with trio.move_on_after(self.keep_alive):
+    async def _handle_plain(self, sock: socket.socket) -> None:
+        host = _host(sock)
+        wire = SocketWire(sock)
+        first = await self._first(wire)
+        if first.startswith(PREFACE):
+            await self._http2(Replayed(stream_over(sock), first), stall=self.stall).run()
+        elif first:
+            await self.handle_http1(wire, host, first)
+
+    async def handle_http1(self, wire: Wire, host: str | None, first: bytes) -> None:
+        await Http1Connection(self, wire, host).run(first)
+
+    async def _handle_tls(self, sock: socket.socket, tls: ssl.SSLContext) -> None:
+        host = _host(sock)
+        # https_compatible: clients close without the TLS goodbye, and so do we.
+        stream = trio.SSLStream(stream_over(sock), tls, server_side=True, https_compatible=True)
+        with trio.move_on_after(self._handshake) as limit:
             try:
-                return bytes(await stream.receive_some(READ_SIZE))
+                await stream.do_handshake()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass
+                return
+        if limit.cancelled_caught:
+            return
+        if stream.selected_alpn_protocol() == "h2":
+            await self._http2(stream, stall=self.stall).run()
+            return
+        wire = wire_over(stream)
+        first = await self._first(wire)
+        if first:
+            await self.handle_http1(wire, host, first)
+
+    async def _first(self, wire: Wire) -> bytes:
+        """What the client says first; nothing if it says nothing in time, or leaves."""
+        with trio.move_on_after(self.keep_alive), suppress(*BROKEN):
+            return await wire.receive()
         return b""
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """Closes idle connections; the others are closed when their answer is out."""
         self.is_ending = True
         for connection in list(self.connections):
             connection.close_if_idle()
+        await self._context.terminated.set()
 
 
 class Http1Connection:
@@ -86,11 +129,11 @@ class Http1Connection:
     So a client's leaving is seen at once, whatever its request is waiting for.
     """
 
-    def __init__(self, server: HttpServer, wire: Wire, host: str | None, scheme: str) -> None:
+    def __init__(self, server: HttpServer, wire: Wire, host: str | None) -> None:
         self.server = server
         self.wire = wire
         self.host = host
-        self.scheme = scheme
+        self.scheme = server.scheme
         self._parser = RequestParser(self._begin)
         self._waiting: list[Http1Link] = []
         self._current: ClientRequest | None = None
@@ -193,3 +236,12 @@ class Http1Connection:
             else:
                 await trio.sleep_forever()  # until the reading task has seen the client's end
         self.wire.close()
+
+
+def _host(sock: socket.socket) -> str | None:
+    """The address that the connection came in on."""
+    try:
+        address = sock.getsockname()
+    except OSError:
+        return None  # the client has left already
+    return address[0] if isinstance(address, tuple) else None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 if TYPE_CHECKING:
     from trio_router.record import Outcome, RequestRecord
 
+# prometheus-client's own name: a folder for the figures of several processes.  It is looked at when
+# prometheus-client is first imported.
+MANY_PROCESSES = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "trio_router_"
 _FIRST_EVENT = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)  # s
 _GAP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # s
@@ -30,9 +35,14 @@ class Metrics:
             "Streams open towards clients",
             by_model,
             registry=self.registry,
+            multiprocess_mode="livesum",
         )
         self.upstreams_open = Gauge(
-            f"{_PREFIX}upstreams_open", "Upstream answers open", by_model, registry=self.registry
+            f"{_PREFIX}upstreams_open",
+            "Upstream answers open",
+            by_model,
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
         self.first_event = self._histogram(
             "first_event_seconds", "Time to the first event", by_model, _FIRST_EVENT
@@ -95,8 +105,17 @@ class Metrics:
         self.of(self.labels(record)).ended(record)
 
     def render(self) -> bytes:
-        """The Prometheus text."""
-        return generate_latest(self.registry)
+        """The Prometheus text: this process's figures, or the sum over all that share the work."""
+        if MANY_PROCESSES not in os.environ:
+            return generate_latest(self.registry)
+        everyone = CollectorRegistry()
+        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+        return generate_latest(everyone)
+
+
+def forget_process(process_id: int) -> None:
+    """A process that shared the work has ended: what it had open is open no more."""
+    mark_process_dead(process_id)  # type: ignore[no-untyped-call]
 
 
 class ModelMetrics:

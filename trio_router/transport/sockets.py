@@ -166,6 +166,11 @@ def wire_over(stream: trio.abc.Stream) -> Wire:
     return SocketWire(sock)
 
 
+def stream_over(sock: socket.socket) -> trio.SocketStream:
+    """trio's own stream over a connected socket, for those who ask for one."""
+    return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+
+
 def close_now(stream: trio.abc.Stream) -> None:
     """Close without waiting: a socket at once, any other stream in the next turn of the loop."""
     bottom = _bottom(stream)
