@@ -62,6 +62,11 @@ class RequestParser:
         # There while a request is being read: it and its hold on us are a kilobyte.
         self._parser: httptools.HttpRequestParser | None = None
         self._is_between = False
+        self._is_in_head = False
+        self._offered: RequestBody | None = None  # of a request that offers another protocol
+        self._is_resumed = False
+        self._is_last = False
+        self._is_new = False  # a head has begun in what was fed last
 
     def receive_data(self, data: bytes) -> None:
         if self.fault is not None or self._is_over:
@@ -69,15 +74,17 @@ class RequestParser:
         parser = self._parser
         if parser is None:
             parser = self._parser = httptools.HttpRequestParser(self)
+        was_in_head, self._is_new = self._is_in_head, False
         try:
             parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._is_over = True  # an offer that we do not take; what follows is no HTTP of ours
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
         except httptools.HttpParserError:
             if not self._is_over:
                 self._fail(400)
-        if self._body is None and self._size:
-            self._grow(0 if len(data) < HEAD_LIMIT else len(data))
+        is_same_head = was_in_head and not self._is_new
+        if self._is_in_head and (is_same_head or len(data) > HEAD_LIMIT):
+            self._grow(len(data))  # the parser keeps a field to itself until it is whole
         if self._is_between or self._is_over:
             self.close()
 
@@ -85,6 +92,22 @@ class RequestParser:
         """Breaks the cycle between the parser and us, which only the collector would find."""
         self._parser = None
         self._headers = []
+
+    def _decline(self, rest: bytes) -> None:
+        """The client offers another protocol, which we do not take.
+
+        The parser takes what follows for that protocol; but it may be the request's body.
+        """
+        body = self._offered
+        if body is None:
+            self._is_over = True
+            return
+        framing = [f for f in self._headers if f[0] in (b"content-length", b"transfer-encoding")]
+        head = b"".join([b"%b: %b\r\n" % field for field in framing])
+        self._body, self._offered = body, None
+        self._parser = httptools.HttpRequestParser(self)
+        self._is_resumed = True
+        self.receive_data(b"POST / HTTP/1.1\r\n%b\r\n" % head + rest)
 
     def _grow(self, size: int) -> None:
         self._size += size
@@ -101,6 +124,9 @@ class RequestParser:
 
     def on_message_begin(self) -> None:
         self._is_between = False
+        self._is_in_head = self._is_new = True
+        if self._is_resumed:
+            return
         self._target = b""
         self._headers = []
         self._size = 0
@@ -115,6 +141,10 @@ class RequestParser:
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        if self._is_resumed:
+            self._is_resumed = False
+            return
         parser = self._parser
         assert parser is not None
         version = parser.get_http_version()
@@ -127,6 +157,7 @@ class RequestParser:
             self._fail(400)  # RFC 9112, 3.2
         if self.fault is None:
             head.keep_alive = parser.should_keep_alive() and not parser.should_upgrade()
+            self._is_last = not head.keep_alive
             self._body = self._begin(head)
 
     def on_body(self, data: bytes) -> None:
@@ -137,10 +168,17 @@ class RequestParser:
         body, self._body = self._body, None
         self._size = 0
         self._is_between = True
+        assert self._parser is not None
+        if body is not None and self._parser.should_upgrade() and self._has_body():
+            self._offered = body  # and not come yet, though the parser says so
+            return
         if body is not None:
             body.end()
-            assert self._parser is not None
-            self._is_over = not self._parser.should_keep_alive()
+            self._is_over = self._is_last
+
+    def _has_body(self) -> bool:
+        fields = dict(self._headers)
+        return fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in fields
 
 
 def response_head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
