@@ -12,6 +12,9 @@ General layout, from the client to the upstream:
     alarms            what rings rarely and is moved often: one task for all of it
     record, observe   what is remembered of a request; metrics and the log read it
     config            what the configuration says; config_file reads it, discover does without
+    bench             what a request and a chunk cost here
+    workers           several processes on one address
+    bench             what a request and a chunk cost here
     demo, testing     a scripted upstream, for newcomers and for tests
 """
 
