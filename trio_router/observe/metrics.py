@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -67,6 +68,12 @@ class Metrics:
         self.release = self._histogram(
             "release_seconds", "From the client's leaving to the upstream's close", by_model, _RELEASE
         )
+        self._tasks = Gauge(
+            f"{_PREFIX}tasks",
+            "Tasks alive in the event loop",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         self._unlisted: dict[str, set[str]] = {}
         self._series: dict[tuple[str, str], ModelMetrics] = {}
 
@@ -106,6 +113,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """The Prometheus text: this process's figures, or the sum over all that share the work."""
+        self._tasks.set(trio.lowlevel.current_statistics().tasks_living)
         if MANY_PROCESSES not in os.environ:
             return generate_latest(self.registry)
         everyone = CollectorRegistry()
