@@ -1,0 +1,114 @@
+"""What the hub's messages and deltas hold, read leniently: providers fill them in many ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trio_router.dialects.anthropic.words import FORMAT, Block
+from trio_router.jsoncodec import JSONError, dumps, loads
+
+if TYPE_CHECKING:
+    from trio_router.dialects.base import AnswerIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """A piece of reasoning.  `index` tells pieces of one block from those of the next; None: the same."""
+
+    text: str = ""
+    signature: str = ""
+    data: str | None = None  # of a redacted block
+    index: Any = None
+
+
+def reasoning(message: dict[str, Any]) -> list[Thought]:
+    """What a message or a delta has of reasoning, in whichever of the fields it is said.
+
+    Details and plain text say the same; the details have the signatures, so they come first.
+    """
+    details = message.get("reasoning_details")
+    pieces = [_thought(d) for d in details if isinstance(d, dict)] if isinstance(details, list) else []
+    known = [p for p in pieces if p.text or p.signature or p.data]
+    if any(p.text for p in known):
+        return known
+    text = message.get("reasoning_content") or message.get("reasoning")
+    return [Thought(text), *known] if isinstance(text, str) and text else known
+
+
+def _thought(detail: dict[str, Any]) -> Thought:
+    text = detail.get("text") or detail.get("summary") or ""
+    index = detail.get("index")
+    data = detail.get("data")
+    return Thought(
+        text if isinstance(text, str) else "",
+        sealed(detail.get("signature"), detail),
+        sealed(data, detail) if isinstance(data, str) and data else None,
+        index if index is not None else detail.get("id"),
+    )
+
+
+def sealed(value: Any, detail: dict[str, Any]) -> str:
+    """A signature, with the name of the format before it where it is not the API's own.
+
+    A client sends signatures back as they are, so the format is still known in the next turn.
+    """
+    if not isinstance(value, str) or not value:
+        return ""
+    kind = detail.get("format")
+    return value if kind in (None, FORMAT) else f"{kind}:{value}"
+
+
+def unsealed(value: str) -> tuple[str, str]:
+    """Format and signature of what `sealed` gave.  The API's own are base64: no colon in them."""
+    kind, colon, rest = value.partition(":")
+    return (kind, rest) if colon else (FORMAT, value)
+
+
+def thinking_block(text: str, signature: str = "") -> Block:
+    return {"type": "thinking", "thinking": text, "signature": signature}
+
+
+def text_of(content: Any) -> tuple[str, str]:
+    """Text and reasoning in a content that may be an array of parts (Mistral's reasoning models)."""
+    if isinstance(content, str):
+        return content, ""
+    text = thinking = ""
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, str):
+            text += part
+        elif isinstance(part, dict) and part.get("type") == "thinking":
+            thinking += text_of(part.get("thinking"))[0]
+        elif isinstance(part, dict) and isinstance(part.get("text"), str):
+            text += part["text"]
+    return text, thinking
+
+
+def refusal_of(message: dict[str, Any], choice: dict[str, Any]) -> str:
+    """The words of a refusal, unless they stand in `stop_details` already."""
+    refusal = message.get("refusal")
+    return refusal if isinstance(refusal, str) and not choice.get("stop_details") else ""
+
+
+def tool_input(arguments: Any) -> dict[str, Any]:
+    """A call's arguments as the object that the API asks for.
+
+    What is no JSON object is wrapped as "Fine-grained tool streaming" advises, so the model sees it.
+    """
+    if isinstance(arguments, dict):
+        return arguments
+    if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
+        return {}
+    text = arguments if isinstance(arguments, str) else dumps(arguments).decode()
+    try:
+        value = loads(text.encode(errors="surrogatepass"))
+    except JSONError:
+        value = None
+    return value if isinstance(value, dict) else {"INVALID_JSON": text}
+
+
+def message_id(given: Any, identity: AnswerIdentity) -> str:
+    """The upstream's own id if it is one of the API's, else one made of the answer's identity."""
+    if isinstance(given, str) and given.startswith("msg_"):
+        return given
+    return "msg_" + identity.id.removeprefix("chatcmpl-").removeprefix("msg_")
