@@ -31,7 +31,8 @@ def to_completion(message: dict[str, Any], identity: AnswerIdentity) -> Completi
 
 def to_message(completion: Completion, identity: AnswerIdentity) -> dict[str, Any]:
     """The first choice as a message of the API."""
-    choice = next((c for c in completion.get("choices") or () if c.get("index", 0) in (0, None)), {})
+    choices = completion.get("choices") or ()
+    choice: dict[str, Any] = next((c for c in choices if c.get("index", 0) in (0, None)), {})
     message = choice.get("message") or {}
     calls = _calls(message, identity)
     told: dict[str, Any] = {

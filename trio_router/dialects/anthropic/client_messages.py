@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.client_parts import Part, part, parts, simple
 from trio_router.dialects.anthropic.hub import unsealed
 from trio_router.dialects.anthropic.order import OUTLINE, Row
-from trio_router.dialects.anthropic.words import Block
 from trio_router.errors import InvalidRequest
 from trio_router.jsoncodec import dumps
+
+if TYPE_CHECKING:
+    from trio_router.dialects.anthropic.words import Block
 
 _THINKING = ("thinking", "redacted_thinking")
 _CALL_FIELDS = frozenset({"type", "id", "name", "input", "cache_control"})

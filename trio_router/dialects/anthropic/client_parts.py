@@ -103,7 +103,10 @@ def _document(block: Block, source: Block, place: str) -> Part | None:
         case "url":
             file["file_url"] = _url(source, place)
         case "file":
-            file["file_id"] = source.get("file_id")
+            if not isinstance(source.get("file_id"), str):
+                where = f"{place}.file_id"
+                raise InvalidRequest(f"{where} must be a string", param=where)
+            file["file_id"] = source["file_id"]
         case "content":
             return None
         case _:

@@ -1,8 +1,8 @@
 """Chunks -> the events of a Messages stream.
 
-A stream of the API has one block open at a time, numbered in a row; the hub's tool calls may interleave.
-So there is a queue: while the arguments of the open call are not whole yet, what else comes waits there
-and goes out in its order once they are, or at the end.
+A stream of the API has one block open at a time, numbered in a row; the hub's tool calls may
+interleave.  So there is a queue: while the arguments of the open call are not whole yet, what else
+comes waits there and goes out in its order once they are, or at the end.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class MessagesEncoder:
         if self._has_begun:
             return []
         self._has_begun = True
-        message = {
+        message: dict[str, Any] = {
             "id": message_id(chunk.get("id"), self._identity),
             "type": "message",
             "role": "assistant",

@@ -163,7 +163,7 @@ def _as_user(made: list[Block]) -> list[Block]:
 
 
 def _trim_end(turns: list[Block]) -> None:
-    """An assistant's last turn is one to be continued; the API refuses it with white space at its end."""
+    """An assistant's last turn is to be continued; the API refuses it with white space at its end."""
     if turns and turns[-1]["role"] == "assistant":
         last = turns[-1]["content"][-1]
         if last["type"] == "text":

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """A piece of reasoning.  `index` tells pieces of one block from those of the next; None: the same."""
+    """A piece of reasoning.  `index` tells one block's pieces from the next one's; None: the same."""
 
     text: str = ""
     signature: str = ""

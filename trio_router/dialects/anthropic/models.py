@@ -16,7 +16,7 @@ def version(model: Any) -> tuple[int, int]:
 
 
 def thinks_adaptively(model: Any) -> bool:
-    """From 4.6 on models think by effort; budgets are deprecated, then refused ("Adaptive thinking")."""
+    """From 4.6 on models think by effort; budgets are refused sooner or later ("Adaptive thinking")."""
     return version(model) >= (4, 6)
 
 

@@ -27,17 +27,21 @@ _RANKS = {"thinking": 0, "redacted_thinking": 0, "text": 1, "tool_use": 2}
 class Row:
     """Watches blocks come; says when their order is no longer the plain one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, many_texts: bool = False) -> None:
+        """`many_texts`: they are the parts of an array, so several are as plain as one."""
         self.is_plain = True
+        self._many_texts = many_texts
         self._rank = 0
+        self._has_text = False
         self._count = 0
         self._untold: list[Block] = []
 
     def begin(self, kind: str) -> None:
         rank = _RANKS.get(kind, -1)
-        if rank < self._rank or rank == self._rank == 1:
+        if rank < self._rank or (rank == 1 and self._has_text and not self._many_texts):
             self.is_plain = False
         self._rank = max(rank, self._rank)
+        self._has_text = self._has_text or rank == 1
 
     def end(self, outline: Block) -> None:
         if outline.get("citations"):

@@ -74,7 +74,7 @@ def data_url(url: str, place: str) -> tuple[str, str] | None:
 
     Raises InvalidRequest if it has no base64 in it.
     """
-    if not url[:5].lower() == "data:":
+    if url[:5].lower() != "data:":
         return None
     head = _DATA_URL.match(url)
     if head is None:
