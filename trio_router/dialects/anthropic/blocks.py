@@ -30,8 +30,11 @@ class BlockWriter:
         """Ends the open block; with `kind`, only if it is of that type."""
         if not self._kind or (kind and kind != self._kind):
             return []
+        events: list[Event] = []
+        if self.open_call is not None and (rest := self.open_call.take_rest()):
+            events.append(self._delta("input_json_delta", partial_json=rest))
         self._kind, self.open_call = "", None
-        return [{"type": "content_block_stop", "index": self._next - 1}]
+        return [*events, {"type": "content_block_stop", "index": self._next - 1}]
 
     def text(self, text: str) -> list[Event]:
         return [*self._text_block(), self._delta("text_delta", text=text)]
@@ -66,9 +69,8 @@ class BlockWriter:
             events = self._open(block)
             self.open_call = call
             self._written.add(id(call))
-        if piece.arguments:
-            call.arguments.append(piece.arguments)
-            events.append(self._delta("input_json_delta", partial_json=piece.arguments))
+        if text := call.take(piece.arguments):
+            events.append(self._delta("input_json_delta", partial_json=text))
         return events
 
     def whole(self, block: Block) -> list[Event]:

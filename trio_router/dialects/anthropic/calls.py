@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from trio_router.dialects.anthropic.hub import tool_input
 from trio_router.jsoncodec import JSONError, dumps, loads
 
 
@@ -15,7 +16,9 @@ class Call:
     id: str
     name: str = ""
     extra: dict[str, Any] = field(default_factory=dict)  # the API's own fields, e.g. `caller`
-    arguments: list[str] = field(default_factory=list)  # what has been written of them
+    _arguments: list[str] = field(default_factory=list)
+    _held: str = ""  # of the arguments, as long as they may be no object
+    _is_object: bool = False
 
     @property
     def is_named(self) -> bool:
@@ -24,14 +27,31 @@ class Call:
     @property
     def is_whole(self) -> bool:
         """Whether the arguments are a JSON object: then nothing can follow that belongs to them."""
-        last = next((a for a in reversed(self.arguments) if a and not a.isspace()), "")
-        if not last.rstrip().endswith("}"):
+        last = next((a for a in reversed(self._arguments) if a and not a.isspace()), "")
+        if not self._is_object or not last.rstrip().endswith("}"):
             return False
         try:
-            loads("".join(self.arguments).encode(errors="surrogatepass"))
+            loads("".join(self._arguments).encode(errors="surrogatepass"))
         except JSONError:
             return False
         return True
+
+    def take(self, piece: str) -> str:
+        """What can be written now that `piece` has come: nothing before it looks like an object."""
+        self._arguments.append(piece)
+        if self._is_object:
+            return piece
+        self._held += piece
+        if not self._held.lstrip().startswith("{"):
+            return ""
+        self._is_object = True
+        held, self._held = self._held, ""
+        return held
+
+    def take_rest(self) -> str:
+        """The arguments of a call that ended without being an object, as one; "" for none."""
+        held, self._held = tool_input(self._held), ""
+        return dumps(held).decode() if held else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -103,7 +103,9 @@ def tool_input(arguments: Any) -> dict[str, Any]:
     try:
         value = loads(text.encode(errors="surrogatepass"))
     except JSONError:
-        value = None
+        value = text
+    if value is None:  # "null": what some models call a tool without parameters with
+        return {}
     return value if isinstance(value, dict) else {"INVALID_JSON": text}
 
 
