@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.hub import (
+    call_extra,
+    extra_block,
     message_id,
     reasoning,
     refusal_of,
@@ -86,15 +88,17 @@ def _calls(message: dict[str, Any], identity: AnswerIdentity) -> list[Block]:
     if legacy := message.get("function_call"):
         calls.append({"function": legacy})
     tail = message_id(None, identity).removeprefix("msg_")
-    blocks = []
+    blocks: list[Block] = []
     for number, call in enumerate(calls):
         function = call.get("function") or {}
-        extra = (call.get("extra_content") or {}).get("anthropic") or {}
+        own, foreign = call_extra(call)
         block = {
             "type": "tool_use",
             "id": call.get("id") or f"toolu_{tail}_{number}",
             "name": function.get("name") or "",
             "input": tool_input(function.get("arguments")),
         }
-        blocks.append({**block, **extra})
+        if foreign:
+            blocks.append(extra_block(block["id"], foreign))
+        blocks.append({**block, **own})
     return blocks

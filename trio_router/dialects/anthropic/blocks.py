@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.anthropic.hub import thinking_block
+from trio_router.dialects.anthropic.hub import extra_block, thinking_block
 from trio_router.jsoncodec import dumps
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ class BlockWriter:
                 # Its arguments were a whole JSON object: what follows can only be white space.
                 return []
             block = {"type": "tool_use", "id": call.id, "name": call.name, "input": {}, **call.extra}
-            events = self._open(block)
+            if call.foreign:
+                events = self.whole(extra_block(call.id, call.foreign))
+            events += self._open(block)
             self.open_call = call
             self._written.add(id(call))
         if text := call.take(piece.arguments):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from trio_router.dialects.anthropic.hub import tool_input
+from trio_router.dialects.anthropic.hub import call_extra, tool_input
 from trio_router.jsoncodec import JSONError, dumps, loads
 
 
@@ -16,6 +16,7 @@ class Call:
     id: str
     name: str = ""
     extra: dict[str, Any] = field(default_factory=dict)  # the API's own fields, e.g. `caller`
+    foreign: dict[str, Any] = field(default_factory=dict)  # other providers'
     _arguments: list[str] = field(default_factory=list)
     _held: str = ""  # of the arguments, as long as they may be no object
     _is_object: bool = False
@@ -93,9 +94,9 @@ class CallReader:
         call = self._call(index if isinstance(index, int | str) else None, given, bool(name))
         if isinstance(name, str) and not call.name:
             call.name = name
-        extra = piece.get("extra_content")
-        if isinstance(extra, dict) and isinstance(extra.get("anthropic"), dict):
-            call.extra |= extra["anthropic"]
+        own, foreign = call_extra(piece)
+        call.extra |= own
+        call.foreign |= foreign
         arguments = function.get("arguments")
         if arguments is not None and not isinstance(arguments, str):
             arguments = dumps(arguments).decode()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.client_parts import Part, part, parts, simple
-from trio_router.dialects.anthropic.hub import unsealed
+from trio_router.dialects.anthropic.hub import CALL_EXTRA, extra_of, unsealed
 from trio_router.dialects.anthropic.order import OUTLINE, Row
 from trio_router.errors import InvalidRequest
-from trio_router.jsoncodec import dumps
+from trio_router.jsoncodec import JSONError, dumps
 
 if TYPE_CHECKING:
     from trio_router.dialects.anthropic.words import Block
@@ -100,6 +100,7 @@ class _Turn:
         self._details: list[dict[str, Any]] = []
         self._thinking = ""
         self.calls: list[dict[str, Any]] = []
+        self._extra: dict[Any, dict[str, Any]] = {}  # by the call's id
         self._row = Row(many_texts=True)
 
     def add(self, block: Any, place: str) -> None:
@@ -127,6 +128,9 @@ class _Turn:
             made["reasoning_details"] = self._details
         if self.calls:
             made["tool_calls"] = self.calls
+        for call in self.calls:
+            if extra := self._extra.get(call["id"]):
+                call["extra_content"] = extra | call.get("extra_content", {})
         if outlines := self._row.outlines():
             made["content"] = self._said or None
             made[OUTLINE] = outlines
@@ -146,11 +150,22 @@ class _Turn:
         if not seal:
             return False
         kind, rest = unsealed(seal)
+        if kind == CALL_EXTRA:
+            self._keep_extra(rest, f"{place}.data")
+            return False
         detail = {"type": "reasoning.encrypted", "data": rest}
         if not is_redacted:
             detail = {"type": "reasoning.text", "text": block["thinking"], "signature": rest}
         self._details.append({**detail, "format": kind, "index": len(self._details)})
         return True
+
+
+    def _keep_extra(self, data: str, place: str) -> None:
+        try:
+            call, extra = extra_of(data)
+            self._extra[call] = dict(extra)
+        except (JSONError, LookupError, TypeError):
+            raise InvalidRequest(f"{place} has been changed", param=place) from None
 
 
 def _call(block: Block, place: str) -> dict[str, Any]:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity
 
 
+CALL_EXTRA = "tool-call-extra"  # the format that `extra_block` seals with
+
+
 @dataclass(frozen=True, slots=True)
 class Thought:
     """A piece of reasoning.  `index` tells one block's pieces from the next one's; None: the same."""
@@ -63,6 +66,31 @@ def unsealed(value: str) -> tuple[str, str]:
     """Format and signature of what `sealed` gave.  The API's own are base64: no colon in them."""
     kind, colon, rest = value.partition(":")
     return (kind, rest) if colon else (FORMAT, value)
+
+
+def call_extra(call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a call has beside itself: the API's own fields, and those of other providers."""
+    extra = call.get("extra_content")
+    if not isinstance(extra, dict):
+        return {}, {}
+    own = extra.get("anthropic")
+    foreign = {k: v for k, v in extra.items() if k != "anthropic"}
+    return own if isinstance(own, dict) else {}, foreign
+
+
+def extra_block(call_id: str, extra: dict[str, Any]) -> Block:
+    """Another provider's fields of a call (Gemini's signature, without which it takes no result).
+
+    A tool_use block has no place for them; clients send redacted thinking back as it is.
+    """
+    data = dumps({"id": call_id, "extra_content": extra}).decode()
+    return {"type": "redacted_thinking", "data": f"{CALL_EXTRA}:{data}"}
+
+
+def extra_of(data: str) -> tuple[str, dict[str, Any]]:
+    """What `extra_block` was made of, without the format's name.  Raises JSONError, LookupError."""
+    value = loads(data.encode(errors="surrogatepass"))
+    return value["id"], value["extra_content"]
 
 
 def thinking_block(text: str, signature: str = "") -> Block:
