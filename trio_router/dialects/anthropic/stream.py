@@ -101,8 +101,7 @@ class MessagesDecoder:
         chunks += self._outlines()
         match kind:
             case "text":
-                if text := block.get("text"):
-                    chunks += self._text(opened, text)
+                chunks += self._text(opened, block.get("text") or "")
                 for citation in block.get("citations") or ():
                     chunks += self._citation(opened, citation)
             case "thinking" | "redacted_thinking":
@@ -196,7 +195,7 @@ class MessagesDecoder:
 
     def _text(self, opened: _Open, text: str) -> list[Chunk]:
         opened.length += len(text)
-        return self._chunks({"content": text})
+        return self._chunks({"content": text}) if text else []
 
     def _citation(self, opened: _Open, citation: Any) -> list[Chunk]:
         opened.citations += 1
@@ -208,12 +207,14 @@ class MessagesDecoder:
         if opened.kind == "redacted_thinking":
             data = {"type": "reasoning.encrypted", "data": block["data"]}
             return self._chunks(_details(data, opened))
-        chunks = self._thinking(opened, text) if (text := block.get("thinking")) else []
+        chunks = self._thinking(opened, block.get("thinking") or "")
         if signature := block.get("signature"):
             chunks += self._signature(opened, signature)
         return chunks
 
     def _thinking(self, opened: _Open, text: str) -> list[Chunk]:
+        if not text:
+            return []
         piece = {"type": "reasoning.text", "text": text}
         return self._chunks({"reasoning_content": text, **_details(piece, opened)})
 
