@@ -328,7 +328,14 @@ class TestFields:
 
     @pytest.mark.parametrize(
         ("budget", "effort"),
-        [(1024, "low"), (4095, "low"), (4096, "medium"), (16384, "high"), (31999, "high"), (32768, "xhigh")],
+        [
+            (1024, "low"),
+            (4095, "low"),
+            (4096, "medium"),
+            (16384, "high"),
+            (31999, "high"),
+            (32768, "xhigh"),
+        ],
     )
     def test_a_thinking_budget_is_an_effort_too(self, budget, effort):
         thinking = {"type": "enabled", "budget_tokens": budget}

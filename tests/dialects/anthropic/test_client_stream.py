@@ -174,7 +174,12 @@ class TestThinking:
 
     def test_details_say_the_same_and_are_not_told_twice(self):
         def detail(index, **fields):
-            piece = {"type": "reasoning.text", "index": index, "format": "anthropic-claude-v1", **fields}
+            piece = {
+                "type": "reasoning.text",
+                "index": index,
+                "format": "anthropic-claude-v1",
+                **fields,
+            }
             return chunk({"reasoning_content": fields.get("text"), "reasoning_details": [piece]})
 
         told = whole(
@@ -242,7 +247,9 @@ class TestCalls:
         assert naive.calls(told) == [("a", "f", {}), ("b", "f", {"x": 1})]
 
     def test_arguments_that_are_no_object_are_wrapped(self):
-        told = whole(calls(call(0, "not ", "c", "f")), calls(call(0, "json")), calls(call(1, "[]", "d", "f")))
+        told = whole(
+            calls(call(0, "not ", "c", "f")), calls(call(0, "json")), calls(call(1, "[]", "d", "f"))
+        )
         assert naive.calls(told) == [
             ("c", "f", {"INVALID_JSON": "not json"}),
             ("d", "f", {"INVALID_JSON": "[]"}),

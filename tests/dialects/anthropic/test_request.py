@@ -100,7 +100,10 @@ class TestMessages:
 
     def test_images_by_data_and_by_url(self):
         parts = [
-            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}", "detail": "low"}},
+            {
+                "type": "image_url",
+                "image_url": {"url": f"data:image/png;base64,{PNG}", "detail": "low"},
+            },
             {"type": "image_url", "image_url": {"url": "https://x/y.png"}},
             {"type": "image_url", "image_url": f"data:image/jpg;base64,{PNG}"},
         ]
@@ -208,7 +211,10 @@ class TestTools:
             {
                 "type": "tool_result",
                 "tool_use_id": "c2",
-                "content": [text("see"), {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}],
+                "content": [
+                    text("see"),
+                    {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}},
+                ],
                 "is_error": True,
             },
             {"type": "tool_result", "tool_use_id": "c1", "content": "2"},
@@ -339,9 +345,7 @@ class TestThinking:
         assert refused(thinking={"type": "enabled", "budget_tokens": "x"}) == "thinking.budget_tokens"
         assert refused(thinking=True) == "thinking"
 
-    @pytest.mark.parametrize(
-        ("name", "value"), [("temperature", 0.5), ("top_k", 5), ("top_p", 0.5)]
-    )
+    @pytest.mark.parametrize(("name", "value"), [("temperature", 0.5), ("top_k", 5), ("top_p", 0.5)])
     def test_sampling_cannot_be_chosen_while_thinking(self, name, value):
         assert refused(reasoning_effort="low", **{name: value}) == name
         assert name not in built(drop=True, reasoning_effort="low", **{name: value})
@@ -356,9 +360,7 @@ class TestThinking:
 
 class TestFields:
     def test_plain_ones(self):
-        body = built(
-            stream=True, temperature=0, top_p=0.5, top_k=3, stop="END", max_tokens=9, user="u"
-        )
+        body = built(stream=True, temperature=0, top_p=0.5, top_k=3, stop="END", max_tokens=9, user="u")
         del body["messages"]
         assert body == {
             "model": "claude-haiku-4-5",

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.dialects.anthropic.naive import WHO
-from trio_router.dialects.anthropic import AnthropicDialect
 from trio_router.dialects.answer import stream_error
+from trio_router.dialects.anthropic import AnthropicDialect
 from trio_router.dialects.fold import Fold
 
 ANTHROPIC = AnthropicDialect()
@@ -61,7 +61,12 @@ def said(*events):
     return folded(START, *events, done("end_turn"), STOP)["choices"][0]["message"]
 
 
-TEXT = [begin(0, type="text", text=""), delta(0, "text", text="He"), delta(0, "text", text="llo"), end(0)]
+TEXT = [
+    begin(0, type="text", text=""),
+    delta(0, "text", text="He"),
+    delta(0, "text", text="llo"),
+    end(0),
+]
 TOOL = {"type": "tool_use", "id": "t1", "name": "add", "input": {}}
 
 
@@ -222,7 +227,9 @@ class TestOddities:
         assert choice["message"]["tool_calls"][0]["function"]["arguments"] == "{}"
 
     def test_usage_comes_even_if_the_last_delta_has_none(self):
-        last = decoded(START, *TEXT, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}, STOP)
+        last = decoded(
+            START, *TEXT, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}, STOP
+        )
         assert last[-1]["usage"]["prompt_tokens"] == 3
 
     def test_unknown_events_and_deltas_are_no_fault(self):

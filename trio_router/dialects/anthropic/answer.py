@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.hub import (
+    as_dict,
     call_extra,
+    dicts,
     extra_block,
     message_id,
     reasoning,
@@ -33,9 +35,9 @@ def to_completion(message: dict[str, Any], identity: AnswerIdentity) -> Completi
 
 def to_message(completion: Completion, identity: AnswerIdentity) -> dict[str, Any]:
     """The first choice as a message of the API."""
-    choices = completion.get("choices") or ()
+    choices = dicts(completion.get("choices"))
     choice: dict[str, Any] = next((c for c in choices if c.get("index", 0) in (0, None)), {})
-    message = choice.get("message") or {}
+    message = as_dict(choice.get("message"))
     calls = _calls(message, identity)
     told: dict[str, Any] = {
         "id": message_id(completion.get("id"), identity),
@@ -64,11 +66,11 @@ def _blocks(choice: dict[str, Any], message: dict[str, Any], calls: list[Block])
     text += refusal_of(message, choice)
     texts = [{"type": "text", "text": text}] if text else []
     # Without an outline that fits, what the server's own tools did still is part of the answer.
-    outlines = message.get(OUTLINE)
+    told = ("thinking", "redacted_thinking", "text", "tool_use", "part")
     served = [
-        {k: v for k, v in o.items() if k != "index"}
-        for o in (outlines if isinstance(outlines, list) else ())
-        if o.get("type") not in ("thinking", "redacted_thinking", "text", "tool_use", "part")
+        {k: v for k, v in outline.items() if k != "index"}
+        for outline in dicts(message.get(OUTLINE))
+        if outline.get("type") not in told
     ]
     return [*thoughts, *served, *texts, *calls]
 
@@ -84,15 +86,15 @@ def _thoughts(message: dict[str, Any]) -> list[Block]:
 
 
 def _calls(message: dict[str, Any], identity: AnswerIdentity) -> list[Block]:
-    calls = list(message.get("tool_calls") or ())
-    if legacy := message.get("function_call"):
+    calls = dicts(message.get("tool_calls"))
+    if legacy := as_dict(message.get("function_call")):
         calls.append({"function": legacy})
     tail = message_id(None, identity).removeprefix("msg_")
     blocks: list[Block] = []
     for number, call in enumerate(calls):
-        function = call.get("function") or {}
+        function = as_dict(call.get("function"))
         own, foreign = call_extra(call)
-        block = {
+        block: Block = {
             "type": "tool_use",
             "id": call.get("id") or f"toolu_{tail}_{number}",
             "name": function.get("name") or "",

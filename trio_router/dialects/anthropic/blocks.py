@@ -21,19 +21,19 @@ class BlockWriter:
 
     def __init__(self) -> None:
         self._next = 0
-        self._kind = ""  # of the open block; empty: none is
+        self._kind: str | None = None  # of the open block; None: none is
         self._thought: Any = None  # the open thinking block's index in the hub
         self.open_call: Call | None = None
         self._written: set[int] = set()  # calls whose blocks are closed, by identity
 
     def close(self, kind: str = "") -> list[Event]:
         """Ends the open block; with `kind`, only if it is of that type."""
-        if not self._kind or (kind and kind != self._kind):
+        if self._kind is None or (kind and kind != self._kind):
             return []
         events: list[Event] = []
         if self.open_call is not None and (rest := self.open_call.take_rest()):
             events.append(self._delta("input_json_delta", partial_json=rest))
-        self._kind, self.open_call = "", None
+        self._kind, self.open_call = None, None
         return [*events, {"type": "content_block_stop", "index": self._next - 1}]
 
     def text(self, text: str) -> list[Event]:

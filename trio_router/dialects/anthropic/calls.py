@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from trio_router.dialects.anthropic.hub import call_extra, tool_input
+from trio_router.dialects.anthropic.hub import as_dict, call_extra, dicts, tool_input
 from trio_router.jsoncodec import JSONError, dumps, loads
 
 
@@ -76,18 +76,14 @@ class CallReader:
         return self._count > 0
 
     def read(self, delta: dict[str, Any]) -> list[CallPiece]:
-        calls = delta.get("tool_calls")
-        pieces = (
-            [self._piece(c) for c in calls if isinstance(c, dict)] if isinstance(calls, list) else []
-        )
+        pieces = [self._piece(call) for call in dicts(delta.get("tool_calls"))]
         legacy = delta.get("function_call")
         if isinstance(legacy, dict):
             pieces.append(self._piece({"index": "function_call", "function": legacy}))
         return pieces
 
     def _piece(self, piece: dict[str, Any]) -> CallPiece:
-        function = piece.get("function")
-        function = function if isinstance(function, dict) else {}
+        function = as_dict(piece.get("function"))
         given, name = piece.get("id"), function.get("name")
         given = given if isinstance(given, str) else ""
         index = piece.get("index")

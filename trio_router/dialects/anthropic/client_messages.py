@@ -159,7 +159,6 @@ class _Turn:
         self._details.append({**detail, "format": kind, "index": len(self._details)})
         return True
 
-
     def _keep_extra(self, data: str, place: str) -> None:
         try:
             call, extra = extra_of(data)

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from trio_router.dialects.anthropic.blocks import BlockWriter
 from trio_router.dialects.anthropic.calls import CallPiece, CallReader
 from trio_router.dialects.anthropic.errors import error_body
-from trio_router.dialects.anthropic.hub import Thought, message_id, reasoning, refusal_of, text_of
+from trio_router.dialects.anthropic.hub import (
+    Thought,
+    dicts,
+    message_id,
+    reasoning,
+    refusal_of,
+    text_of,
+)
 from trio_router.dialects.anthropic.order import OUTLINE
 from trio_router.dialects.anthropic.words import Block, stop_reason, usage_from_hub
 from trio_router.jsoncodec import dumps
@@ -47,9 +54,8 @@ class MessagesEncoder:
         if isinstance(chunk.get("usage"), dict):
             self._usage = chunk["usage"]
         events: list[Event] = []
-        choices = chunk.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict) and choice.get("index", 0) in (0, None):
+        for choice in dicts(chunk.get("choices")):
+            if choice.get("index", 0) in (0, None):
                 events += self._begin(chunk)
                 events += self._take(choice)
         return b"".join(map(frame, events))
@@ -100,13 +106,11 @@ class MessagesEncoder:
         if thinking:
             self._queue.append(Thought(thinking))
         self._queue += [t for t in (text, refusal_of(delta, choice)) if t]
-        citations = delta.get("citations")
-        for citation in citations if isinstance(citations, list) else ():
-            if isinstance(citation, dict):  # others' citations are URLs, which no block can hold
-                self._queue.append({"type": "citation", "citation": citation})
+        # Others' citations are mere URLs, which no block can hold.
+        for citation in dicts(delta.get("citations")):
+            self._queue.append({"type": "citation", "citation": citation})
         self._queue += self._calls.read(delta)
-        outlines = delta.get(OUTLINE)
-        self._queue += outlines if isinstance(outlines, list) else []
+        self._queue += dicts(delta.get(OUTLINE))
         return self._drain()
 
     def _drain(self, *, at_end: bool = False) -> list[Event]:
@@ -148,6 +152,6 @@ class MessagesEncoder:
                 return writer.close(kind)
             case {"type": "tool_use"}:
                 return []
-            case dict():
+            case {"type": str()}:
                 return writer.whole({k: v for k, v in piece.items() if k != "index"})
         return []

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 CALL_EXTRA = "tool-call-extra"  # the format that `extra_block` seals with
 
 
+def as_dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """The objects in an array; whatever else it is, none."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
 @dataclass(frozen=True, slots=True)
 class Thought:
     """A piece of reasoning.  `index` tells one block's pieces from the next one's; None: the same."""
@@ -30,8 +39,7 @@ def reasoning(message: dict[str, Any]) -> list[Thought]:
 
     Details and plain text say the same; the details have the signatures, so they come first.
     """
-    details = message.get("reasoning_details")
-    pieces = [_thought(d) for d in details if isinstance(d, dict)] if isinstance(details, list) else []
+    pieces = [_thought(detail) for detail in dicts(message.get("reasoning_details"))]
     known = [p for p in pieces if p.text or p.signature or p.data]
     if any(p.text for p in known):
         return known
@@ -70,12 +78,9 @@ def unsealed(value: str) -> tuple[str, str]:
 
 def call_extra(call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a call has beside itself: the API's own fields, and those of other providers."""
-    extra = call.get("extra_content")
-    if not isinstance(extra, dict):
-        return {}, {}
-    own = extra.get("anthropic")
+    extra = as_dict(call.get("extra_content"))
     foreign = {k: v for k, v in extra.items() if k != "anthropic"}
-    return own if isinstance(own, dict) else {}, foreign
+    return as_dict(extra.get("anthropic")), foreign
 
 
 def extra_block(call_id: str, extra: dict[str, Any]) -> Block:
