@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from trio_router.dialects.anthropic import AnthropicDialect, MessagesClient
+from tests.dialects.anthropic.naive import WHO
+from trio_router.dialects.anthropic import AnthropicDialect, MessagesClient, for_others
 from trio_router.errors import InvalidRequest
 
 MESSAGES = MessagesClient()
@@ -283,6 +284,10 @@ class TestFields:
     def test_wrong_types_are_refused_by_name(self, name, value):
         assert refused(**{name: value}) == name
 
+    @pytest.mark.parametrize("name", ["n", "stop", "stream_options", "reasoning_effort"])
+    def test_the_hubs_own_names_are_refused_as_the_api_refuses_them(self, name):
+        assert refused(**{name: 1}) == name
+
     @pytest.mark.parametrize(
         ("fields", "param"),
         [
@@ -379,8 +384,6 @@ def test_another_providers_signature_of_a_call_survives_a_turn_with_a_messages_c
         "reasoning_details": details,
         "tool_calls": [call],
     }
-    from tests.dialects.anthropic.naive import WHO
-
     completion = {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
     answer = MESSAGES.answer(completion, WHO, {})
     again = said(HI, {"role": "assistant", "content": answer["content"]}, user(result("t1")))[1]
@@ -389,3 +392,38 @@ def test_another_providers_signature_of_a_call_survives_a_turn_with_a_messages_c
     request = {"model": "claude", "messages": [HI, again, {"role": "tool", "tool_call_id": "t1"}]}
     told = json.loads(AnthropicDialect().build_request(request, ask_usage=True).body)
     assert [b["type"] for b in told["messages"][1]["content"]] == ["tool_use"]
+
+
+def test_other_targets_get_nothing_that_only_the_api_understands():
+    """As Claude Code asks: what is left is OpenAI's own, and says the same."""
+    tool = {"name": "add", "input_schema": {"type": "object"}, "cache_control": MARK}
+    made = hub(
+        system=[text("s", cache_control=MARK)],
+        messages=[
+            user(text("a", cache_control=MARK)),
+            assistant(use("t1", cache_control=MARK, caller={"type": "direct"}), text("b")),
+            user(result("t1", is_error=True, cache_control=MARK)),
+        ],
+        tools=[tool],
+        thinking={"type": "enabled", "budget_tokens": 4096},
+        output_config={"effort": "max"},
+        context_management={"edits": []},
+        cache_control=MARK,
+        metadata={"user_id": "u" * 65},
+    )
+    before = json.dumps(made)
+    assert for_others(made) == {
+        "model": "m",
+        "max_tokens": 9,
+        "reasoning_effort": "medium",
+        "messages": [
+            {"role": "system", "content": [text("s")]},
+            {"role": "user", "content": [text("a")]},
+            {"role": "assistant", "content": [text("b")], "tool_calls": [CALL]},
+            {"role": "tool", "tool_call_id": "t1", "content": "2"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}],
+    }
+    assert json.dumps(made) == before
+    served = hub(mcp_servers=[{}], container="c", top_k=3)
+    assert for_others(served) == served

@@ -230,6 +230,59 @@ def test_a_conversation_of_the_messages_api_comes_back_to_the_letter(turns, firs
     assert again == request
 
 
+@given(
+    st.fixed_dictionaries(
+        {"max_tokens": st.integers(1, 9999)},
+        optional={
+            "system": WORDS | st.lists(TEXT_BLOCKS, min_size=2, max_size=3),
+            "stream": st.just(True),
+            "stop_sequences": st.lists(WORDS, min_size=1, max_size=2),
+            "metadata": WORDS.map(lambda user: {"user_id": user}),
+            "service_tier": st.sampled_from(["auto", "standard_only"]),
+            "temperature": st.just(1),
+            "top_p": st.just(0.95),
+            "thinking": st.sampled_from(
+                [
+                    {"type": "enabled", "budget_tokens": 1024},
+                    {"type": "adaptive"},
+                    {"type": "adaptive", "display": "omitted"},
+                    {"type": "disabled"},
+                ]
+            ),
+            "output_config": st.fixed_dictionaries(
+                {"effort": st.sampled_from(["low", "medium", "high", "xhigh", "max"])},
+                optional={"format": OBJECTS.map(lambda o: {"type": "json_schema", "schema": o})},
+            ),
+            "tools": st.lists(
+                st.builds(
+                    lambda name, extra: {"name": name, "input_schema": {"type": "object"}, **extra},
+                    IDS,
+                    st.sampled_from(
+                        [
+                            {},
+                            {"description": "d", "strict": True},
+                            {"cache_control": {"type": "ephemeral"}, "defer_loading": True},
+                        ]
+                    ),
+                )
+                | st.just({"type": "web_search_20250305", "name": "web_search", "max_uses": 3}),
+                min_size=1,
+                max_size=3,
+            ),
+            "container": st.just("c"),
+            "context_management": st.just({"edits": []}),
+            "cache_control": st.just({"type": "ephemeral"}),
+        },
+    ),
+    st.sampled_from(["claude-haiku-4-5", "claude-opus-4-6", "claude-opus-5-5", "other"]),
+)
+def test_the_fields_of_a_messages_request_come_back_to_the_letter(fields, model):
+    said = [{"role": "user", "content": [{"type": "text", "text": "x"}]}]
+    request = {"model": model, "messages": said, **fields}
+    again = json.loads(ANTHROPIC.build_request(MESSAGES.chat_request(request), ask_usage=True).body)
+    assert again == request
+
+
 # Answers: events -> chunks -> events.
 
 

@@ -291,3 +291,8 @@ def test_a_whole_message_is_a_stream_of_one_record():
         STOP,
     )
     assert ANTHROPIC.completion(whole, WHO) == folded(whole) == streamed
+
+
+def test_a_lone_event_is_no_whole_answer():
+    with pytest.raises(ValueError, match="no whole answer"):
+        ANTHROPIC.completion({"type": "ping"}, WHO)

@@ -11,6 +11,7 @@ from trio_router.dialects.anthropic.answer import to_completion, to_message
 from trio_router.dialects.anthropic.client_request import chat_request
 from trio_router.dialects.anthropic.client_stream import MessagesEncoder
 from trio_router.dialects.anthropic.errors import error_body
+from trio_router.dialects.anthropic.others import for_others
 from trio_router.dialects.anthropic.request import build_body
 from trio_router.dialects.anthropic.stream import MessagesDecoder
 from trio_router.dialects.base import AnswerIdentity, Completion, Unsupported, UpstreamRequest
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import ChunkDecoder, StreamEncoder
     from trio_router.errors import RouterError
 
-__all__ = ["AnthropicDialect", "MessagesClient"]
+__all__ = ["AnthropicDialect", "MessagesClient", "for_others"]
 
 _OWN = frozenset(
     {

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 
 def to_completion(message: dict[str, Any], identity: AnswerIdentity) -> Completion:
-    """The same as its stream, folded: there is one reading of blocks, not two."""
+    """The same as its stream, folded: there is one reading of blocks, not two.
+
+    Raises ValueError if it is no whole message.
+    """
+    if message.get("type") != "message":
+        raise ValueError("an event of a stream is no whole answer")
     fold = Fold(identity)
     for chunk in MessagesDecoder(identity).decode(message):
         fold.add(chunk)

@@ -30,6 +30,30 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "mcp_servers": ((list,), "an array"),
     "context_management": ((dict,), "an object"),
 }
+# The hub's own names, which mean nothing in this API: it refuses them too.
+_FOREIGN = frozenset(
+    {
+        "n",
+        "stop",
+        "seed",
+        "user",
+        "logprobs",
+        "top_logprobs",
+        "logit_bias",
+        "frequency_penalty",
+        "presence_penalty",
+        "functions",
+        "function_call",
+        "parallel_tool_calls",
+        "response_format",
+        "reasoning_effort",
+        "max_completion_tokens",
+        "stream_options",
+        "modalities",
+        "audio",
+        "prediction",
+    }
+)
 _REQUIRED = ("model", "max_tokens", "messages")
 _AS_IT_IS = ("model", "max_tokens", "temperature", "top_p", "top_k", "thinking")
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
@@ -69,6 +93,8 @@ def _check_kinds(body: dict[str, Any]) -> None:
         value = body.get(name)
         if value is not None and not _is(value, kinds):
             raise InvalidRequest(f"{name} must be {words}", param=name)
+    for name in sorted(_FOREIGN & body.keys()):
+        raise InvalidRequest(f"{name}: extra inputs are not permitted", param=name)
     if not body["model"]:
         raise InvalidRequest("model must not be empty", param="model")
     if body["max_tokens"] < 0:
@@ -205,7 +231,6 @@ def _own(body: dict[str, Any]) -> dict[str, Any]:
         if body.get(name) is not None
     }
     config = body.get("output_config") or {}
-    rest = {k: v for k, v in config.items() if k not in ("format", "effort") and v is not None}
-    if config.get("effort") == "max":  # the hub's efforts end at xhigh
-        rest["effort"] = "max"
+    # `effort` too: the API has it without thinking, which the hub has not, and `max` of its own.
+    rest = {k: v for k, v in config.items() if k != "format" and v is not None}
     return told | {"output_config": rest} if rest else told

@@ -39,13 +39,14 @@ def plan(request: dict[str, Any], unsupported: Unsupported) -> Plan:
         raise InvalidRequest("reasoning_effort is none that is known", param="reasoning_effort")
     if thinking is not None:
         return _as_asked(thinking, effort, limit, request.get("model"))
-    if effort is None:
-        return Plan(_limit(limit))
+    own = request.get("output_config")
+    if effort is None or (isinstance(own, dict) and "effort" in own):
+        return Plan(_limit(limit))  # a client of the API's own, which asked for no thinking
     if effort == "none":
         return Plan(_limit(limit), {"type": "disabled"})
     if thinks_adaptively(request.get("model")):
         told = _effort(effort, request.get("model"))
-        return Plan(_limit(limit, BUDGETS[effort]), {"type": "adaptive"}, told)
+        return Plan(_limit(limit, BUDGETS[effort]), _adaptive(request.get("model")), told)
     return _budgeted(effort, limit, unsupported)
 
 
@@ -73,6 +74,12 @@ def _budgeted(effort: str, limit: Any, unsupported: Unsupported) -> Plan:
         # Thinking counts towards max_tokens: some of them are left for the answer.
         budget = max(MIN_BUDGET, min(budget, int(limit) * 3 // 4))
     return Plan(_limit(limit, budget), {"type": "enabled", "budget_tokens": budget})
+
+
+def _adaptive(model: Any) -> dict[str, Any]:
+    """From 4.7 on the text of thinking is left out unless asked for."""
+    shown = {"display": "summarized"} if version(model) >= (4, 7) else {}
+    return {"type": "adaptive", **shown}
 
 
 def _effort(effort: str | None, model: Any) -> str:
