@@ -220,3 +220,24 @@ def test_every_recorded_openai_stream_reaches_a_messages_client():
         usage = [c["usage"] for c in chunks if c.get("usage")]
         if usage:
             assert whole["usage"]["output_tokens"] == usage[-1].get("completion_tokens", 0), name
+
+
+def test_every_recorded_openai_answer_reaches_a_messages_client():
+    for name, body in records("json", "openai"):
+        completion = json.loads(body)
+        said = completion["choices"][0]["message"]
+        whole = MESSAGES.answer(completion, WHO, {})
+        content = said.get("content") or ""
+        if isinstance(content, dict):
+            assert json.loads(naive.text(whole)) == content, name
+        else:
+            assert naive.text(whole) == content + (said.get("refusal") or ""), name
+        reasoning = said.get("reasoning_content") or said.get("reasoning") or ""
+        assert naive.thinking(whole) == reasoning, name
+        functions = [call["function"] for call in said.get("tool_calls") or ()]
+        if said.get("function_call"):  # of the old kind
+            functions.append(said["function_call"])
+        inputs = [function["arguments"] for function in functions]
+        assert [given for _, _, given in naive.calls(whole)] == [naive_input(i) for i in inputs], name
+        usage = completion.get("usage") or {}
+        assert whole["usage"]["output_tokens"] == usage.get("completion_tokens", 0), name

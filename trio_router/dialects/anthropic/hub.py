@@ -103,9 +103,14 @@ def thinking_block(text: str, signature: str = "") -> Block:
 
 
 def text_of(content: Any) -> tuple[str, str]:
-    """Text and reasoning in a content that may be an array of parts (Mistral's reasoning models)."""
+    """Text and reasoning in a content that may be an array of parts (Mistral's reasoning models).
+
+    Cloudflare's JSON mode gives the object itself; any such value is its JSON.
+    """
     if isinstance(content, str):
         return content, ""
+    if content is not None and not isinstance(content, list):
+        return dumps(content).decode(), ""
     text = thinking = ""
     for part in content if isinstance(content, list) else ():
         if isinstance(part, str):
