@@ -259,6 +259,10 @@ class TestCalls:
         told = whole(calls(call(0, "", "c")), calls(call(0, "{}", None, "f")))
         assert naive.calls(told) == [("c", "f", {})]
 
+    def test_an_empty_call_of_the_old_kind_is_none(self):
+        told = whole(chunk({"content": "x", "function_call": {"name": "", "arguments": ""}}, "stop"))
+        assert (naive.calls(told), told["stop_reason"]) == ([], "end_turn")
+
     def test_a_function_call_of_the_old_kind(self):
         told = whole(
             chunk({"function_call": {"name": "f", "arguments": '{"a"'}}),

@@ -232,10 +232,11 @@ def test_every_recorded_openai_answer_reaches_a_messages_client():
             assert json.loads(naive.text(whole)) == content, name
         else:
             assert naive.text(whole) == content + (said.get("refusal") or ""), name
-        reasoning = said.get("reasoning_content") or said.get("reasoning") or ""
+        details = "".join(d.get("text", "") for d in said.get("reasoning_details") or ())
+        reasoning = said.get("reasoning_content") or said.get("reasoning") or details
         assert naive.thinking(whole) == reasoning, name
         functions = [call["function"] for call in said.get("tool_calls") or ()]
-        if said.get("function_call"):  # of the old kind
+        if (said.get("function_call") or {}).get("name"):  # of the old kind
             functions.append(said["function_call"])
         inputs = [function["arguments"] for function in functions]
         assert [given for _, _, given in naive.calls(whole)] == [naive_input(i) for i in inputs], name

@@ -8,6 +8,7 @@ from trio_router.dialects.anthropic.hub import (
     as_dict,
     call_extra,
     dicts,
+    legacy_call,
     extra_block,
     message_id,
     reasoning,
@@ -92,7 +93,7 @@ def _thoughts(message: dict[str, Any]) -> list[Block]:
 
 def _calls(message: dict[str, Any], identity: AnswerIdentity) -> list[Block]:
     calls = dicts(message.get("tool_calls"))
-    if legacy := as_dict(message.get("function_call")):
+    if legacy := legacy_call(message):
         calls.append({"function": legacy})
     tail = message_id(None, identity).removeprefix("msg_")
     blocks: list[Block] = []

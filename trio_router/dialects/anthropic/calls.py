@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from trio_router.dialects.anthropic.hub import as_dict, call_extra, dicts, tool_input
+from trio_router.dialects.anthropic.hub import as_dict, call_extra, dicts, legacy_call, tool_input
 from trio_router.jsoncodec import JSONError, dumps, loads
 
 
@@ -77,8 +77,7 @@ class CallReader:
 
     def read(self, delta: dict[str, Any]) -> list[CallPiece]:
         pieces = [self._piece(call) for call in dicts(delta.get("tool_calls"))]
-        legacy = delta.get("function_call")
-        if isinstance(legacy, dict):
+        if legacy := legacy_call(delta):
             pieces.append(self._piece({"index": "function_call", "function": legacy}))
         return pieces
 

@@ -76,6 +76,12 @@ def unsealed(value: str) -> tuple[str, str]:
     return (kind, rest) if colon else (FORMAT, value)
 
 
+def legacy_call(message: dict[str, Any]) -> dict[str, Any]:
+    """A call of the old kind, if there is one: Snowflake puts an empty one in every message."""
+    call = as_dict(message.get("function_call"))
+    return call if call.get("name") or call.get("arguments") else {}
+
+
 def call_extra(call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a call has beside itself: the API's own fields, and those of other providers."""
     extra = as_dict(call.get("extra_content"))
