@@ -1,0 +1,81 @@
+"""Anthropic's Messages API, `POST /v1/messages`: as an upstream's dialect and as a client's.
+
+Field names and rules are from the API reference, platform.claude.com/docs/en/api/messages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trio_router.dialects.anthropic.answer import to_completion, to_message
+from trio_router.dialects.anthropic.client_request import chat_request
+from trio_router.dialects.anthropic.client_stream import MessagesEncoder
+from trio_router.dialects.anthropic.errors import error_body
+from trio_router.dialects.anthropic.others import for_others
+from trio_router.dialects.anthropic.request import build_body
+from trio_router.dialects.anthropic.stream import MessagesDecoder
+from trio_router.dialects.base import AnswerIdentity, Completion, Unsupported, UpstreamRequest
+from trio_router.jsoncodec import dumps
+
+if TYPE_CHECKING:
+    from trio_router.dialects.base import ChunkDecoder, StreamEncoder
+    from trio_router.errors import RouterError
+
+__all__ = ["AnthropicDialect", "MessagesClient", "for_others"]
+
+_OWN = frozenset(
+    {
+        "message",
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+        "ping",
+    }
+)
+
+
+class AnthropicDialect:
+    name = "anthropic"
+
+    def build_request(
+        self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
+    ) -> UpstreamRequest:
+        """Usage always comes, asked for or not."""
+        unsupported = Unsupported("Anthropic", drop=drop_unsupported)
+        return UpstreamRequest("/messages", dumps(build_body(body, unsupported)))
+
+    def recognises(self, record: dict[str, Any]) -> bool:
+        kind = record.get("type")
+        return isinstance(kind, str) and kind in _OWN and "choices" not in record
+
+    def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
+        return MessagesDecoder(identity)
+
+    def completion(self, record: dict[str, Any], identity: AnswerIdentity) -> Completion | None:
+        return to_completion(record, identity)
+
+    def auth_headers(self, api_key: str) -> dict[str, str]:
+        return {"x-api-key": api_key, "anthropic-version": "2023-06-01"}
+
+
+class MessagesClient:
+    """Clients of the Messages API, such as Claude Code and the `anthropic` SDKs."""
+
+    name = "messages"
+
+    def chat_request(self, body: dict[str, Any]) -> dict[str, Any]:
+        return chat_request(body)
+
+    def encoder(self, identity: AnswerIdentity, body: dict[str, Any]) -> StreamEncoder:
+        return MessagesEncoder(identity)
+
+    def answer(
+        self, completion: Completion, identity: AnswerIdentity, body: dict[str, Any]
+    ) -> dict[str, Any]:
+        return to_message(completion, identity)
+
+    def error_body(self, error: RouterError) -> dict[str, Any]:
+        return error_body(error)

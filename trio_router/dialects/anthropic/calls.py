@@ -1,0 +1,117 @@
+"""The hub's tool calls, piece by piece, as providers really send them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trio_router.dialects.anthropic.hub import as_dict, call_extra, dicts, legacy_call, tool_input
+from trio_router.jsoncodec import JSONError, dumps, loads
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call so far."""
+
+    id: str
+    name: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)  # the API's own fields, e.g. `caller`
+    foreign: dict[str, Any] = field(default_factory=dict)  # other providers'
+    _arguments: list[str] = field(default_factory=list)
+    _held: str = ""  # of the arguments, as long as they may be no object
+    _is_object: bool = False
+
+    @property
+    def is_named(self) -> bool:
+        return bool(self.name)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the arguments are a JSON object: then nothing can follow that belongs to them."""
+        last = next((a for a in reversed(self._arguments) if a and not a.isspace()), "")
+        if not self._is_object or not last.rstrip().endswith("}"):
+            return False
+        try:
+            loads("".join(self._arguments).encode(errors="surrogatepass"))
+        except JSONError:
+            return False
+        return True
+
+    def take(self, piece: str) -> str:
+        """What can be written now that `piece` has come: nothing before it looks like an object."""
+        self._arguments.append(piece)
+        if self._is_object:
+            return piece
+        self._held += piece
+        if not self._held.lstrip().startswith("{"):
+            return ""
+        self._is_object = True
+        held, self._held = self._held, ""
+        return held
+
+    def take_rest(self) -> str:
+        """The arguments of a call that ended without being an object, as one; "" for none."""
+        held, self._held = tool_input(self._held), ""
+        return dumps(held).decode() if held else ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CallPiece:
+    call: Call
+    arguments: str
+
+
+class CallReader:
+    """Which call a piece belongs to; calls without an id get one made of `tail`."""
+
+    def __init__(self, tail: str) -> None:
+        self._tail = tail
+        self._by_index: dict[Any, Call] = {}
+        self._by_id: dict[str, Call] = {}
+        self._last: Call | None = None
+        self._count = 0
+
+    @property
+    def any(self) -> bool:
+        return self._count > 0
+
+    def read(self, delta: dict[str, Any]) -> list[CallPiece]:
+        pieces = [self._piece(call) for call in dicts(delta.get("tool_calls"))]
+        if legacy := legacy_call(delta):
+            pieces.append(self._piece({"index": "function_call", "function": legacy}))
+        return pieces
+
+    def _piece(self, piece: dict[str, Any]) -> CallPiece:
+        function = as_dict(piece.get("function"))
+        given, name = piece.get("id"), function.get("name")
+        given = given if isinstance(given, str) else ""
+        index = piece.get("index")
+        call = self._call(index if isinstance(index, int | str) else None, given, bool(name))
+        if isinstance(name, str) and not call.name:
+            call.name = name
+        own, foreign = call_extra(piece)
+        call.extra |= own
+        call.foreign |= foreign
+        arguments = function.get("arguments")
+        if arguments is not None and not isinstance(arguments, str):
+            arguments = dumps(arguments).decode()
+        return CallPiece(call, arguments or "")
+
+    def _call(self, index: int | str | None, given: str, has_name: bool) -> Call:
+        """Some providers give no index, some the same one to every call, some no id."""
+        known = self._by_id.get(given) if given else None
+        if known is None and index is not None:
+            known = self._by_index.get(index)
+            if known is not None and given and has_name and known.name and given != known.id:
+                known = None
+        elif known is None and not given and not has_name:
+            known = self._last
+        if known is None:
+            known = Call(given or f"toolu_{self._tail}_{self._count}")
+            self._count += 1
+        if given:
+            self._by_id[given] = known
+        if index is not None:
+            self._by_index[index] = known
+        self._last = known
+        return known

@@ -1,0 +1,160 @@
+"""What the hub's messages and deltas hold, read leniently: providers fill them in many ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trio_router.dialects.anthropic.words import FORMAT, Block
+from trio_router.jsoncodec import JSONError, dumps, loads
+
+if TYPE_CHECKING:
+    from trio_router.dialects.base import AnswerIdentity
+
+
+CALL_EXTRA = "tool-call-extra"  # the format that `extra_block` seals with
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """The objects in an array; whatever else it is, none."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """A piece of reasoning.  `index` tells one block's pieces from the next one's; None: the same."""
+
+    text: str = ""
+    signature: str = ""
+    data: str | None = None  # of a redacted block
+    index: Any = None
+
+
+def reasoning(message: dict[str, Any]) -> list[Thought]:
+    """What a message or a delta has of reasoning, in whichever of the fields it is said.
+
+    Details and plain text say the same; the details have the signatures, so they come first.
+    """
+    pieces = [_thought(detail) for detail in dicts(message.get("reasoning_details"))]
+    known = [p for p in pieces if p.text or p.signature or p.data]
+    if any(p.text for p in known):
+        return known
+    text = message.get("reasoning_content") or message.get("reasoning")
+    return [Thought(text), *known] if isinstance(text, str) and text else known
+
+
+def _thought(detail: dict[str, Any]) -> Thought:
+    text = detail.get("text") or detail.get("summary") or ""
+    index = detail.get("index")
+    data = detail.get("data")
+    return Thought(
+        text if isinstance(text, str) else "",
+        sealed(detail.get("signature"), detail),
+        sealed(data, detail) if isinstance(data, str) and data else None,
+        index if index is not None else detail.get("id"),
+    )
+
+
+def sealed(value: Any, detail: dict[str, Any]) -> str:
+    """A signature, with the name of the format before it where it is not the API's own.
+
+    A client sends signatures back as they are, so the format is still known in the next turn.
+    """
+    if not isinstance(value, str) or not value:
+        return ""
+    kind = detail.get("format")
+    return value if kind in (None, FORMAT) else f"{kind}:{value}"
+
+
+def unsealed(value: str) -> tuple[str, str]:
+    """Format and signature of what `sealed` gave.  The API's own are base64: no colon in them."""
+    kind, colon, rest = value.partition(":")
+    return (kind, rest) if colon else (FORMAT, value)
+
+
+def legacy_call(message: dict[str, Any]) -> dict[str, Any]:
+    """A call of the old kind, if there is one: Snowflake puts an empty one in every message."""
+    call = as_dict(message.get("function_call"))
+    return call if call.get("name") or call.get("arguments") else {}
+
+
+def call_extra(call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a call has beside itself: the API's own fields, and those of other providers."""
+    extra = as_dict(call.get("extra_content"))
+    foreign = {k: v for k, v in extra.items() if k != "anthropic"}
+    return as_dict(extra.get("anthropic")), foreign
+
+
+def extra_block(call_id: str, extra: dict[str, Any]) -> Block:
+    """Another provider's fields of a call (Gemini's signature, without which it takes no result).
+
+    A tool_use block has no place for them; clients send redacted thinking back as it is.
+    """
+    data = dumps({"id": call_id, "extra_content": extra}).decode()
+    return {"type": "redacted_thinking", "data": f"{CALL_EXTRA}:{data}"}
+
+
+def extra_of(data: str) -> tuple[str, dict[str, Any]]:
+    """What `extra_block` was made of, without the format's name.  Raises JSONError, LookupError."""
+    value = loads(data.encode(errors="surrogatepass"))
+    return value["id"], value["extra_content"]
+
+
+def thinking_block(text: str, signature: str = "") -> Block:
+    return {"type": "thinking", "thinking": text, "signature": signature}
+
+
+def text_of(content: Any) -> tuple[str, str]:
+    """Text and reasoning in a content that may be an array of parts (Mistral's reasoning models).
+
+    Cloudflare's JSON mode gives the object itself; any such value is its JSON.
+    """
+    if isinstance(content, str):
+        return content, ""
+    if content is not None and not isinstance(content, list):
+        return dumps(content).decode(), ""
+    text = thinking = ""
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, str):
+            text += part
+        elif isinstance(part, dict) and part.get("type") == "thinking":
+            thinking += text_of(part.get("thinking"))[0]
+        elif isinstance(part, dict) and isinstance(part.get("text"), str):
+            text += part["text"]
+    return text, thinking
+
+
+def refusal_of(message: dict[str, Any], choice: dict[str, Any]) -> str:
+    """The words of a refusal, unless they stand in `stop_details` already."""
+    refusal = message.get("refusal")
+    return refusal if isinstance(refusal, str) and not choice.get("stop_details") else ""
+
+
+def tool_input(arguments: Any) -> dict[str, Any]:
+    """A call's arguments as the object that the API asks for.
+
+    What is no JSON object is wrapped as "Fine-grained tool streaming" advises, so the model sees it.
+    """
+    if isinstance(arguments, dict):
+        return arguments
+    if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
+        return {}
+    text = arguments if isinstance(arguments, str) else dumps(arguments).decode()
+    try:
+        value = loads(text.encode(errors="surrogatepass"))
+    except JSONError:
+        value = text
+    if value is None:  # "null": what some models call a tool without parameters with
+        return {}
+    return value if isinstance(value, dict) else {"INVALID_JSON": text}
+
+
+def message_id(given: Any, identity: AnswerIdentity) -> str:
+    """The upstream's own id if it is one of the API's, else one made of the answer's identity."""
+    if isinstance(given, str) and given.startswith("msg_"):
+        return given
+    return "msg_" + identity.id.removeprefix("chatcmpl-").removeprefix("msg_")
