@@ -107,14 +107,20 @@ def _no_empty_key(value: Any) -> Any:
     return value
 
 
+_HAVE_RESPONSES = ("api.openai.com", "openai.azure.com", "openrouter.ai", "api.x.ai", "api.groq.com")
+
+
 class ProviderConfig(Section):
-    dialect: Literal["openai", "ollama"] = "openai"
+    dialect: Literal["openai", "azure", "ollama", "anthropic"] = "openai"
     base_url: str
     api_key: Annotated[SecretStr | None, BeforeValidator(_no_empty_key)] = None
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     max_in_flight: Annotated[int, Field(ge=1)] | None = None
     ask_usage: bool = True
     lenient_end: bool = False
+    drop_unsupported: bool = False  # leave out what the provider cannot do, instead of refusing it
+    responses: bool | None = None  # it has OpenAI's /responses; None: if it is known to
+    query: dict[str, str] = Field(default_factory=dict)  # of each request's URL (Azure's api-version)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     models: dict[str, ModelConfig] | None = None
     pass_through: bool = False  # take other model names too, although some are listed
@@ -122,6 +128,13 @@ class ProviderConfig(Section):
     @property
     def takes_any_model(self) -> bool:
         return self.models is None or self.pass_through
+
+    @property
+    def has_responses(self) -> bool:
+        if self.responses is not None:
+            return self.responses
+        host = urlsplit(self.base_url).hostname or ""
+        return any(host == known or host.endswith("." + known) for known in _HAVE_RESPONSES)
 
     @field_validator("base_url")
     @classmethod

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trio_router.dialects.anthropic import AnthropicDialect, MessagesClient
 from trio_router.dialects.ollama import OllamaDialect
-from trio_router.dialects.openai import OpenAIDialect
+from trio_router.dialects.openai import AzureDialect, OpenAIDialect
 
 if TYPE_CHECKING:
-    from trio_router.dialects.base import Dialect
+    from trio_router.dialects.base import ClientDialect, Dialect
 
-DIALECTS: dict[str, Dialect] = {d.name: d for d in (OpenAIDialect(), OllamaDialect())}
+# Of upstreams.  Anthropic stands before Ollama, which would take its `message` for its own.
+DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect
+    for dialect in (OpenAIDialect(), AzureDialect(), AnthropicDialect(), OllamaDialect())
+}
+# Of clients of other APIs than the hub's, by the path that they ask.
+CLIENTS: dict[str, ClientDialect] = {"/v1/messages": MessagesClient()}
 
 
 def recognise(record: dict[str, Any], configured: Dialect) -> Dialect:

@@ -177,8 +177,7 @@ class AnswerReader:
 
     def _decode(self, value: dict[str, Any], record: ServerSentEvent) -> list[Item]:
         if self._decoder is None:
-            dialect = recognise(value, self._configured)
-            self._decoder = dialect.decoder(self._identity)
+            self._decoder = self._decoder_for(value)
         try:
             chunks = self._decoder.decode(value)
         except (TypeError, AttributeError, KeyError, ValueError):
@@ -188,7 +187,13 @@ class AnswerReader:
         self.is_done = self._decoder.is_done
         for chunk in chunks:
             self._observe(chunk)
-        return [Item(c, record if c is value else None) for c in chunks]
+        return self._items(chunks, value, record)
+
+    def _decoder_for(self, value: dict[str, Any]) -> ChunkDecoder:
+        return recognise(value, self._configured).decoder(self._identity)
+
+    def _items(self, chunks: list[Chunk], value: dict[str, Any], record: ServerSentEvent) -> list[Item]:
+        return [Item(chunk, record if chunk is value else None) for chunk in chunks]
 
     def _observe(self, chunk: Chunk) -> None:
         usage = chunk.get("usage")

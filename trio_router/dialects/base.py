@@ -94,8 +94,6 @@ class Dialect(Protocol):
 class StreamEncoder(Protocol):
     """One answer's chunks, as a client of another API gets them.  One per answer."""
 
-    keepalive: bytes  # what bridges silence in this API's streams
-
     def encode(self, chunk: Chunk) -> bytes:
         """The frames that `chunk` stands for, finished bytes; perhaps none."""
         ...
@@ -109,16 +107,35 @@ class StreamEncoder(Protocol):
         ...
 
 
+class NativeApi(Protocol):
+    """A client's API as upstreams themselves have it: what passes through is read for the record."""
+
+    path: str  # appended to the provider's base URL
+    end: bytes  # the frame that ends a good stream, beside the upstream's own events
+
+    def decoder(self, identity: AnswerIdentity) -> ChunkDecoder: ...
+
+    def usage(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        """What a whole answer says was used, in the hub's shape."""
+        ...
+
+
 class ClientDialect(Protocol):
     """How clients of one API ask and are answered; between them and any upstream is the hub."""
 
     name: str
+    native: NativeApi
+    keepalive: bytes  # what bridges silence in this API's streams
 
     def chat_request(self, body: dict[str, Any]) -> dict[str, Any]:
         """A client's request as a chat request in OpenAI's shape; `body` is not changed.
 
         Raises InvalidRequest, which names the field of `body`, for what is wrong or cannot be kept.
         """
+        ...
+
+    def for_others(self, chat: dict[str, Any]) -> dict[str, Any]:
+        """What `chat_request` gave, without what only this API's own upstreams have a use for."""
         ...
 
     def encoder(self, identity: AnswerIdentity, body: dict[str, Any]) -> StreamEncoder: ...

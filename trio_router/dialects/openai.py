@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from trio_router.dialects.base import AnswerIdentity, Chunk, Completion, UpstreamRequest
 from trio_router.jsoncodec import dumps
@@ -36,6 +37,28 @@ class OpenAIDialect:
 
     def auth_headers(self, api_key: str) -> dict[str, str]:
         return {"authorization": f"Bearer {api_key}"}
+
+
+class AzureDialect(OpenAIDialect):
+    """Azure's OpenAI service: the deployment is in the path, the key in a header of its own.
+
+    The API's version is in the query, which the provider's configuration gives.
+    """
+
+    name = "azure"
+
+    def build_request(
+        self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
+    ) -> UpstreamRequest:
+        plain = super().build_request(body, ask_usage=ask_usage, drop_unsupported=drop_unsupported)
+        deployment = quote(str(body.get("model")), safe="")
+        return UpstreamRequest(f"/openai/deployments/{deployment}/chat/completions", plain.body)
+
+    def recognises(self, record: dict[str, Any]) -> bool:
+        return False  # its answers are OpenAI's
+
+    def auth_headers(self, api_key: str) -> dict[str, str]:
+        return {"api-key": api_key}
 
 
 class OpenAIDecoder:

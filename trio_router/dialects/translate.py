@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects import recognise
 from trio_router.dialects.answer import AnswerReader, Item, error_message, stream_error
@@ -14,7 +14,13 @@ from trio_router.wire.sse import encode_data, encode_event
 
 if TYPE_CHECKING:
     from trio_router.dialects.answer import ReadingRules
-    from trio_router.dialects.base import AnswerIdentity, Dialect
+    from trio_router.dialects.base import (
+        AnswerIdentity,
+        ClientDialect,
+        Completion,
+        Dialect,
+        StreamEncoder,
+    )
 
 DONE = b"data: [DONE]\n\n"
 # What reading JSON of good form and wrong shape raises: it is the upstream's fault, not ours.
@@ -60,6 +66,28 @@ class StreamTranslator:
         return encode_event(event)
 
 
+class EncodedTranslator:
+    """One stream for a client of another API; see StreamTranslator."""
+
+    def __init__(self, reader: AnswerReader, encoder: StreamEncoder) -> None:
+        self.reader = reader
+        self._encoder = encoder
+
+    def receive_data(self, data: bytes) -> bytes:
+        if self.reader.is_done:
+            return b""
+        frames = [self._encoder.encode(item.chunk) for item in self.reader.receive_data(data)]
+        if self.reader.is_done and self.reader.failure is None:
+            frames.append(self._encoder.finish())
+        return b"".join(frames)
+
+    def receive_eof(self, *, clean: bool = True) -> bytes:
+        frames = [self._encoder.encode(item.chunk) for item in self.reader.receive_eof(clean=clean)]
+        if self.reader.failure is None:
+            frames.append(self._encoder.finish())
+        return b"".join(frames)
+
+
 def render_error(error: RouterError) -> bytes:
     """The one event that ends a stream badly.  No [DONE] follows it."""
     return encode_data(dumps(error.body()))
@@ -78,6 +106,11 @@ class WholeAnswer:
 
     def translate(self, body: bytes) -> bytes:
         """The client's JSON.  Raises UpstreamError."""
+        completion, text = self.read(body)
+        return text or dumps(completion)
+
+    def read(self, body: bytes) -> tuple[Completion, bytes]:
+        """The completion; and its own text, if it came in the hub's shape.  Raises UpstreamError."""
         text = body.lstrip(b"\xef\xbb\xbf \t\r\n")
         if text.startswith(b"{"):
             mended, wrong = repair_utf8(text)
@@ -90,9 +123,9 @@ class WholeAnswer:
                 if wrong and self._rules.invalid_utf8 == "error":
                     raise MalformedUTF8("the upstream's answer is not UTF-8")
                 return self._from_json(value, mended)
-        return self._folded(body)
+        return self._folded(body), b""
 
-    def _from_json(self, value: dict[str, object], text: bytes) -> bytes:
+    def _from_json(self, value: dict[str, Any], text: bytes) -> tuple[Completion, bytes]:
         if value.get("error"):
             raise stream_error(value)
         self.reader.is_json = True
@@ -106,9 +139,9 @@ class WholeAnswer:
         usage = (completion or value).get("usage")
         self.reader.usage = usage if isinstance(usage, dict) else None
         self.reader.events += 1
-        return text if completion is None else dumps(completion)
+        return (value, text) if completion is None else (completion, b"")
 
-    def _folded(self, body: bytes) -> bytes:
+    def _folded(self, body: bytes) -> Completion:
         items = self.reader.receive_data(body)
         items += self.reader.receive_eof()
         if self.reader.failure:
@@ -117,7 +150,31 @@ class WholeAnswer:
         try:
             for item in items:
                 fold.add(item.chunk)
-            return dumps(fold.completion())
+            return fold.completion()
+        except _WRONG_SHAPE:
+            raise MalformedJSON("the upstream's answer has an unexpected shape") from None
+
+
+class EncodedAnswer:
+    """An answer without streaming for a client of another API; see WholeAnswer."""
+
+    def __init__(
+        self,
+        answer: WholeAnswer,
+        client: ClientDialect,
+        identity: AnswerIdentity,
+        body: dict[str, Any],
+    ) -> None:
+        self.reader = answer.reader
+        self._answer = answer
+        self._client = client
+        self._identity = identity
+        self._body = body
+
+    def translate(self, body: bytes) -> bytes:
+        completion, _ = self._answer.read(body)
+        try:
+            return dumps(self._client.answer(completion, self._identity, self._body))
         except _WRONG_SHAPE:
             raise MalformedJSON("the upstream's answer has an unexpected shape") from None
 

@@ -12,11 +12,13 @@ from werkzeug.exceptions import HTTPException
 from trio_router.config import ModelConfig, ProviderConfig
 from trio_router.demo import DemoUpstream
 from trio_router.demo.local_model import LocalModel
+from trio_router.dialects import CLIENTS
 from trio_router.downstream.auth import Authenticator
 from trio_router.downstream.connection import RelayConnection
 from trio_router.downstream.endpoints import (
     CHAT_COMPLETIONS,
     chat_completions,
+    client_call,
     error_response,
     register,
     this_request,
@@ -56,7 +58,8 @@ class RouterApp(QuartTrio):
         self._background_ended = trio.Event()
         self.url_map.merge_slashes = False
         self.hot: dict[tuple[str, str], Callable[[ClientRequest], Awaitable[Reply]]] = {
-            ("POST", CHAT_COMPLETIONS): chat_completions
+            ("POST", CHAT_COMPLETIONS): chat_completions,
+            **{("POST", path): client_call for path in CLIENTS},
         }
         register(self)
         # Coroutine functions, all of them: Quart runs plain ones in a thread.

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from quart import Response, current_app, request
 
-from trio_router.dialects.chat_request import parse_chat_request
+from trio_router.dialects import CLIENTS
+from trio_router.dialects.chat_request import parse_chat_request, parse_object
 from trio_router.downstream.reply import Reply, error_reply, json_reply, origin
 from trio_router.errors import Draining
+from trio_router.relay.call import ChatCall, ClientCall
 
 if TYPE_CHECKING:
     from trio_router.downstream.app import RouterApp
     from trio_router.downstream.request import ClientRequest
     from trio_router.errors import RouterError
+    from trio_router.relay.call import Call
     from trio_router.relay.router import Router
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
@@ -26,17 +29,35 @@ _STREAM_HEADERS = {
 
 async def chat_completions(asked: ClientRequest) -> Reply:
     """`POST /v1/chat/completions`.  Raises RouterError.  Knows nothing of Quart: it is the hot path."""
-    router = asked.router
     asked.authenticate()
+    refuse_if_draining(asked.router)
+    body = parse_chat_request(await asked.body.read())
+    return await _answer(asked, body["model"], ChatCall(body))
+
+
+async def client_call(asked: ClientRequest) -> Reply:
+    """A request in another API than the hub's: see `dialects.CLIENTS`.  Raises RouterError."""
+    client = CLIENTS[asked.link.path]
+    asked.error_body = client.error_body
+    asked.authenticate()
+    refuse_if_draining(asked.router)
+    body = parse_object(await asked.body.read())
+    chat = client.chat_request(body)
+    return await _answer(asked, chat["model"], ClientCall(client, body, chat))
+
+
+def refuse_if_draining(router: Router) -> None:
     if router.is_draining:
         raise Draining("the router is shutting down", retry_after="5")
-    body = parse_chat_request(await asked.body.read())
-    asked.record.is_stream = bool(body.get("stream"))
-    target = router.table.resolve(body["model"])
-    if body.get("stream"):
-        stream = await asked.exchange.stream(target, body)
+
+
+async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
+    asked.record.is_stream = call.is_stream
+    target = asked.router.table.resolve(model)
+    if call.is_stream:
+        stream = await asked.exchange.stream(target, call)
         return Reply(200, {**_STREAM_HEADERS, **origin(asked.record)}, stream=stream)
-    answer = await asked.exchange.whole(target, body)
+    answer = await asked.exchange.whole(target, call)
     return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
 
 
@@ -85,7 +106,7 @@ def error_response(error: RouterError) -> Response:
     """The answer that tells of `error`, and its mark in the request's record."""
     asked = this_request()
     asked.exchange.failed(error)
-    return response_of(error_reply(error, asked.record))
+    return response_of(error_reply(error, asked.record, asked.error_body))
 
 
 def this_request() -> ClientRequest:

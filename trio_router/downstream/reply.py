@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from trio_router.jsoncodec import dumps
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from trio_router.errors import RouterError
@@ -29,9 +30,11 @@ def json_reply(value: Any, status: int = 200, **headers: str) -> Reply:
     return Reply(status, {"content-type": "application/json", **headers}, dumps(value))
 
 
-def error_reply(error: RouterError, record: RequestRecord) -> Reply:
-    """The answer that tells of `error`, in OpenAI's shape."""
-    reply = json_reply(error.body(), error.status)
+def error_reply(
+    error: RouterError, record: RequestRecord, body: Callable[[RouterError], dict[str, Any]]
+) -> Reply:
+    """The answer that tells of `error`, in the shape that `body` gives it."""
+    reply = json_reply(body(error), error.status)
     if error.retry_after is not None:
         reply.headers["retry-after"] = error.retry_after
     if record.attempts:

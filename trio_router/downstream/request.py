@@ -17,6 +17,8 @@ from trio_router.record import RequestRecord
 from trio_router.relay.exchange import Exchange
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_router.downstream.app import RouterApp
     from trio_router.downstream.link import Headers, Link
     from trio_router.relay.exchange import StreamReply
@@ -40,13 +42,17 @@ class ClientRequest:
         self.record = RequestRecord(
             request_id=_request_id(self._header(b"x-request-id")), started_at=trio.current_time()
         )
+        # How this request's API tells errors; an endpoint says so as soon as it is asked.
+        self.error_body: Callable[[RouterError], dict[str, Any]] = RouterError.body
         self._has_left = False
         self._scope: trio.CancelScope | None = None
 
     def authenticate(self) -> None:
         """Notes whose key the request has.  Raises Unauthorized."""
-        given = self._header(b"authorization")
-        self.record.key = self.app.authenticator.check(given.decode("latin-1"), self.link.server)
+        given = self._header(b"authorization").decode("latin-1")
+        if not given and (key := self._header(b"x-api-key")):  # as Anthropic's clients send it
+            given = f"Bearer {key.decode('latin-1')}"
+        self.record.key = self.app.authenticator.check(given, self.link.server)
 
     async def run(self) -> None:
         """To the answer's end; everything the request has opened is closed then."""
@@ -88,7 +94,7 @@ class ClientRequest:
 
     def _failed(self, error: RouterError) -> Reply:
         self.exchange.failed(error)
-        return error_reply(error, self.record)
+        return error_reply(error, self.record, self.error_body)
 
     async def _respond(self, answer: Reply | QuartAnswer) -> None:
         self.record.status = answer.status

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from trio_router.dialects.answer import AnswerReader
-from trio_router.dialects.translate import StreamTranslator, WholeAnswer, status_error
+from trio_router.dialects.translate import status_error
 from trio_router.errors import (
     EventTooLarge,
     NetworkError,
@@ -21,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from trio_router.dialects.answer import AnswerReader
     from trio_router.dialects.base import AnswerIdentity
     from trio_router.observe.metrics import Metrics
     from trio_router.record import RequestRecord
+    from trio_router.relay.call import Call, Translator
     from trio_router.relay.client import UpstreamAnswer, UpstreamClient
     from trio_router.routing.table import Target
 
@@ -57,13 +58,13 @@ class Attempt:
         self,
         target: Target,
         client: UpstreamClient,
-        body: dict[str, object],
+        call: Call,
         identity: AnswerIdentity,
         record: RequestRecord,
         metrics: Metrics,
     ) -> None:
         self.target = target
-        self._body = body
+        self._call = call
         self._client = client
         self._identity = identity
         self._record = record
@@ -77,42 +78,34 @@ class Attempt:
         answer = b""
         with _Running(self):
             self._watchdog.enter("response", self._limits.response)
-            with await self._ask(ask_usage=False) as response:
+            with await self._ask() as response:
                 await self._check_status(response)
                 raw = await self._read(response, self.target.rules.max_event, strict=True)
                 answer = self._translate(response, raw)
         return answer
 
-    async def stream(self, sink: Sink, *, with_usage: bool) -> None:
+    async def stream(self, sink: Sink) -> None:
         """Moves a stream into `sink`, up to its honest end.  Raises RouterError and ClientStalled."""
-        with (
-            _Running(self),
-            await self._ask(
-                ask_usage=self.target.ask_usage, on_sent=self._await_first_event
-            ) as response,
-        ):
+        with _Running(self), await self._ask(self._await_first_event) as response:
             await self._check_status(response)
-            await self._relay(response, sink, with_usage=with_usage)
+            await self._relay(response, sink)
 
-    async def _ask(
-        self, *, ask_usage: bool, on_sent: Callable[[], None] | None = None
-    ) -> UpstreamAnswer:
-        request = self.target.dialect.build_request(self._body, ask_usage=ask_usage)
-        self._body = {}  # a long prompt need not be kept for as long as its answer takes
+    async def _ask(self, on_sent: Callable[[], None] | None = None) -> UpstreamAnswer:
+        request = self._call.request_for(self.target)
         return await self._client.ask(
             self.target, request, request_id=self._record.request_id, on_sent=on_sent
         )
 
-    async def _relay(self, response: UpstreamAnswer, sink: Sink, *, with_usage: bool) -> None:
+    async def _relay(self, response: UpstreamAnswer, sink: Sink) -> None:
         content_type = response.header(b"content-type")
-        reader = AnswerReader(self.target.dialect, self._identity, content_type, self.target.rules)
-        translator = StreamTranslator(reader, with_usage=with_usage)
+        translator = self._call.translator(self.target, self._identity, content_type)
+        reader = translator.reader
         try:
             await self._pump(response, translator, sink)
         finally:
             self._book(reader)
 
-    async def _pump(self, reads: UpstreamAnswer, translator: StreamTranslator, sink: Sink) -> None:
+    async def _pump(self, reads: UpstreamAnswer, translator: Translator, sink: Sink) -> None:
         reader, record = translator.reader, self._record
         last: float | None = None
         clean = True
@@ -192,7 +185,7 @@ class Attempt:
 
     def _translate(self, response: UpstreamAnswer, raw: bytes) -> bytes:
         content_type = response.header(b"content-type")
-        whole = WholeAnswer(self.target.dialect, self._identity, content_type, self.target.rules)
+        whole = self._call.whole(self.target, self._identity, content_type)
         try:
             return whole.translate(raw)
         finally:

@@ -77,9 +77,7 @@ class UpstreamClient:
         known = self._prepared.get(key)
         if known is not None and known[0] is target and not request.headers:
             return known[1], known[2]
-        prepared = self._transport.prepare(
-            httpx.URL(target.base_url + request.path), self._headers(target, request)
-        )
+        prepared = self._transport.prepare(_url(target, request.path), self._headers(target, request))
         limits = {
             "connect": target.timeouts.connect,
             "write": target.timeouts.write,
@@ -164,6 +162,11 @@ def _as_ours(fault: httpx.TransportError | httpx.DecodingError, target: Target) 
         case httpx.ConnectError():
             return NetworkError(f"cannot connect to {provider}: {fault}")
     return NetworkError(f"the connection to {provider} was lost: {fault}")
+
+
+def _url(target: Target, path: str) -> httpx.URL:
+    url = httpx.URL(target.base_url + path)
+    return url.copy_merge_params(dict(target.query)) if target.query else url
 
 
 def trio_seconds(limit: float | None) -> float:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from trio_router.dialects.base import AnswerIdentity
-from trio_router.dialects.translate import KEEPALIVE, render_error
 from trio_router.errors import Draining, InternalError, RouterError, UpstreamError
 from trio_router.record import Outcome
 from trio_router.relay.attempt import Attempt, ClientStalled
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from trio_router.alarms import Alarm, AlarmClock
     from trio_router.record import RequestRecord
+    from trio_router.relay.call import Call
     from trio_router.relay.router import Router
     from trio_router.routing.table import Target
 
@@ -73,29 +73,29 @@ class Exchange:
 
     # -- what the client's side calls
 
-    async def whole(self, target: Target, body: dict[str, Any]) -> bytes:
+    async def whole(self, target: Target, call: Call) -> bytes:
         """The JSON of an answer without streaming.  Raises RouterError."""
         answer = b""
         with self._work:
             self._record_target(target)
-            answer = await self._attempt(target, body).whole()
+            answer = await self._attempt(target, call).whole()
         if self._abort_error:
             raise self._abort_error
         return answer
 
-    async def stream(self, target: Target, body: dict[str, Any]) -> StreamReply:
+    async def stream(self, target: Target, call: Call) -> StreamReply:
         """A stream whose first event has come.  Raises RouterError if none did."""
         self.record.is_stream = True
         self._record_target(target)
-        options = body.get("stream_options") or {}
-        run = _StreamRun(self, target, body, with_usage=bool(options.get("include_usage")))
+        run = _StreamRun(self, target, call)
         self._nursery.start_soon(run.move)
         with trio.move_on_after(trio_seconds(target.timeouts.early_commit)):
             await run.begun.wait()
         if run.error:
             raise run.error
         if not run.begun.is_set():
-            run.put_nowait(KEEPALIVE)  # the early commit: the status has to have something to go with
+            # The early commit: the status has to have something to go with.
+            run.put_nowait(call.keepalive)
         run.commit()
         metrics = self._router.metrics
         self._open_streams = metrics.of(metrics.labels(self.record)).streams_open
@@ -149,14 +149,13 @@ class Exchange:
 
     # -- inside
 
-    def _attempt(self, target: Target, body: dict[str, Any]) -> Attempt:
+    def _attempt(self, target: Target, call: Call) -> Attempt:
         self.record.attempts += 1
         identity = AnswerIdentity(
             f"chatcmpl-{self.record.request_id.removeprefix('req_')}", int(time.time()), target.name
         )
         client = self._router.clients[target.provider]
-        asked = target.body_for(body)
-        return Attempt(target, client, asked, identity, self.record, self._router.metrics)
+        return Attempt(target, client, call, identity, self.record, self._router.metrics)
 
     def _record_target(self, target: Target) -> None:
         self.record.provider = target.provider
@@ -172,7 +171,7 @@ class Exchange:
         """Moves the stream; every fault of it ends in `run.fail`."""
         try:
             with self._work:
-                await self._attempt(run.target, run.body).stream(run, with_usage=run.with_usage)
+                await self._attempt(run.target, run.call).stream(run)
             if self._work.cancelled_caught:
                 run.fail(self._abort_error or Draining("the router is shutting down"))
         except RouterError as error:
@@ -188,13 +187,10 @@ class Exchange:
 class _StreamRun:
     """A stream on its way: the channel between the upstream's task and the client's."""
 
-    def __init__(
-        self, exchange: Exchange, target: Target, body: dict[str, Any], *, with_usage: bool
-    ) -> None:
+    def __init__(self, exchange: Exchange, target: Target, call: Call) -> None:
         self._exchange = exchange
         self.target = target
-        self.body = body  # the client's request; gone after the commit
-        self.with_usage = with_usage
+        self.call = call
         self.begun = trio.Event()  # the first event is there, or it is known that none will be
         self.error: RouterError | None = None  # why there will be none
         self._is_committed = False
@@ -216,7 +212,7 @@ class _StreamRun:
         """Before the commit `error` becomes the answer's status, after it the stream's last event."""
         if self._is_committed:
             self._exchange.failed(error)
-            self.tail = render_error(error)
+            self.tail = self.call.fail(error)
         else:
             self.error = error
 
@@ -230,7 +226,7 @@ class _StreamRun:
     def _comment(self) -> None:
         # Only to a client that waits: if frames wait, it is the client who is silent.
         if self._write_now is not None and not self._has_ended:
-            self.put_nowait(KEEPALIVE)
+            self.put_nowait(self.call.keepalive)
         self._postpone()
 
     def _postpone(self) -> None:
@@ -242,7 +238,7 @@ class _StreamRun:
     def commit(self) -> None:
         if not self._is_committed:
             self._is_committed = True
-            self.body = {}
+            self.call.forget()
             self.begun.set()
 
     def put_nowait(self, frames: bytes) -> bool:

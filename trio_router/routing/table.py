@@ -34,6 +34,9 @@ class Target:
     timeouts: Timeouts
     rules: ReadingRules
     ask_usage: bool
+    drop_unsupported: bool
+    query: Mapping[str, str]  # of each request's URL
+    native: frozenset[str]  # clients' APIs that the provider speaks itself
     defaults: Mapping[str, Any]
     options: Mapping[str, Any]
     is_listed: bool  # named in the configuration, not just passed through
@@ -129,10 +132,23 @@ class RouteTable:
                 lenient_end=provider.lenient_end,
             ),
             ask_usage=provider.ask_usage,
+            drop_unsupported=provider.drop_unsupported,
+            query=provider.query,
+            native=native_apis(provider),
             defaults=settings.defaults,
             options=settings.options,
             is_listed=config is not None,
         )
+
+
+def native_apis(provider: ProviderConfig) -> frozenset[str]:
+    """The clients' APIs that a provider speaks itself: what is asked in them passes through."""
+    match provider.dialect:
+        case "anthropic":
+            return frozenset({"messages"})
+        case "openai" | "azure":
+            return frozenset({"completions", *(["responses"] if provider.has_responses else [])})
+    return frozenset()
 
 
 def _near(name: str, known: Iterable[str]) -> list[str]:

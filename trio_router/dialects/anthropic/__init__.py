@@ -18,7 +18,7 @@ from trio_router.dialects.base import AnswerIdentity, Completion, Unsupported, U
 from trio_router.jsoncodec import dumps
 
 if TYPE_CHECKING:
-    from trio_router.dialects.base import ChunkDecoder, StreamEncoder
+    from trio_router.dialects.base import ChunkDecoder, NativeApi, StreamEncoder
     from trio_router.errors import RouterError
 
 __all__ = ["AnthropicDialect", "MessagesClient", "for_others"]
@@ -61,13 +61,32 @@ class AnthropicDialect:
         return {"x-api-key": api_key, "anthropic-version": "2023-06-01"}
 
 
+class MessagesApi:
+    """The API as upstreams have it: see NativeApi."""
+
+    path = "/messages"
+    end = b""
+
+    def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
+        return MessagesDecoder(identity)
+
+    def usage(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        usage = to_completion(record, AnswerIdentity("", 0, "")).get("usage")
+        return usage if isinstance(usage, dict) else None
+
+
 class MessagesClient:
     """Clients of the Messages API, such as Claude Code and the `anthropic` SDKs."""
 
     name = "messages"
+    native: NativeApi = MessagesApi()
+    keepalive = MessagesEncoder.keepalive
 
     def chat_request(self, body: dict[str, Any]) -> dict[str, Any]:
         return chat_request(body)
+
+    def for_others(self, chat: dict[str, Any]) -> dict[str, Any]:
+        return for_others(chat)
 
     def encoder(self, identity: AnswerIdentity, body: dict[str, Any]) -> StreamEncoder:
         return MessagesEncoder(identity)

@@ -1,0 +1,146 @@
+"""What one request asks of its target, and how the answer is told: the part of an attempt without IO.
+
+The endpoint that was asked decides it.  Chat requests are in the hub's own shape; clients of other
+APIs have a dialect of theirs, which is between them and the hub; and where the target speaks the
+client's own API, both pass through as they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trio_router.dialects.answer import AnswerReader
+from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
+from trio_router.dialects.native import NativeAnswer, NativeReader, NativeTranslator
+from trio_router.dialects.translate import (
+    KEEPALIVE,
+    EncodedAnswer,
+    EncodedTranslator,
+    StreamTranslator,
+    WholeAnswer,
+    render_error,
+)
+from trio_router.jsoncodec import dumps
+
+if TYPE_CHECKING:
+    from trio_router.dialects.base import ClientDialect, StreamEncoder
+    from trio_router.errors import RouterError
+    from trio_router.routing.table import Target
+
+
+class Translator(Protocol):
+    """One stream, from the upstream's bytes to the client's.  See StreamTranslator."""
+
+    reader: AnswerReader
+
+    def receive_data(self, data: bytes) -> bytes: ...
+
+    def receive_eof(self, *, clean: bool = True) -> bytes: ...
+
+
+class Whole(Protocol):
+    """One answer without streaming.  See WholeAnswer."""
+
+    reader: AnswerReader
+
+    def translate(self, body: bytes) -> bytes: ...
+
+
+class Call(Protocol):
+    """One request.  `forget` is called when it will not be asked again: a long prompt is let go."""
+
+    is_stream: bool
+    keepalive: bytes  # what bridges silence
+
+    def request_for(self, target: Target) -> UpstreamRequest:
+        """Raises InvalidRequest for what `target` cannot do."""
+        ...
+
+    def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator: ...
+
+    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole: ...
+
+    def fail(self, error: RouterError) -> bytes:
+        """What ends a stream badly that has begun."""
+        ...
+
+    def forget(self) -> None: ...
+
+
+class ChatCall:
+    """`POST /v1/chat/completions`: `body` is checked, and in the hub's shape."""
+
+    keepalive = KEEPALIVE
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self.is_stream = bool(body.get("stream"))
+        self._body = body
+        self._with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+
+    def request_for(self, target: Target) -> UpstreamRequest:
+        return _chat_request(target, self._body, is_stream=self.is_stream)
+
+    def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator:
+        reader = AnswerReader(target.dialect, identity, content_type, target.rules)
+        return StreamTranslator(reader, with_usage=self._with_usage)
+
+    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
+        return WholeAnswer(target.dialect, identity, content_type, target.rules)
+
+    def fail(self, error: RouterError) -> bytes:
+        return render_error(error)
+
+    def forget(self) -> None:
+        self._body = {}
+
+
+class ClientCall:
+    """A request in another API, `client`'s: `body` as it came, `chat` the same in the hub's shape."""
+
+    def __init__(self, client: ClientDialect, body: dict[str, Any], chat: dict[str, Any]) -> None:
+        self.is_stream = bool(body.get("stream"))
+        self.keepalive = client.keepalive
+        self._client = client
+        self._body = body
+        self._chat = chat
+        self._encoder: StreamEncoder | None = None
+
+    def request_for(self, target: Target) -> UpstreamRequest:
+        if self._is_native(target):
+            return UpstreamRequest(self._client.native.path, dumps(target.body_for(self._body)))
+        chat = self._client.for_others(self._chat)
+        return _chat_request(target, chat, is_stream=self.is_stream)
+
+    def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator:
+        self._encoder = encoder = self._client.encoder(identity, self._body)
+        if self._is_native(target):
+            native = self._client.native
+            native_reader = NativeReader(native, identity, content_type, target.rules)
+            return NativeTranslator(native, native_reader, encoder)
+        reader = AnswerReader(target.dialect, identity, content_type, target.rules)
+        return EncodedTranslator(reader, encoder)
+
+    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
+        if self._is_native(target):
+            return NativeAnswer(self._client.native, identity, content_type, target.rules)
+        answer = WholeAnswer(target.dialect, identity, content_type, target.rules)
+        return EncodedAnswer(answer, self._client, identity, self._body)
+
+    def fail(self, error: RouterError) -> bytes:
+        if self._encoder is None:  # an early commit: nothing has come yet
+            self._encoder = self._client.encoder(AnswerIdentity("", 0, ""), self._body)
+        return self._encoder.fail(error)
+
+    def forget(self) -> None:
+        self._body = self._chat = {}
+
+    def _is_native(self, target: Target) -> bool:
+        return self._client.name in target.native
+
+
+def _chat_request(target: Target, chat: dict[str, Any], *, is_stream: bool) -> UpstreamRequest:
+    return target.dialect.build_request(
+        target.body_for(chat),
+        ask_usage=target.ask_usage and is_stream,
+        drop_unsupported=target.drop_unsupported,
+    )
