@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trio_router")
 _BACKLOG = 4096  # connections that may wait to be accepted
-_AT_ONCE = 64  # accepted before other tasks get their turn
+_AT_ONCE = 4  # accepted before other tasks get their turn
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE = 0.1  # s until another try when there is no descriptor left for a connection
 
