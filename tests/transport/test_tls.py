@@ -94,17 +94,15 @@ async def test_a_certificate_of_another_host_is_a_connect_error(secured, trustin
                 await transport.handle_async_request(get("https://example.org/"))
 
 
-async def test_ssl_cert_file_is_obeyed(secured, authority, monkeypatch, tmp_path):
+@pytest.mark.parametrize("with_proxies", [True, False])
+async def test_ssl_cert_file_is_obeyed(secured, authority, monkeypatch, tmp_path, with_proxies):
     file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(file)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     async with secured(serve_ok) as port:
         request = get(f"https://localhost:{port}/")
-        async with StreamTransport() as transport:
+        async with StreamTransport(trust_env=with_proxies) as transport:
             assert await body_items(await transport.handle_async_request(request)) == [b"ok"]
-        async with StreamTransport(trust_env=False) as transport:
-            with pytest.raises(httpx.ConnectError):
-                await transport.handle_async_request(request)
 
 
 async def test_plain_http_on_the_other_side_is_a_connect_error(trusting):

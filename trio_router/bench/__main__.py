@@ -5,7 +5,9 @@ Absolute figures are this machine's; the ratio of the two holds from machine to 
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
 import tempfile
 from collections import defaultdict
 from contextlib import ExitStack
@@ -25,9 +27,14 @@ SCENES = [
     Scene("many", "1,000 streams, a chunk every 500 ms", "echo-c8-d500", 1000, 1000),
 ]
 _CONFIG = """
+server: {{{server}}}
 providers:
-  bench: {{base_url: "http://127.0.0.1:{port}/v1"}}
+  bench: {{base_url: "{url}/v1"}}
 """
+_CERTIFICATE = (
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 "
+    "-subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+)
 
 
 @click.command()
@@ -42,24 +49,12 @@ providers:
     "--rounds", type=click.IntRange(1), default=1, show_default=True, help="Medians are told."
 )
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="The router's.")
-def main(names: tuple[str, ...], rounds: int, workers: int) -> None:
+@click.option("--tls", is_flag=True, help="Also with TLS to the upstream, and from the client.")
+def main(names: tuple[str, ...], rounds: int, workers: int, tls: bool) -> None:
     """Measure the router's CPU, latency and memory beside a bare Trio relay's."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        upstream, router, floor = free_port(), free_port(), free_port()
-        config = folder / "router.yaml"
-        config.write_text(_CONFIG.format(port=upstream))
-
-        def start(port: int, module: str, *words: object) -> int:
-            log = folder / f"{port}.log"
-            return stack.enter_context(running(port, log, "-m", module, *map(str, words)))
-
-        start(upstream, "trio_router.demo", "--port", upstream)
-        serve = ("serve", "--config", config, "--port", router, "--workers", workers)
-        targets = [
-            Target("trio-router", router, "bench/", start(router, "trio_router", *serve)),
-            Target("relay", floor, "", start(floor, "trio_router.bench.floor", floor, upstream)),
-        ]
+        targets = _Field(stack, folder, workers).targets(tls=tls)
         for scene in SCENES:
             if not names or scene.name in names:
                 _measure(scene, targets, rounds)
@@ -67,12 +62,63 @@ def main(names: tuple[str, ...], rounds: int, workers: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is measured: the process behind `port`, asked for models that begin with `prefix`."""
+    """What is measured: the process behind `url`, asked for models that begin with `prefix`."""
 
     name: str
-    port: int
+    url: str
     prefix: str
     process_id: int
+    trusted: str | None = None
+
+
+class _Field:
+    """What is started for a benchmark: the upstream, routers and relays, until `stack` is left."""
+
+    def __init__(self, stack: ExitStack, folder: Path, workers: int) -> None:
+        self._stack = stack
+        self._folder = folder
+        self._workers = workers
+
+    def targets(self, *, tls: bool) -> list[Target]:
+        """The floor is the last."""
+        upstream, floor = free_port(), free_port()
+        self._start(upstream, "trio_router.demo", "--port", upstream)
+        targets = [self._router("trio-router", f"http://127.0.0.1:{upstream}")]
+        if tls:
+            targets += self._with_tls(upstream)
+        relay = self._start(floor, "trio_router.bench.floor", floor, upstream)
+        return [*targets, Target("relay", f"http://127.0.0.1:{floor}", "", relay)]
+
+    def _with_tls(self, upstream: int) -> list[Target]:
+        key, certificate = self._folder / "key.pem", self._folder / "certificate.pem"
+        command = [*_CERTIFICATE.split(), "-keyout", str(key), "-out", str(certificate)]
+        subprocess.run(command, check=True, capture_output=True)
+        os.environ["SSL_CERT_FILE"] = str(certificate)  # what the routers trust
+        behind = free_port()
+        self._start(behind, "trio_router.bench.floor", behind, upstream, certificate, key)
+        return [
+            self._router("TLS to upstream", f"https://127.0.0.1:{behind}"),
+            self._router(
+                "TLS from client", f"http://127.0.0.1:{upstream}", certificate=certificate, key=key
+            ),
+        ]
+
+    def _router(
+        self, name: str, url: str, certificate: Path | None = None, key: Path | None = None
+    ) -> Target:
+        port = free_port()
+        server = f"certfile: {certificate}, keyfile: {key}" if certificate else ""
+        config = self._folder / f"{port}.yaml"
+        config.write_text(_CONFIG.format(server=server, url=url))
+        words = ("serve", "--config", config, "--port", port, "--workers", self._workers)
+        process_id = self._start(port, "trio_router", *words)
+        scheme = "https" if certificate else "http"
+        trusted = str(certificate) if certificate else None
+        return Target(name, f"{scheme}://127.0.0.1:{port}", "bench/", process_id, trusted)
+
+    def _start(self, port: int, module: str, *words: object) -> int:
+        log = self._folder / f"{port}.log"
+        return self._stack.enter_context(running(port, log, "-m", module, *map(str, words)))
 
 
 def _measure(scene: Scene, targets: list[Target], rounds: int) -> None:
@@ -80,17 +126,21 @@ def _measure(scene: Scene, targets: list[Target], rounds: int) -> None:
     for _ in range(rounds):
         for target in targets:  # in turn, so that a busy machine is busy for all
             before = cpu_seconds(target.process_id)
-            outcome = trio.run(run, f"http://127.0.0.1:{target.port}", target.prefix, scene)
+            outcome = trio.run(run, target.url, target.prefix, scene, target.trusted)
             after = cpu_seconds(target.process_id)
             cpu = None if before is None or after is None else after - before
             for name, value in _figures(scene, outcome, cpu, memory_mib(target.process_id)).items():
                 figures[target.name][name].append(value)
     click.echo(f"\n{scene.name}: {scene.what}")
-    ours, floor = (figures[target.name] for target in targets)
-    for name in ours:
-        mine, least = statistics.median(ours[name]), statistics.median(floor[name])
-        ratio = f"{mine / least:6.2f}x" if least else ""
-        click.echo(f"  {name:24} {mine:10.2f}   relay {least:10.2f} {ratio}")
+    floor = figures[targets[-1].name]
+    for name in floor:
+        least = statistics.median(floor[name])
+        told = [f"  {name:24}"]
+        for target in targets:
+            value = statistics.median(figures[target.name][name])
+            ratio = f" ({value / least:.2f}x)" if least and target is not targets[-1] else ""
+            told.append(f"{target.name} {value:.2f}{ratio}")
+        click.echo(" | ".join(told))
 
 
 def _figures(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from dataclasses import dataclass, field
 
@@ -40,8 +41,11 @@ class Outcome:
     total: list[float] = field(default_factory=list)
 
 
-async def run(url: str, prefix: str, scene: Scene) -> Outcome:
-    """Asks `url` for `prefix` and the scene's model.  A broken or wrong answer is a fault, told."""
+async def run(url: str, prefix: str, scene: Scene, trusted: str | None = None) -> Outcome:
+    """Asks `url` for `prefix` and the scene's model.  A broken or wrong answer is a fault, told.
+
+    `trusted` is the file of a certificate that an https URL may show.
+    """
     outcome = Outcome()
     left = scene.requests
     body = {
@@ -61,7 +65,8 @@ async def run(url: str, prefix: str, scene: Scene) -> Outcome:
                 outcome.faults.append(f"{type(fault).__name__}: {fault}")
 
     began = time.perf_counter()
-    transport = StreamTransport(trust_env=False)
+    context = ssl.create_default_context(cafile=trusted) if trusted else None
+    transport = StreamTransport(trust_env=False, ssl_context=context)
     async with httpx.AsyncClient(transport=transport, base_url=url, timeout=None) as client:
         with trio.fail_after(_LIMIT):
             async with trio.open_nursery() as nursery:

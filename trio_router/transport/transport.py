@@ -64,7 +64,8 @@ class StreamTransport(httpx.AsyncBaseTransport):
     `ssl_context` is made on the first https request if it is None, as httpx makes its own.
     `max_connections` bounds the connections that are open, idle or being opened (None does not);
     who must wait is served in order.  At most `max_keepalive` are kept idle, each for
-    `keepalive_expiry` seconds.  With `trust_env` the proxy variables and SSL_CERT_FILE are obeyed.
+    `keepalive_expiry` seconds.  With `trust_env` the proxy variables are obeyed; SSL_CERT_FILE and
+    SSL_CERT_DIR, which say whom this machine trusts, always are.
     `connect` opens a stream to a host and port, TCP if it is None.
 
     A request's timeouts are those of httpx, in seconds, in `extensions["timeout"]`; `connect`
@@ -216,7 +217,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
 
     def _context(self) -> ssl.SSLContext:
         if self._ssl_context is None:
-            self._ssl_context = httpx.create_ssl_context(trust_env=self._trust_env)
+            self._ssl_context = httpx.create_ssl_context()
             self._ssl_context.set_alpn_protocols(["http/1.1"])
         return self._ssl_context
 
