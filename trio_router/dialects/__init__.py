@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic import AnthropicDialect, MessagesClient
+from trio_router.dialects.completions import CompletionsClient
 from trio_router.dialects.ollama import OllamaDialect
 from trio_router.dialects.openai import AzureDialect, OpenAIDialect
 from trio_router.dialects.responses import ResponsesClient
@@ -20,6 +21,7 @@ DIALECTS: dict[str, Dialect] = {
 # Of clients of other APIs than the hub's, by the path that they ask.
 CLIENTS: dict[str, ClientDialect] = {
     "/v1/messages": MessagesClient(),
+    "/v1/completions": CompletionsClient(),
     "/v1/responses": ResponsesClient(),
 }
 

@@ -127,7 +127,9 @@ def failure(error: RouterError) -> dict[str, str]:
 def error_body(error: RouterError) -> dict[str, Any]:
     """The hub's fields are called by the names that this API has for them."""
     told = error.body()
-    told["error"]["param"] = _FIELDS.get(error.param or "", error.param)
+    name = (error.param or "").partition("[")[0]
+    if name in _FIELDS:  # of a message nobody can tell here which item it was
+        told["error"]["param"] = _FIELDS[name]
     return told
 
 
