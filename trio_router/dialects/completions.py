@@ -156,7 +156,8 @@ class CompletionsEncoder:
         if isinstance(chunk.get("usage"), dict):
             self._usage = chunk["usage"]
         choices = [
-            _choice(choice, choice.get("delta") or choice.get("message"), place)
+            # Perplexity puts the message so far beside each delta.
+            _choice(choice, choice.get("delta", choice.get("message")), place)
             for place, choice in enumerate(dicts(chunk.get("choices")))
         ]
         return b"".join(

@@ -182,8 +182,9 @@ class ResponseWriter:
     # -- calls
 
     def _call(self, piece: dict[str, Any]) -> list[Event]:
-        is_custom = isinstance(piece.get("custom"), dict)
-        told = as_dict(piece.get("custom" if is_custom else "function"))
+        custom = as_dict(piece.get("custom"))  # Snowflake puts an empty one beside each function
+        is_custom = piece.get("type") == "custom" or any(custom.values())
+        told = custom if is_custom else as_dict(piece.get("function"))
         name, given = told.get("name"), piece.get("id")
         number = self._sorter.number(piece.get("index"), given, has_name=bool(name))
         if number == len(self._calls):
@@ -297,7 +298,9 @@ class ResponsesEncoder:
 def whole(completion: dict[str, Any], identity: AnswerIdentity, body: dict[str, Any]) -> Response:
     """A completion as a response: the same as its stream, of which it is one chunk."""
     writer = ResponseWriter(identity, body)
-    writer.take(completion)
+    # Perplexity's whole answers have an empty delta beside the message.
+    choices = [{**c, "delta": c.get("message")} for c in dicts(completion.get("choices"))]
+    writer.take({**completion, "choices": choices})
     response: Response = writer.finish()[-1]["response"]
     return response
 
