@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from tests.dialects.responses.naive import check, frames
+from tests.dialects.responses.naive import check, frames, said
 from tests.relay.test_disconnect import Booked
 from tests.stack import memory_stack
 from trio_router.config import ProviderConfig
-from trio_router.demo import Abort, Answer, Send, cut, json_answer
+from trio_router.demo import Abort, Answer, Hang, Send, cut, json_answer
 from trio_router.record import Outcome
 from trio_router.routing.table import native_apis
 
@@ -82,8 +82,15 @@ async def test_an_error_in_the_stream_passes_with_what_follows_it(size, autojump
 
 
 @pytest.mark.parametrize("size", [None, 1, 100])
-async def test_an_error_that_nothing_follows_passes_too(size, autojump_clock):
-    alone = event("error", 2, code="x", message="no more", param=None)
+@pytest.mark.parametrize(
+    "alone",
+    [
+        event("error", 2, code="x", message="no more", param=None),
+        event("error", 2, error=ERROR),
+        b"event: error\ndata: no more\n\n",
+    ],
+)
+async def test_an_error_that_nothing_follows_passes_too(alone, size, autojump_clock):
     response, record, _ = await ask(body(CREATED + alone, size))
     assert response.content == CREATED + alone
     assert record.outcome == Outcome.UPSTREAM_ERROR
@@ -115,6 +122,28 @@ async def test_a_stream_that_breaks_fails_with_the_numbers_going_on(rest, code, 
     assert (last["response"]["id"], last["response"]["status"]) == ("resp_9", "failed")
     assert last["response"]["new"] == {"a": 1}
     assert record.error_code == code
+
+
+async def test_an_early_promise_is_kept_in_the_apis_own_events(autojump_clock):
+    """The 200 is out before the upstream said anything; then it says nothing."""
+    async with memory_stack("timeouts: {early_commit: 1, first_event: 5}") as stack:
+        stack.upstream.script = lambda _: Answer(headers=SSE, steps=[Hang()])
+        body = {"model": "any/m", "input": "?", "stream": True, "user": "u"}
+        response = await stack.client.post("/v1/responses", json=body)
+    assert response.status_code == 200
+    assert response.content.startswith(b": keep-alive\n\n")
+    checked = check(frames(response.content.removeprefix(b": keep-alive\n\n")))
+    assert checked.error["code"] == "provider_timeout"
+    assert checked.response["user"] == "u"
+
+
+async def test_an_answer_after_an_early_promise_tells_the_request_again(autojump_clock):
+    async with memory_stack("timeouts: {early_commit: 1}") as stack:
+        body = {"model": "any/echo-f3000", "input": "hi", "stream": True, "user": "u"}
+        response = await stack.client.post("/v1/responses", json=body)
+    checked = check(frames(response.content.removeprefix(b": keep-alive\n\n")))
+    assert checked.response["user"] == "u"
+    assert said(checked.response)["text"] == "hi"
 
 
 def check_numbers(events) -> int:

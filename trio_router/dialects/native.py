@@ -71,7 +71,7 @@ class NativeReader(AnswerReader):
                 raise
             self.told = self.told or fault
             self.is_done = self._decoder is not None and self._decoder.is_done
-            return [Item(loads(record.data), record)]
+            return [Item(_object(record.data), record)]
 
     def _decoder_for(self, value: dict[str, Any]) -> ChunkDecoder:
         dialect = recognise(value, self._configured)
@@ -83,6 +83,15 @@ class NativeReader(AnswerReader):
             self._has_passed = True
             return [Item(value, record)]
         return [Item(chunk, None) for chunk in chunks]
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """What an error event says; it need not be JSON."""
+    try:
+        value = loads(data)
+    except JSONError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 class NativeTranslator:
