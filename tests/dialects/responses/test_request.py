@@ -101,6 +101,10 @@ class TestInput:
         messages = talk(CALL, {"role": "user", "content": "wait"}, OUTPUT)
         assert [m["role"] for m in messages] == ["assistant", "tool", "user"]
 
+    def test_what_follows_an_output_is_the_next_message(self):
+        messages = talk(CALL, OUTPUT, {**CALL, "call_id": "d"}, {**OUTPUT, "call_id": "d"})
+        assert [m["role"] for m in messages] == ["assistant", "tool", "assistant", "tool"]
+
     def test_an_output_may_be_parts(self):
         image = {"type": "input_image", "image_url": PNG}
         parts = [{"type": "input_text", "text": "a"}, image]
