@@ -73,7 +73,7 @@ class AnswerReader:
 
     @property
     def format(self) -> str | None:
-        """ "sse", "ndjson" or "json"; None until it is known."""
+        """ "sse", "ndjson", "json-array" or "json"; None until it is known."""
         return "json" if self.is_json else self._frames.format
 
     @property
