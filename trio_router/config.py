@@ -18,6 +18,7 @@ from pydantic import (
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
+DialectName = Literal["openai", "azure", "ollama", "anthropic", "gemini"]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^\s/]+$")]
 
 
@@ -111,7 +112,7 @@ _HAVE_RESPONSES = ("api.openai.com", "openai.azure.com", "openrouter.ai", "api.x
 
 
 class ProviderConfig(Section):
-    dialect: Literal["openai", "azure", "ollama", "anthropic"] = "openai"
+    dialect: DialectName = "openai"
     base_url: str
     api_key: Annotated[SecretStr | None, BeforeValidator(_no_empty_key)] = None
     headers: dict[str, SecretStr] = Field(default_factory=dict)

@@ -13,8 +13,9 @@ from trio_router.wire.lines import LineTooLongError
 LIMIT = 1 << 20
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text('ab"\\[]{},é\n', max_size=6),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text('k"\\]}', max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text('k"\\]}', max_size=3), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
