@@ -58,7 +58,8 @@ def usage_to_hub(usage: dict[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {
         "prompt_tokens": prompt,
         "completion_tokens": answer,
-        "total_tokens": _count(usage, "totalTokenCount") or prompt + answer,
+        # A last record may leave out the answer's tokens, in its sum too.
+        "total_tokens": max(_count(usage, "totalTokenCount"), prompt + answer),
         "prompt_tokens_details": prompt_details,
         "completion_tokens_details": answer_details,
     }
