@@ -18,7 +18,7 @@ from pydantic import (
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
-DialectName = Literal["openai", "azure", "ollama", "anthropic", "gemini"]
+DialectName = Literal["openai", "azure", "ollama", "anthropic", "gemini", "cohere"]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^\s/]+$")]
 
 

@@ -27,6 +27,8 @@ WELL_KNOWN: dict[str, tuple[str, str, DialectName]] = {
     "TOGETHER_API_KEY": ("together", "https://api.together.xyz/v1", "openai"),
     "XAI_API_KEY": ("xai", "https://api.x.ai/v1", "openai"),
     "CEREBRAS_API_KEY": ("cerebras", "https://api.cerebras.ai/v1", "openai"),
+    "CO_API_KEY": ("cohere", "https://api.cohere.com/v2", "cohere"),
+    "COHERE_API_KEY": ("cohere", "https://api.cohere.com/v2", "cohere"),
     "PERPLEXITY_API_KEY": ("perplexity", "https://api.perplexity.ai", "openai"),
 }
 

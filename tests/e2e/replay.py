@@ -26,6 +26,7 @@ providers:
   openai: {base_url: "http://upstream/v1"}
   ollama: {base_url: "http://upstream", dialect: ollama}
   gemini: {base_url: "http://upstream/v1beta", dialect: gemini}
+  cohere: {base_url: "http://upstream/v2", dialect: cohere}
   lenient: {base_url: "http://upstream/v1", lenient_end: true}
 """
 AT_ONCE = 4  # replays

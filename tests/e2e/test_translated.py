@@ -10,13 +10,13 @@ from collections import Counter
 
 import pytest
 
-from tests.e2e.natives import images, read_gemini, records
+from tests.e2e.natives import images, read_cohere, read_gemini, records
 from tests.e2e.reading import Said, parsed_calls, read_completion, read_stream
 from tests.e2e.replay import answer, body_of, random_cuts, recordings, replayer, tiny, whole
 from tests.e2e.test_recordings import CUTS, QUICK, WITH_USAGE, check_error, check_status
 
 pytestmark = pytest.mark.corpus
-READERS = {"gemini": read_gemini}
+READERS = {"gemini": read_gemini, "cohere": read_cohere}
 DIALECTS = pytest.mark.parametrize("dialect", list(READERS))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic import AnthropicDialect, MessagesClient
+from trio_router.dialects.cohere import CohereDialect
 from trio_router.dialects.gemini import GeminiDialect
 from trio_router.dialects.ollama import OllamaDialect
 from trio_router.dialects.openai import AzureDialect, OpenAIDialect
@@ -20,6 +21,7 @@ DIALECTS: dict[str, Dialect] = {
         AzureDialect(),
         AnthropicDialect(),
         GeminiDialect(),
+        CohereDialect(),
         OllamaDialect(),
     )
 }
