@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 FINISH = {
@@ -40,5 +41,6 @@ def _object(usage: dict[str, Any], name: str) -> dict[str, Any]:
 def _count(usage: dict[str, Any], name: str) -> int:
     """Counts are numbers of any kind in the API, such as 12.0."""
     value = usage.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return int(value) if is_number and value is not None else 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return 0
+    return int(value)

@@ -88,7 +88,8 @@ class GeminiDecoder:
         return chunks
 
     def _candidate(self, candidate: dict[str, Any]) -> list[Chunk]:
-        index = int(candidate.get("index") or 0)
+        index = candidate.get("index")
+        index = index if isinstance(index, int) else 0  # which is not said, as Google's JSON has it
         choice = self._choices.setdefault(index, _Choice())
         parts = (candidate.get("content") or {}).get("parts") or ()
         deltas = [delta for part in parts for delta in self._part(part, choice)]
