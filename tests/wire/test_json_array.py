@@ -61,6 +61,7 @@ def test_an_array_that_was_cut_off_gives_what_was_left():
 def test_what_stands_outside_of_the_array_is_not_lost():
     assert read(b'[{"a":1}]\n oops') == [b'{"a":1}', b"oops"]
     assert read(b'[{"a":1}]\n[2]') == [b'{"a":1}', b"2"]
+    assert read(b"[1},2]") == [b"1}", b"2"]
     assert read(b"[1,,2,]]") == [b"1", b"2", b"]"]
 
 

@@ -171,6 +171,14 @@ class TestStream:
         assert reader.failure.code == "upstream_truncated"
 
 
+def test_numbers_beyond_all_bounds_are_no_fault_of_ours():
+    answer = (
+        b'{"finish_reason": "COMPLETE", "message": {}, "usage": {"tokens": {"input_tokens": 1e999}}}'
+    )
+    told = json.loads(WholeAnswer(COHERE, WHO, "", RULES).translate(answer))
+    assert told["usage"]["prompt_tokens"] == 0
+
+
 class TestWhole:
     WHOLE = {"id": "c0", "finish_reason": "COMPLETE", "usage": USAGE}
 

@@ -139,7 +139,7 @@ class TestChunks:
     def test_signatures_are_kept_where_googles_own_endpoint_has_them(self):
         said = message(
             record(candidate({**function("f"), "thoughtSignature": "S1"}, text("x"))),
-            record(candidate(text("", thoughtSignature="S2"), finish="STOP")),
+            record(candidate(text("", thoughtSignature="S2"), text("y"), finish="STOP")),
         )
         assert said["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": "S1"}}
         assert said["extra_content"] == {"google": {"thought_signature": "S2"}}
