@@ -18,6 +18,7 @@ from pydantic import (
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
+DialectName = Literal["openai", "azure", "ollama", "anthropic", "gemini", "cohere"]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^\s/]+$")]
 
 
@@ -120,7 +121,7 @@ _ONLY_CHAT = (
 
 
 class ProviderConfig(Section):
-    dialect: Literal["openai", "azure", "ollama", "anthropic"] = "openai"
+    dialect: DialectName = "openai"
     base_url: str
     api_key: Annotated[SecretStr | None, BeforeValidator(_no_empty_key)] = None
     headers: dict[str, SecretStr] = Field(default_factory=dict)

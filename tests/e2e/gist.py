@@ -17,7 +17,9 @@ Value = dict[str, Any]
 
 @dataclass
 class Gist:
-    """`finish` is None where nothing was said of it, `failed` says that the stream ended badly."""
+    """`finish` is None where nothing was said of it, `failed` says that the stream ended badly,
+    `is_cut` that it just ended.
+    """
 
     text: str = ""
     reasoning: str = ""
@@ -25,6 +27,7 @@ class Gist:
     finish: str | None = None  # in OpenAI's words
     output_tokens: int | None = None
     failed: bool = False
+    is_cut: bool = False
 
 
 # -- upstreams
@@ -167,14 +170,25 @@ def _ollama(records: list[tuple[bytes, Any]]) -> Gist:
 
 _GEMINI_FULL = frozenset({"MAX_TOKENS"})
 _GEMINI_FILTERED = frozenset(
-    {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE", "IMAGE_SAFETY"}
+    {
+        "SAFETY",
+        "RECITATION",
+        "BLOCKLIST",
+        "PROHIBITED_CONTENT",
+        "SPII",
+        "LANGUAGE",
+        "IMAGE_SAFETY",
+        "MODEL_ARMOR",
+    }
 )
 
 
 def _gemini(records: list[tuple[bytes, Any]]) -> Gist:
     gist = Gist()
+    usage: Value = {}
     for record in _good(records, gist):
-        usage = record.get("usageMetadata") or {}
+        # One last record leaves out the tokens of the answer, which the one before has counted.
+        usage |= record.get("usageMetadata") or {}
         if usage:
             gist.output_tokens = usage.get("candidatesTokenCount", 0) + usage.get(
                 "thoughtsTokenCount", 0
@@ -193,6 +207,8 @@ def _gemini(records: list[tuple[bytes, Any]]) -> Gist:
                 gist.finish = "tool_calls" if gist.calls else "stop"
                 gist.finish = "length" if reason in _GEMINI_FULL else gist.finish
                 gist.finish = "content_filter" if reason in _GEMINI_FILTERED else gist.finish
+    gist.is_cut = gist.finish is None and not gist.failed
+    gist.failed = gist.failed or gist.is_cut
     return gist
 
 
@@ -210,12 +226,12 @@ def _cohere(records: list[tuple[bytes, Any]]) -> Gist:
     calls: dict[Any, list[str]] = {}
     for record in _good(records, gist):
         message = (record.get("delta") or record).get("message") or {}
-        content = message.get("content") or ()
+        content = message.get("content") or []
         for part in content if isinstance(content, list) else [content]:
             gist.text += part.get("text") or ""
             gist.reasoning += part.get("thinking") or ""
         gist.reasoning += message.get("tool_plan") or ""
-        given = message.get("tool_calls") or ()
+        given = message.get("tool_calls") or []
         for place, call in enumerate(given if isinstance(given, list) else [given]):
             held = calls.setdefault(record.get("index", place), ["", ""])
             held[0] += call["function"].get("name") or ""

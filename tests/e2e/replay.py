@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import trio
 
 from tests.helpers import at_offsets, corpus
 from tests.stack import real_stack
-from trio_router.demo import Answer, Send
+from trio_router.demo import Answer, SeenRequest, Send
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -24,6 +25,8 @@ PROVIDERS = """
 providers:
   openai: {base_url: "http://upstream/v1"}
   ollama: {base_url: "http://upstream", dialect: ollama}
+  gemini: {base_url: "http://upstream/v1beta", dialect: gemini}
+  cohere: {base_url: "http://upstream/v2", dialect: cohere}
   lenient: {base_url: "http://upstream/v1", lenient_end: true}
   anthropic: {base_url: "http://upstream/v1", dialect: anthropic, api_key: sk-ant}
   openai-responses: {base_url: "http://upstream/v1", responses: true}
@@ -75,13 +78,19 @@ def recorded_answer(record: Record, pieces: Iterable[bytes]) -> Answer:
     return answer(response["status"], (response.get("headers") or {}).get("content-type"), pieces)
 
 
+def _model(request: SeenRequest) -> str:
+    """Gemini has it in the path."""
+    named = re.search("/models/(m[0-9]+):", request.path)
+    return named[1] if named else request.json["model"]
+
+
 class Replayer:
     """One running router, and an upstream that answers with what it was told for each model."""
 
     def __init__(self, stack: RealStack, client: httpx.AsyncClient) -> None:
         self.stack, self.client = stack, client
         self._answers: dict[str, Answer] = {}
-        stack.upstream.script = lambda request: self._answers[request.json["model"]]
+        stack.upstream.script = lambda request: self._answers[_model(request)]
 
     async def ask(
         self, provider: str, answer: Answer, path: str = CHAT, **fields: Any

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic import AnthropicDialect, MessagesClient
+from trio_router.dialects.cohere import CohereDialect
 from trio_router.dialects.completions import CompletionsClient
+from trio_router.dialects.gemini import GeminiDialect
 from trio_router.dialects.ollama import OllamaDialect
 from trio_router.dialects.openai import AzureDialect, OpenAIDialect
 from trio_router.dialects.responses import ResponsesClient
@@ -13,10 +15,17 @@ from trio_router.dialects.responses import ResponsesClient
 if TYPE_CHECKING:
     from trio_router.dialects.base import ClientDialect, Dialect
 
-# Of upstreams.  Anthropic stands before Ollama, which would take its `message` for its own.
+# Of upstreams.
 DIALECTS: dict[str, Dialect] = {
     dialect.name: dialect
-    for dialect in (OpenAIDialect(), AzureDialect(), AnthropicDialect(), OllamaDialect())
+    for dialect in (
+        OpenAIDialect(),
+        AzureDialect(),
+        AnthropicDialect(),
+        GeminiDialect(),
+        CohereDialect(),
+        OllamaDialect(),
+    )
 }
 # Of clients of other APIs than the hub's, by the path that they ask.
 CLIENTS: dict[str, ClientDialect] = {

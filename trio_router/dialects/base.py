@@ -8,7 +8,7 @@ fields nobody here has heard of, which a closed vocabulary would lose.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trio_router.errors import InvalidRequest
 
@@ -60,6 +60,15 @@ class ChunkDecoder(Protocol):
     @property
     def is_done(self) -> bool:
         """Whether the last record said that the answer is whole."""
+        ...
+
+
+@runtime_checkable
+class HoldingDecoder(ChunkDecoder, Protocol):
+    """Where no record says that it is the last one, some chunks wait for the end of the body."""
+
+    def end(self, *, is_whole: bool) -> list[Chunk]:
+        """These chunks.  `is_whole`: the body was one JSON value, so it says all there is."""
         ...
 
 

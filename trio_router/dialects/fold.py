@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Chunk, Completion
 
 # Strings that come whole in every chunk; all other strings of a delta are pieces to be joined.
-_WHOLE = frozenset({"role", "id", "type", "name", "format", "signature"})
+_WHOLE = frozenset({"role", "id", "type", "name", "format", "signature", "thought_signature"})
 
 
 class Fold:
