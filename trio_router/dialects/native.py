@@ -77,14 +77,11 @@ class NativeTranslator:
         return self._encoder.finish() if self._is_encoded else self._api.end
 
 
-class NativeAnswer:
-    """One answer without streaming; see WholeAnswer."""
+class PlainAnswer:
+    """One answer without streaming, whatever it is of; see WholeAnswer."""
 
-    def __init__(
-        self, api: NativeApi, identity: AnswerIdentity, content_type: str, rules: ReadingRules
-    ) -> None:
-        self._api = api
-        self.reader: AnswerReader = NativeReader(api, identity, content_type, rules)
+    def __init__(self, reader: AnswerReader) -> None:
+        self.reader = reader
 
     def translate(self, body: bytes) -> bytes:
         """The upstream's JSON as it is.  Raises UpstreamError."""
@@ -100,5 +97,21 @@ class NativeAnswer:
             raise stream_error(value)
         self.reader.is_json = True
         self.reader.events += 1
-        self.reader.usage = self._api.usage(value)
+        self._note(value)
         return text
+
+    def _note(self, value: dict[str, Any]) -> None:
+        """What else the record is told of an answer."""
+
+
+class NativeAnswer(PlainAnswer):
+    """One answer in the client's own API."""
+
+    def __init__(
+        self, api: NativeApi, identity: AnswerIdentity, content_type: str, rules: ReadingRules
+    ) -> None:
+        super().__init__(NativeReader(api, identity, content_type, rules))
+        self._api = api
+
+    def _note(self, value: dict[str, Any]) -> None:
+        self.reader.usage = self._api.usage(value)

@@ -24,6 +24,7 @@ from trio_router.downstream.endpoints import (
     this_request,
 )
 from trio_router.downstream.request import internal_error
+from trio_router.downstream.sides import SIDES
 from trio_router.errors import MethodNotAllowed, NotFound, RouterError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class RouterApp(QuartTrio):
         self.hot: dict[tuple[str, str], Callable[[ClientRequest], Awaitable[Reply]]] = {
             ("POST", CHAT_COMPLETIONS): chat_completions,
             **{("POST", path): client_call for path in CLIENTS},
+            **SIDES,
         }
         register(self)
         # Coroutine functions, all of them: Quart runs plain ones in a thread.
@@ -85,6 +87,7 @@ class RouterApp(QuartTrio):
             with self._background:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self.router.alarms.run)
+                    await nursery.start(self.router.catalog.run)
                     if self.router.config.server.demo:
                         await self._start_demo(nursery)
                     task_status.started()

@@ -51,6 +51,7 @@ class Call(Protocol):
 
     is_stream: bool
     keepalive: bytes  # what bridges silence
+    max_answer: int | None  # bytes of an answer without streaming; None: `stream.max_event`
 
     def request_for(self, target: Target) -> UpstreamRequest:
         """Raises InvalidRequest for what `target` cannot do."""
@@ -71,6 +72,7 @@ class ChatCall:
     """`POST /v1/chat/completions`: `body` is checked, and in the hub's shape."""
 
     keepalive = KEEPALIVE
+    max_answer: int | None = None
 
     def __init__(self, body: dict[str, Any]) -> None:
         self.is_stream = bool(body.get("stream"))
@@ -96,6 +98,8 @@ class ChatCall:
 
 class ClientCall:
     """A request in another API, `client`'s: `body` as it came, `chat` the same in the hub's shape."""
+
+    max_answer: int | None = None
 
     def __init__(self, client: ClientDialect, body: dict[str, Any], chat: dict[str, Any]) -> None:
         self.is_stream = bool(body.get("stream"))
