@@ -14,6 +14,7 @@ from trio_router.demo import DemoUpstream
 from trio_router.demo.local_model import LocalModel
 from trio_router.dialects import CLIENTS
 from trio_router.downstream.auth import Authenticator
+from trio_router.downstream.body import RequestBody
 from trio_router.downstream.connection import RelayConnection
 from trio_router.downstream.endpoints import (
     CHAT_COMPLETIONS,
@@ -22,6 +23,12 @@ from trio_router.downstream.endpoints import (
     error_response,
     register,
     this_request,
+)
+from trio_router.downstream.passing import (
+    PASSING_THROUGH,
+    UPLOADS,
+    file_endpoint,
+    file_methods,
 )
 from trio_router.downstream.request import internal_error
 from trio_router.downstream.sides import SIDES
@@ -62,6 +69,7 @@ class RouterApp(QuartTrio):
             ("POST", CHAT_COMPLETIONS): chat_completions,
             **{("POST", path): client_call for path in CLIENTS},
             **SIDES,
+            **PASSING_THROUGH,
         }
         register(self)
         # Coroutine functions, all of them: Quart runs plain ones in a thread.
@@ -70,6 +78,17 @@ class RouterApp(QuartTrio):
         self.register_error_handler(Exception, _internal_error)
         self.before_serving(self._start)
         self.after_serving(self._stop)
+
+    def endpoint_of(self, method: str, path: str) -> Callable[[ClientRequest], Awaitable[Reply]] | None:
+        """What answers; None for what Quart's views do."""
+        return self.hot.get((method, path)) or file_endpoint(method, path)
+
+    def new_body(self, path: str, declared: int | None) -> RequestBody:
+        """For a request's body, which says it has `declared` bytes, if it says so."""
+        server = self.router.config.server
+        if path in UPLOADS:
+            return RequestBody(server.max_upload, declared, is_streamed=True)
+        return RequestBody(server.max_body, declared)
 
     async def _start(self) -> None:
         await self.nursery.start(self._run_background)
@@ -121,6 +140,7 @@ async def _http_error(error: HTTPException) -> Response:
     asked = this_request()
     allowed = set(getattr(error, "valid_methods", None) or ())
     allowed |= {method for method, path in asked.app.hot if path == asked.link.path}
+    allowed |= file_methods(asked.link.path)
     refusal = f"{asked.link.method} {asked.link.path}"[:200]
     if allowed:
         response = error_response(MethodNotAllowed(f"{refusal}: the method is not allowed here"))

@@ -177,7 +177,8 @@ class UpstreamAnswer:
         self._target = target
         self._slots = slots
         self._reads: AsyncIterator[bytes] = answer.body
-        if self.header(b"content-encoding") not in ("", "identity"):
+        self.is_decoded = self.header(b"content-encoding") not in ("", "identity")
+        if self.is_decoded:
             self._reads = answer.as_httpx().aiter_bytes()
 
     def __enter__(self) -> UpstreamAnswer:
