@@ -36,6 +36,7 @@ class RequestBody:
         self._emptied: trio.Event | None = None
         self.on_wanted: Callable[[], Awaitable[None]] | None = None
         self._is_torn = False
+        self.is_given_up = False  # the client has stopped sending: the rest is not to be waited for
         self.is_complete = False  # or will never be
 
     def feed(self, data: bytes) -> None:

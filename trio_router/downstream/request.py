@@ -100,7 +100,8 @@ class ClientRequest:
     async def _respond(self, answer: Reply | QuartAnswer) -> None:
         self.record.status = answer.status
         answer.headers["x-request-id"] = self.record.request_id
-        if not self.body.is_complete and self.link.may_wait_for_body:
+        is_coming = not self.body.is_complete and not self.body.is_given_up
+        if is_coming and self.link.may_wait_for_body:
             with trio.move_on_after(_DRAIN_SECONDS):
                 await self.body.wait_complete()
         if not self.body.is_complete:

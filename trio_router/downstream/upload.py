@@ -56,6 +56,7 @@ class ClientPieces:
         with trio.move_on_after(self._silence) as limit:
             piece = await self._body.next()
         if limit.cancelled_caught:
+            self._body.is_given_up = True
             what = f"nothing of the request's body came for {self._silence:g} s"
             raise InvalidRequest(what, status=408, code="request_timeout")
         if not piece:
