@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 
@@ -623,3 +624,48 @@ async def test_a_long_download_to_a_slow_reader_takes_no_memory():
                 got += len(await connection.receive_some(65536))
             nursery.cancel_scope.cancel()
         assert highest.growth < 20 << 20
+
+
+# httpcore leaves its generators unfinished when it is left itself.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+class TestHTTP2:
+    """Hypercorn's side: it holds all requests of a connection back with the one that is held back."""
+
+    @staticmethod
+    def client(stack) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=stack.url, http1=False, http2=True, trust_env=False)
+
+    async def test_a_long_upload_passes(self):
+        long = form(MODEL, part("file", os.urandom(3 << 20), "a"))
+        async with upload_stack() as stack, self.client(stack) as client:
+            headers = {"content-type": FORM}
+            response = await client.post(TRANSCRIPTIONS, content=long, headers=headers)
+            assert (response.http_version, response.json()) == ("HTTP/2", {"text": "hello"})
+            assert stack.peer.seen[0].size == len(long) - 3
+
+    async def test_an_upstream_that_does_not_read_holds_the_client_back(self):
+        sent = 0
+
+        async def pieces():
+            nonlocal sent
+            yield START
+            for _ in range(4096):
+                yield b"a" * 65536
+                sent += 65536
+
+        async with upload_stack() as stack, self.client(stack) as client:
+            stack.peer.answer = stack.peer.silent
+            with trio.move_on_after(0.5):
+                await client.post(TRANSCRIPTIONS, content=pieces(), headers={"content-type": FORM})
+            assert 0 < sent < 32 << 20
+
+    async def test_an_answer_that_breaks_off_breaks_off_for_the_client_too(self):
+        async def half(seen):
+            await seen.read_all()
+            await seen.stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")
+            await seen.stream.aclose()
+
+        async with upload_stack() as stack, self.client(stack) as client:
+            stack.peer.answer = half
+            with trio.fail_after(3), pytest.raises(httpx.TransportError):
+                await client.post(SPEECH, json={"model": "open/tts"})

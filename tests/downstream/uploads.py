@@ -88,7 +88,7 @@ class Seen:
         """One read; False if the other side has left."""
         try:
             data = await self.stream.receive_some(65536)
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             data = b""
         if not data:
             self.was_left = True

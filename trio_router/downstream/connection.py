@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
+from trio_router.downstream.http2 import RESET
 from trio_router.downstream.request import ClientRequest
 
 if TYPE_CHECKING:
@@ -95,3 +96,8 @@ class AsgiLink:
     async def finish(self, data: bytes = b"") -> None:
         self.is_finishing = True
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def tear(self) -> None:
+        reset = self._scope["extensions"].get(RESET)
+        if reset is not None:
+            await reset["call"]()

@@ -120,7 +120,9 @@ class ClientRequest:
         link = self.link
         while (frames := await stream.next(link.write_now)) is not None:
             await link.write(frames)
-        if not stream.is_torn:
+        if stream.is_torn:
+            await link.tear()
+        else:
             await link.finish(stream.tail)
 
     def header(self, name: bytes) -> bytes:

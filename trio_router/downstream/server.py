@@ -13,13 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
 from trio_router.downstream.http1 import RequestParser
 from trio_router.downstream.http1_link import Http1Link, refusal
-from trio_router.downstream.http2 import PREFACE, RelayTCPServer, Replayed
+from trio_router.downstream.http2 import PREFACE, Http2App, RelayTCPServer, Replayed
 from trio_router.downstream.request import ClientRequest
 from trio_router.transport.sockets import BROKEN, SocketWire, Wire, stream_over, wire_over
 
@@ -63,7 +62,7 @@ class HttpServer:
         self._handshake = settings.ssl_handshake_timeout
         self._context = WorkerContext(None)
         self._http2 = partial(
-            RelayTCPServer, ASGIWrapper(app), settings, self._context, ConnectionState({})
+            RelayTCPServer, Http2App(app), settings, self._context, ConnectionState({})
         )
 
     async def handle(self, sock: socket.socket) -> None:
