@@ -108,7 +108,7 @@ class UpstreamClient:
             if slots is not None:
                 slots.release()
             if isinstance(fault, httpx.TransportError):
-                raise _as_ours(fault, target) from fault
+                raise _as_ours(fault, target) from fault  # noqa: ASYNC104 - no cancellation
             raise
         return UpstreamAnswer(answer, target, slots)
 
