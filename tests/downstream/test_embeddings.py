@@ -123,11 +123,13 @@ ASK = {"messages": [{"role": "user", "content": "hello"}]}
 async def test_tokens_are_counted_by_an_upstream_that_can(autojump_clock):
     async with memory_stack(providers=PROVIDERS) as stack:
         stack.upstream.script = lambda _: json_answer({"input_tokens": 8})
-        response = await stack.client.post(COUNT, json={"model": "claude/sonnet", **ASK})
+        asked, beta = {"model": "claude/sonnet", **ASK}, {"anthropic-beta": "x-1"}
+        response = await stack.client.post(COUNT, json=asked, headers=beta)
         assert response.json() == {"input_tokens": 8}
         seen = stack.upstream.requests[0]
         assert seen.path == COUNT
         assert seen.json == {"model": "claude-sonnet-5", **ASK}
+        assert seen.headers["anthropic-beta"] == "x-1"
         assert seen.headers["x-api-key"] == "sk-upstream-secret"
 
 

@@ -24,6 +24,7 @@ PROVIDERS = """
 providers:
   openai: {base_url: "http://upstream/v1"}
   ollama: {base_url: "http://upstream", dialect: ollama}
+  anthropic: {base_url: "http://upstream/v1", dialect: anthropic, api_key: sk-ant}
   lenient: {base_url: "http://upstream/v1", lenient_end: true}
 """
 AT_ONCE = 4  # replays
@@ -71,8 +72,10 @@ class Replayer:
         self._answers: dict[str, Answer] = {}
         stack.upstream.script = lambda request: self._answers[request.json["model"]]
 
-    async def ask(self, provider: str, answer: Answer, **fields: Any) -> httpx.Response:
-        """The router's answer, when the upstream says `answer`."""
+    async def ask(
+        self, provider: str, answer: Answer, path: str = "/v1/chat/completions", **fields: Any
+    ) -> httpx.Response:
+        """The router's answer at `path`, when the upstream says `answer`."""
         model = f"m{len(self._answers)}"
         self._answers[model] = answer
         body = {
@@ -80,13 +83,14 @@ class Replayer:
             **fields,
             "model": f"{provider}/{model}",
         }
-        return await self.client.post("/v1/chat/completions", json=body)
+        return await self.client.post(path, json=body)
 
     async def check_all(
         self,
         records: Sequence[Record],
         cuts: Sequence[Callable[[bytes, int], list[bytes]]],
         check: Callable[[Record, httpx.Response], None],
+        path: str = "/v1/chat/completions",
         **fields: Any,
     ) -> int:
         """Replays every record in every cut and checks each; the number of replays.
@@ -101,7 +105,7 @@ class Replayer:
             nonlocal count
             async with limit:
                 told = recorded_answer(record, cut(body_of(record), seed))
-                response = await self.ask(record["dialect"], told, **fields)
+                response = await self.ask(record["dialect"], told, path, **fields)
             try:
                 check(record, response)
             except (AssertionError, LookupError, TypeError, ValueError) as fault:

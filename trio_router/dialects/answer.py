@@ -212,7 +212,12 @@ class AnswerReader:
 
 def stream_error(value: dict[str, Any]) -> StreamError:
     """The error that an event of the stream tells of, its message kept."""
-    return StreamError(error_message(value) or "the upstream reported an error in its stream")
+    message = error_message(value) or "the upstream reported an error in its stream"
+    error = value.get("error")
+    fields = error if isinstance(error, dict) else value
+    kinds = (fields.get(name) for name in ("type", "status", "code"))
+    kind = next((k for k in kinds if k and isinstance(k, str | int)), "")
+    return StreamError(message, kind=str(kind))
 
 
 def error_message(value: Any) -> str | None:

@@ -177,6 +177,7 @@ class NativeApi(Protocol):
 
     path: str  # appended to the provider's base URL
     end: bytes  # the frame that ends a good stream, beside the upstream's own events
+    forwarded: frozenset[bytes]  # a client's headers, in lower case, that go to the upstream with it
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder: ...
 

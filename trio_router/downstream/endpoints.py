@@ -44,7 +44,7 @@ async def client_call(asked: ClientRequest) -> Reply:
     refuse_if_draining(asked.router)
     body = parse_object(await asked.body.read())
     chat = client.chat_request(body)
-    return await _answer(asked, chat["model"], ClientCall(client, body, chat))
+    return await _answer(asked, chat["model"], ClientCall(client, body, chat, asked.link.headers))
 
 
 def refuse_if_draining(router: Router) -> None:

@@ -110,6 +110,7 @@ class ClientRequest:
             await answer.send()
         elif answer.stream is not None:
             await self.link.start(answer.status, _raw(answer.headers))
+            answer.headers.clear()  # or the stream would keep them
             await self._send_stream(answer.stream)
         else:
             answer.headers["content-length"] = str(len(answer.body))

@@ -37,8 +37,7 @@ async def count_tokens(asked: ClientRequest) -> Reply:
     refuse_if_draining(asked.router)
     body = parse_object(await asked.body.read())
     model = named_model(body.get("model"))
-    path = f"{client.native.path}/count_tokens"
-    return await _whole(asked, model, CountCall(body, client.name, path))
+    return await _whole(asked, model, CountCall(client, body, asked.link.headers))
 
 
 async def _whole(asked: ClientRequest, model: str, call: Call) -> Reply:

@@ -99,6 +99,7 @@ class Attempt:
 
     async def _relay(self, response: UpstreamAnswer, sink: Sink) -> None:
         content_type = response.header(b"content-type")
+        response.forget_headers()
         translator = self._call.translator(self.target, self._identity, content_type)
         reader = translator.reader
         try:

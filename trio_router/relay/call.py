@@ -23,6 +23,8 @@ from trio_router.dialects.translate import (
 from trio_router.jsoncodec import dumps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trio_router.dialects.base import ClientDialect, StreamEncoder
     from trio_router.errors import RouterError
     from trio_router.routing.table import Target
@@ -97,21 +99,33 @@ class ChatCall:
 
 
 class ClientCall:
-    """A request in another API, `client`'s: `body` as it came, `chat` the same in the hub's shape."""
+    """A request in another API, `client`'s: `body` as it came, `chat` the same in the hub's shape.
+
+    `headers` are the client's, with lower-case names: some of them are the API's own.
+    """
 
     max_answer: int | None = None
 
-    def __init__(self, client: ClientDialect, body: dict[str, Any], chat: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        client: ClientDialect,
+        body: dict[str, Any],
+        chat: dict[str, Any],
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
         self.is_stream = bool(body.get("stream"))
         self.keepalive = client.keepalive
         self._client = client
         self._body = body
         self._chat = chat
+        own = client.native.forwarded
+        self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
         self._encoder: StreamEncoder | None = None
 
     def request_for(self, target: Target) -> UpstreamRequest:
         if self._is_native(target):
-            return UpstreamRequest(self._client.native.path, dumps(target.body_for(self._body)))
+            body = dumps(target.body_for(self._body))
+            return UpstreamRequest(self._client.native.path, body, self._headers)
         chat = self._client.for_others(self._chat)
         return _chat_request(target, chat, is_stream=self.is_stream)
 

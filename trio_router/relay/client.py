@@ -198,6 +198,10 @@ class UpstreamAnswer:
         except (httpx.TransportError, httpx.DecodingError) as fault:
             raise _as_ours(fault, self._target) from fault
 
+    def forget_headers(self) -> None:
+        """A stream would keep them for as long as it lasts."""
+        self._answer.headers.clear()
+
     def header(self, name: bytes) -> str:
         """A header, by its lower-case name; empty if it is not there."""
         for key, value in self._answer.headers:

@@ -13,6 +13,9 @@ from trio_router.errors import InvalidRequest, NotFound
 from trio_router.jsoncodec import dumps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trio_router.dialects.base import ClientDialect
     from trio_router.relay.call import Whole
     from trio_router.routing.table import Target
 
@@ -57,19 +60,23 @@ class EmbeddingCall(WholeCall):
 
 
 class CountCall(WholeCall):
-    """`POST /v1/messages/count_tokens`, for targets whose API has it (`api` is its name)."""
+    """`POST /v1/messages/count_tokens`, for targets that speak the client's own API."""
 
-    def __init__(self, body: dict[str, Any], api: str, path: str) -> None:
+    def __init__(
+        self, client: ClientDialect, body: dict[str, Any], headers: Iterable[tuple[bytes, bytes]]
+    ) -> None:
         super().__init__(body)
-        self._api = api
-        self._path = path
+        self._api = client.name
+        self._path = f"{client.native.path}/count_tokens"
+        own = client.native.forwarded
+        self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
 
     def request_for(self, target: Target) -> UpstreamRequest:
         if self._api not in target.native:
             raise NotFound(f"{target.provider} cannot count tokens: its API has no such endpoint")
         # Not the configuration's defaults: they are for answers, and refused here.
         body = {**self._body, "model": target.upstream_model}
-        return UpstreamRequest(self._path, dumps(body))
+        return UpstreamRequest(self._path, dumps(body), self._headers)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         return PlainAnswer(AnswerReader(target.dialect, identity, content_type, target.rules))

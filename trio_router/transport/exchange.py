@@ -66,8 +66,9 @@ class OutgoingRequest:
         pieces = stream if isinstance(stream, httpx.AsyncByteStream) else None
         return cls(head, body, pieces, bodyless_response=method in (b"HEAD", b"CONNECT"))
 
-    def forget_body(self) -> None:
-        """It is out: a long prompt need not be kept for as long as its answer takes."""
+    def forget(self) -> None:
+        """All is out: a long prompt need not be kept for as long as its answer takes."""
+        self.head.data = b""
         self._body = None
         self._stream = None
 
@@ -170,7 +171,7 @@ class Exchange:
             if broken is None or self.response.touched:
                 raise
             raise httpx.WriteError(text_of(broken)) from fault
-        self._request.forget_body()
+        self._request.forget()
         return body
 
     async def read(self) -> bytes:

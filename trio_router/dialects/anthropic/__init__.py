@@ -66,6 +66,7 @@ class MessagesApi:
 
     path = "/messages"
     end = b""
+    forwarded = frozenset({b"anthropic-beta"})
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
         return MessagesDecoder(identity)

@@ -1,0 +1,154 @@
+"""Every recorded answer, told to clients of each API: what it says must be what was said.
+
+Rows are the upstreams' dialects, columns the clients' endpoints, and both ways of asking meet both
+kinds of recordings.  What goes byte for byte is looked at in `test_recordings`; here it is the meaning.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+import pytest
+
+from tests.e2e.gist import Gist, got, told
+from tests.e2e.replay import Record, body_of, random_cuts, recordings, replayer, tiny, whole
+
+pytestmark = pytest.mark.corpus
+CUTS = pytest.mark.parametrize(
+    "cuts",
+    [
+        pytest.param([whole, random_cuts], id="quick"),
+        pytest.param([tiny], id="tiny", marks=pytest.mark.slow),
+    ],
+)
+DIALECTS = pytest.mark.parametrize("dialect", ["openai", "anthropic", "ollama"])
+ENDPOINTS = pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+CHAT = "/v1/chat/completions"
+FIELDS = {
+    CHAT: {"messages": [{"role": "user", "content": "?"}]},
+    "/v1/messages": {"messages": [{"role": "user", "content": "?"}], "max_tokens": 64},
+    "/v1/responses": {"input": "?"},
+    "/v1/completions": {"prompt": "?"},
+}
+
+
+@cache
+def gist_of(key: str) -> Gist:
+    record = next(r for kind in ("stream", "json") for r in recordings(kind, *ALL) if r["id"] == key)
+    return told(record["dialect"], body_of(record))
+
+
+ALL = ("openai", "anthropic", "ollama")
+
+
+def fields(path: str, *, stream: bool) -> dict:
+    asked = {**FIELDS[path], "stream": stream}
+    if stream and path in (CHAT, "/v1/completions"):
+        asked["stream_options"] = {"include_usage": True}
+    return asked
+
+
+def compare(record: Record, path: str, given: Gist) -> None:
+    said = gist_of(record["id"])
+    if record["dialect"] == "anthropic" and path == CHAT and said.finish == "content_filter":
+        assert given.text.startswith(said.text)  # why it was refused follows, as a refusal
+    else:
+        assert given.text == said.text
+    if path != "/v1/completions":
+        assert given.reasoning == said.reasoning
+        assert [name for name, _ in given.calls] == [name for name, _ in said.calls]
+        for (_, ours), (_, theirs) in zip(given.calls, said.calls, strict=True):
+            assert ours == expected_arguments(path, theirs)
+    if said.finish is not None:
+        assert given.finish == expected_finish(path, said, given)
+    if said.output_tokens is not None:
+        assert given.output_tokens == said.output_tokens
+
+
+def expected_arguments(path: str, said):
+    """A Messages client takes an object; what is none reaches it in one."""
+    if path == "/v1/messages" and not isinstance(said, dict):
+        return {"INVALID_JSON": said}
+    return said
+
+
+def expected_finish(path: str, said: Gist, given: Gist) -> str:
+    """Messages and Responses have no word of their own for a `stop` after tool calls, or for "eos"."""
+    if path == CHAT:
+        return said.finish
+    if said.calls and said.finish in ("stop", "function_call"):
+        return "tool_calls"
+    return said.finish if said.finish in ("length", "content_filter", "tool_calls") else "stop"
+
+
+@CUTS
+@ENDPOINTS
+@DIALECTS
+@pytest.mark.parametrize("stream", [True, False], ids=["streaming", "whole"])
+async def test_every_recorded_stream_means_the_same_to_every_client(dialect, path, stream, cuts):
+    def check(record, response) -> None:
+        said = gist_of(record["id"])
+        if said.failed and (not stream or not said.text + said.reasoning):
+            assert response.status_code >= 400
+            assert response.json()["error"]["message"]
+            return
+        assert response.status_code == 200
+        given = got(path, response.content)
+        assert given.failed == said.failed
+        if said.failed:
+            assert given.text == said.text
+        else:
+            compare(record, path, given)
+
+    records = recordings("stream", dialect)
+    async with replayer() as router:
+        done = await router.check_all(records, cuts, check, path=path, **fields(path, stream=stream))
+    assert done == len(records) * len(cuts) > 0
+
+
+@CUTS
+@ENDPOINTS
+@DIALECTS
+@pytest.mark.parametrize("stream", [True, False], ids=["streaming", "whole"])
+async def test_every_recorded_whole_answer_means_the_same_to_every_client(dialect, path, stream, cuts):
+    def check(record, response) -> None:
+        assert response.status_code == 200
+        compare(record, path, got(path, response.content))
+
+    records = recordings("json", dialect)
+    async with replayer() as router:
+        done = await router.check_all(records, cuts, check, path=path, **fields(path, stream=stream))
+    assert done == len(records) * len(cuts) > 0
+
+
+@CUTS
+@ENDPOINTS
+@DIALECTS
+@pytest.mark.parametrize("stream", [True, False], ids=["streaming", "whole"])
+async def test_every_recorded_error_is_told_in_the_clients_own_shape(dialect, path, stream, cuts):
+    def check(record, response) -> None:
+        status = record["response"]["status"]
+        assert response.headers["content-type"] == "application/json"
+        value = response.json()
+        error = value["error"]
+        if path == "/v1/messages":
+            assert set(value) == {"type", "error"}
+            assert set(error) == {"type", "message"}
+        else:
+            assert set(error) == {"message", "type", "code", "param"}
+        if status in (401, 403) or said_of_the_key(record):
+            assert response.status_code == 502
+        else:
+            assert response.status_code == status
+            assert error["message"]
+
+    records = recordings("error", dialect)
+    async with replayer() as router:
+        done = await router.check_all(records, cuts, check, path=path, **fields(path, stream=stream))
+    assert done == len(records) * len(cuts) > 0
+
+
+def said_of_the_key(record: Record) -> bool:
+    """Google says so with a 400."""
+    return record["dialect"] == "gemini" and "API_KEY_INVALID" in json.dumps(body_of(record).decode())
