@@ -32,6 +32,7 @@ class ServerConfig(Section):
     workers: Annotated[int, Field(ge=1)] = 1
     graceful_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
     max_body: Bytes = 33554432
+    max_upload: Bytes = 536870912  # of a form that passes through (audio, images, files)
     demo: bool = False  # serve the embedded `demo` provider too
 
     certfile: FilePath | None = None  # PEM: clients are served over TLS

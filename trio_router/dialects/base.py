@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from trio_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio_router.errors import RouterError
 
 Chunk = dict[str, Any]  # a chat.completion.chunk
@@ -98,6 +100,69 @@ class Dialect(Protocol):
         ...
 
     def auth_headers(self, api_key: str) -> dict[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """What an upstream's embeddings say: a vector for each input, in order.  None: it does not say."""
+
+    vectors: list[list[float]]
+    prompt_tokens: int | None
+    model: str | None
+
+
+class EmbeddingDialect(Protocol):
+    """How one family of providers embeds texts.  One that cannot has none: see `EMBEDDINGS`."""
+
+    is_openai: bool  # its answers reach the client as they are
+
+    def request(self, body: dict[str, Any], *, drop_unsupported: bool) -> UpstreamRequest:
+        """`body` is checked (`embedding.py`), with the upstream's model name; it is not changed.
+
+        Raises InvalidRequest, which names the field, for what cannot be said in this dialect.
+        """
+        ...
+
+    def embeddings(self, record: dict[str, Any]) -> Embeddings:
+        """Raises KeyError, TypeError, ValueError or AttributeError for what has another shape."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model as its provider lists it.  `created` is in Unix seconds, 0 if it is not told."""
+
+    id: str
+    created: int = 0
+    title: str = ""
+
+
+class ModelListing(Protocol):
+    """How a provider tells which models it has, page by page.  See `LISTINGS`."""
+
+    def path(self, mark: str | None) -> str:
+        """Of the page that `mark` stands for, None for the first; appended to the base URL."""
+        ...
+
+    def read(self, page: Any) -> tuple[list[ListedModel], str | None]:
+        """A page's models, and the mark of the next page; what has another shape gives none."""
+        ...
+
+
+class ModelTeller(Protocol):
+    """How clients of one API are told of models, whose ids are `provider/model` then."""
+
+    def model(self, model: ListedModel) -> dict[str, Any]: ...
+
+    def models(self, models: Sequence[ListedModel]) -> dict[str, Any]: ...
+
+
+class PassingDialect(Protocol):
+    """Providers whose other endpoints are OpenAI's too, so that requests for them pass through."""
+
+    def passing_path(self, path: str, model: str) -> str:
+        """Where `path` (`/audio/speech`) is, from the base URL; `model` may be empty."""
+        ...
 
 
 class StreamEncoder(Protocol):

@@ -127,13 +127,11 @@ class NativeTranslator:
         return self._encoder.finish() if self._is_encoded else self._api.end
 
 
-class NativeAnswer:
-    """One answer without streaming; see WholeAnswer.  `other` reads what is in another API."""
+class PlainAnswer:
+    """One answer without streaming, whatever it is of; see WholeAnswer."""
 
-    def __init__(self, api: NativeApi, reader: NativeReader, other: EncodedAnswer) -> None:
-        self._api = api
-        self._other = other
-        self.reader: AnswerReader = reader
+    def __init__(self, reader: AnswerReader) -> None:
+        self.reader = reader
 
     def translate(self, body: bytes) -> bytes:
         """The upstream's JSON as it is.  Raises UpstreamError."""
@@ -141,29 +139,56 @@ class NativeAnswer:
         try:
             value = loads(text)
         except JSONError:
-            return self._streamed(body)
+            return self._no_json(body)
         if not isinstance(value, dict):
             raise MalformedJSON("the upstream's answer is no JSON object")
         if value.get("error"):
             raise stream_error(value)
-        dialect: object = recognise(value, cast("Dialect", self._api))
-        if dialect is not self._api:
-            self.reader = self._other.reader
-            return self._other.translate(body)
+        if not self._is_own(value):
+            return self._of_another(body)
         self.reader.unicode_errors += wrong
         self.reader.is_json = True
         self.reader.events += 1
-        self.reader.usage = self._api.usage(value)
+        self._note(value)
         return text
 
-    def _streamed(self, body: bytes) -> bytes:
+    def _no_json(self, body: bytes) -> bytes:
+        raise MalformedJSON("the upstream's answer is no JSON object")
+
+    def _is_own(self, value: dict[str, Any]) -> bool:
+        return True
+
+    def _of_another(self, body: bytes) -> bytes:
+        raise NotImplementedError
+
+    def _note(self, value: dict[str, Any]) -> None:
+        """What else the record is told of an answer."""
+
+
+class NativeAnswer(PlainAnswer):
+    """One answer in the client's own API.  `other` reads what is in another one."""
+
+    def __init__(self, api: NativeApi, reader: NativeReader, other: EncodedAnswer) -> None:
+        super().__init__(reader)
+        self._api = api
+        self._other = other
+
+    def _no_json(self, body: bytes) -> bytes:
         """A stream, although none was asked for: the whole answer, where its end holds it."""
         items = self.reader.receive_data(body)
         items += self.reader.receive_eof()
         if self.reader.failure is not None:
             raise self.reader.failure
         whole = self._api.whole(items[-1].chunk) if items and items[-1].event is not None else None
-        if whole is None:
-            self.reader = self._other.reader
-            return self._other.translate(body)
-        return dumps(whole)
+        return self._of_another(body) if whole is None else dumps(whole)
+
+    def _is_own(self, value: dict[str, Any]) -> bool:
+        api: object = self._api
+        return recognise(value, cast("Dialect", api)) is api
+
+    def _of_another(self, body: bytes) -> bytes:
+        self.reader = self._other.reader
+        return self._other.translate(body)
+
+    def _note(self, value: dict[str, Any]) -> None:
+        self.reader.usage = self._api.usage(value)

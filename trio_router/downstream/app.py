@@ -14,6 +14,7 @@ from trio_router.demo import DemoUpstream
 from trio_router.demo.local_model import LocalModel
 from trio_router.dialects import CLIENTS
 from trio_router.downstream.auth import Authenticator
+from trio_router.downstream.body import RequestBody
 from trio_router.downstream.connection import RelayConnection
 from trio_router.downstream.endpoints import (
     CHAT_COMPLETIONS,
@@ -23,7 +24,14 @@ from trio_router.downstream.endpoints import (
     register,
     this_request,
 )
+from trio_router.downstream.passing import (
+    PASSING_THROUGH,
+    UPLOADS,
+    file_endpoint,
+    file_methods,
+)
 from trio_router.downstream.request import internal_error
+from trio_router.downstream.sides import SIDES
 from trio_router.errors import MethodNotAllowed, NotFound, RouterError
 
 if TYPE_CHECKING:
@@ -60,6 +68,8 @@ class RouterApp(QuartTrio):
         self.hot: dict[tuple[str, str], Callable[[ClientRequest], Awaitable[Reply]]] = {
             ("POST", CHAT_COMPLETIONS): chat_completions,
             **{("POST", path): client_call for path in CLIENTS},
+            **SIDES,
+            **PASSING_THROUGH,
         }
         register(self)
         # Coroutine functions, all of them: Quart runs plain ones in a thread.
@@ -68,6 +78,17 @@ class RouterApp(QuartTrio):
         self.register_error_handler(Exception, _internal_error)
         self.before_serving(self._start)
         self.after_serving(self._stop)
+
+    def endpoint_of(self, method: str, path: str) -> Callable[[ClientRequest], Awaitable[Reply]] | None:
+        """What answers; None for what Quart's views do."""
+        return self.hot.get((method, path)) or file_endpoint(method, path)
+
+    def new_body(self, path: str, declared: int | None) -> RequestBody:
+        """For a request's body, which says it has `declared` bytes, if it says so."""
+        server = self.router.config.server
+        if path in UPLOADS:
+            return RequestBody(server.max_upload, declared, is_streamed=True)
+        return RequestBody(server.max_body, declared)
 
     async def _start(self) -> None:
         await self.nursery.start(self._run_background)
@@ -85,6 +106,7 @@ class RouterApp(QuartTrio):
             with self._background:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self.router.alarms.run)
+                    await nursery.start(self.router.catalog.run)
                     if self.router.config.server.demo:
                         await self._start_demo(nursery)
                     task_status.started()
@@ -118,6 +140,7 @@ async def _http_error(error: HTTPException) -> Response:
     asked = this_request()
     allowed = set(getattr(error, "valid_methods", None) or ())
     allowed |= {method for method, path in asked.app.hot if path == asked.link.path}
+    allowed |= file_methods(asked.link.path)
     refusal = f"{asked.link.method} {asked.link.path}"[:200]
     if allowed:
         response = error_response(MethodNotAllowed(f"{refusal}: the method is not allowed here"))

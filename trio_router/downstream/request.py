@@ -40,7 +40,7 @@ class ClientRequest:
         self.link = link
         self.body = link.body
         self.record = RequestRecord(
-            request_id=_request_id(self._header(b"x-request-id")), started_at=trio.current_time()
+            request_id=_request_id(self.header(b"x-request-id")), started_at=trio.current_time()
         )
         # How this request's API tells errors; an endpoint says so as soon as it is asked.
         self.error_body: Callable[[RouterError], dict[str, Any]] = RouterError.body
@@ -49,8 +49,8 @@ class ClientRequest:
 
     def authenticate(self) -> None:
         """Notes whose key the request has.  Raises Unauthorized."""
-        given = self._header(b"authorization").decode("latin-1")
-        if not given and (key := self._header(b"x-api-key")):  # as Anthropic's clients send it
+        given = self.header(b"authorization").decode("latin-1")
+        if not given and (key := self.header(b"x-api-key")):  # as Anthropic's clients send it
             given = f"Bearer {key.decode('latin-1')}"
         self.record.key = self.app.authenticator.check(given, self.link.server)
 
@@ -71,6 +71,7 @@ class ClientRequest:
                     self.exchange.client_stalled()
                 nursery.cancel_scope.cancel()
             finally:
+                self.body.discard()
                 self.exchange.close()
 
     def client_left(self) -> None:
@@ -81,7 +82,7 @@ class ClientRequest:
             self._scope.cancel()
 
     async def _answer(self) -> Reply | QuartAnswer:
-        endpoint = self.app.hot.get((self.link.method, self.link.path))
+        endpoint = self.app.endpoint_of(self.link.method, self.link.path)
         if endpoint is None:
             return await quart_answer(self.app, self)
         # What everyone asks for goes past Quart's contexts, signals and response objects.
@@ -99,7 +100,8 @@ class ClientRequest:
     async def _respond(self, answer: Reply | QuartAnswer) -> None:
         self.record.status = answer.status
         answer.headers["x-request-id"] = self.record.request_id
-        if not self.body.is_complete and self.link.may_wait_for_body:
+        is_coming = not self.body.is_complete and not self.body.is_given_up
+        if is_coming and self.link.may_wait_for_body:
             with trio.move_on_after(_DRAIN_SECONDS):
                 await self.body.wait_complete()
         if not self.body.is_complete:
@@ -119,9 +121,12 @@ class ClientRequest:
         link = self.link
         while (frames := await stream.next(link.write_now)) is not None:
             await link.write(frames)
-        await link.finish(stream.tail)
+        if stream.is_torn:
+            await link.tear()
+        else:
+            await link.finish(stream.tail)
 
-    def _header(self, name: bytes) -> bytes:
+    def header(self, name: bytes) -> bytes:
         return next((value for key, value in self.link.headers if key == name), b"")
 
 

@@ -80,7 +80,8 @@ class Attempt:
             self._watchdog.enter("response", self._limits.response)
             with await self._ask() as response:
                 await self._check_status(response)
-                raw = await self._read(response, self.target.rules.max_event, strict=True)
+                limit = self._call.max_answer or self.target.rules.max_event
+                raw = await self._read(response, limit, strict=True)
                 answer = self._translate(response, raw)
         return answer
 

@@ -56,6 +56,7 @@ class Call(Protocol):
 
     is_stream: bool
     keepalive: bytes  # what bridges silence
+    max_answer: int | None  # bytes of an answer without streaming; None: `stream.max_event`
 
     def request_for(self, target: Target) -> UpstreamRequest:
         """Raises InvalidRequest for what `target` cannot do."""
@@ -76,6 +77,7 @@ class ChatCall:
     """`POST /v1/chat/completions`: `body` is checked, and in the hub's shape."""
 
     keepalive = KEEPALIVE
+    max_answer: int | None = None
 
     def __init__(self, body: dict[str, Any]) -> None:
         self.is_stream = bool(body.get("stream"))
@@ -104,6 +106,8 @@ class ClientCall:
 
     `headers` are the client's, with lower-case names: some of them are the API's own.
     """
+
+    max_answer: int | None = None
 
     def __init__(
         self,

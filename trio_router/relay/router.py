@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -9,10 +10,12 @@ import trio
 
 from trio_router.addresses import is_loopback
 from trio_router.alarms import AlarmClock
+from trio_router.dialects.base import ListedModel
 from trio_router.errors import Draining
 from trio_router.observe.log import log_request
 from trio_router.observe.metrics import Metrics
 from trio_router.record import Outcome
+from trio_router.relay.catalog import Catalog
 from trio_router.relay.client import UpstreamClient
 from trio_router.routing.table import RouteTable
 from trio_router.transport import StreamTransport
@@ -37,6 +40,7 @@ class Router:
         self._make_transport = make_transport
         self.metrics = Metrics()
         self.alarms = AlarmClock()  # run by the application, for as long as it runs
+        self.catalog = Catalog()  # likewise
         self.exchanges: set[Exchange] = set()
         self.clients: dict[str, UpstreamClient] = {}
         self.is_ready = False
@@ -48,7 +52,7 @@ class Router:
     def use(self, config: Config) -> None:
         """Takes a configuration; requests that are under way go on with the one they began with."""
         self.config = config
-        self.table = RouteTable(config)
+        self.table = RouteTable(config, self._heard)
         for name, provider in config.providers.items():
             self.clients.setdefault(name, self._client(provider))
 
@@ -56,6 +60,31 @@ class Router:
         """Adds a provider that is known only once the router runs (the embedded demo)."""
         providers = {name: provider, **self.config.providers}
         self.use(self.config.model_copy(update={"providers": providers}))
+
+    async def models(self) -> list[ListedModel]:
+        """All that can be asked for: what the configuration names, and what other providers list."""
+        asked = [
+            (self.table.whole_provider(name), self.clients[name])
+            for name in self.table.unlisted_providers()
+        ]
+        lists = await self.catalog.lists(asked)
+        named = [ListedModel(name) for name in self.table.names()]
+        return named + [
+            replace(model, id=f"{provider}/{model.id}")
+            for provider, models in lists.items()
+            for model in models
+        ]
+
+    def model(self, name: str) -> ListedModel:
+        """One of them, with what is known of it by now.  Raises ModelNotFound."""
+        target = self.table.resolve(name)
+        known = self.catalog.known().get(target.provider, ())
+        found = (replace(model, id=target.name) for model in known if model.id == target.model)
+        return next(found, ListedModel(target.name))
+
+    def _heard(self) -> list[str]:
+        lists = self.catalog.known().items()
+        return [f"{provider}/{model.id}" for provider, models in lists for model in models]
 
     def booked(self, record: RequestRecord) -> None:
         """A request has ended."""

@@ -14,7 +14,7 @@ from trio_router.transport.http1 import RequestHead, ResponseParser, chunk
 from trio_router.transport.sockets import BROKEN, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 
     from trio_router.transport.dial import Origin
 
@@ -44,7 +44,7 @@ class OutgoingRequest:
         self,
         head: RequestHead,
         body: bytes | None,
-        stream: httpx.AsyncByteStream | None = None,
+        stream: AsyncIterable[bytes] | None = None,
         *,
         bodyless_response: bool = False,
     ) -> None:
