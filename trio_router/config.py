@@ -110,6 +110,15 @@ def _no_empty_key(value: Any) -> Any:
 
 _HAVE_RESPONSES = ("api.openai.com", "openai.azure.com", "openrouter.ai", "api.x.ai", "api.groq.com")
 
+_ONLY_CHAT = (
+    "api.anthropic.com",
+    "api.deepseek.com",
+    "api.groq.com",
+    "api.mistral.ai",
+    "api.perplexity.ai",
+    "generativelanguage.googleapis.com",
+)
+
 
 class ProviderConfig(Section):
     dialect: DialectName = "openai"
@@ -121,6 +130,7 @@ class ProviderConfig(Section):
     lenient_end: bool = False
     drop_unsupported: bool = False  # leave out what the provider cannot do, instead of refusing it
     responses: bool | None = None  # it has OpenAI's /responses; None: if it is known to
+    completions: bool | None = None  # it has OpenAI's /completions; None: unless it is known not to
     query: dict[str, str] = Field(default_factory=dict)  # of each request's URL (Azure's api-version)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     models: dict[str, ModelConfig] | None = None
@@ -132,10 +142,15 @@ class ProviderConfig(Section):
 
     @property
     def has_responses(self) -> bool:
-        if self.responses is not None:
-            return self.responses
+        return self._is_at(_HAVE_RESPONSES) if self.responses is None else self.responses
+
+    @property
+    def has_completions(self) -> bool:
+        return not self._is_at(_ONLY_CHAT) if self.completions is None else self.completions
+
+    def _is_at(self, hosts: tuple[str, ...]) -> bool:
         host = urlsplit(self.base_url).hostname or ""
-        return any(host == known or host.endswith("." + known) for known in _HAVE_RESPONSES)
+        return any(host == known or host.endswith("." + known) for known in hosts)
 
     @field_validator("base_url")
     @classmethod

@@ -273,7 +273,9 @@ def _responses(records: list[tuple[bytes, Any]]) -> Gist:
     if not values:
         return gist
     whole = values[-1].get("response", values[-1])
-    gist.failed = gist.failed or whole.get("status") == "failed"
+    if gist.failed or whole.get("status") == "failed":
+        deltas = (v["delta"] for v in values if v.get("type") == "response.output_text.delta")
+        return Gist("".join(deltas), failed=True)
     for item in whole.get("output") or ():
         match item["type"]:
             case "message":
@@ -297,7 +299,8 @@ def _completions(records: list[tuple[bytes, Any]]) -> Gist:
     for record in _good(records, gist):
         usage = record.get("usage") or {}
         gist.output_tokens = usage.get("completion_tokens", gist.output_tokens)
-        for choice in (record.get("choices") or ())[:1]:
-            gist.text += choice.get("text") or ""
-            gist.finish = choice.get("finish_reason") or gist.finish
+        for choice in record.get("choices") or ():
+            if choice.get("index", 0) == 0:
+                gist.text += choice.get("text") or ""
+                gist.finish = choice.get("finish_reason") or gist.finish
     return gist

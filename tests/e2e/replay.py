@@ -27,10 +27,21 @@ providers:
   ollama: {base_url: "http://upstream", dialect: ollama}
   gemini: {base_url: "http://upstream/v1beta", dialect: gemini}
   cohere: {base_url: "http://upstream/v2", dialect: cohere}
-  anthropic: {base_url: "http://upstream/v1", dialect: anthropic, api_key: sk-ant}
   lenient: {base_url: "http://upstream/v1", lenient_end: true}
+  anthropic: {base_url: "http://upstream/v1", dialect: anthropic, api_key: sk-ant}
+  openai-responses: {base_url: "http://upstream/v1", responses: true}
+  openai-completions: {base_url: "http://upstream/v1"}
+  only-chat: {base_url: "http://upstream/v1", completions: false}
 """
 AT_ONCE = 4  # replays
+CHAT = "/v1/chat/completions"
+# What each endpoint is asked.
+ASK: dict[str, dict[str, Any]] = {
+    CHAT: {"messages": [{"role": "user", "content": "?"}]},
+    "/v1/messages": {"messages": [{"role": "user", "content": "?"}], "max_tokens": 64},
+    "/v1/responses": {"input": "?"},
+    "/v1/completions": {"prompt": "?"},
+}
 
 
 def recordings(kind: str, *dialects: str) -> list[Record]:
@@ -82,16 +93,12 @@ class Replayer:
         stack.upstream.script = lambda request: self._answers[_model(request)]
 
     async def ask(
-        self, provider: str, answer: Answer, path: str = "/v1/chat/completions", **fields: Any
+        self, provider: str, answer: Answer, path: str = CHAT, **fields: Any
     ) -> httpx.Response:
         """The router's answer at `path`, when the upstream says `answer`."""
         model = f"m{len(self._answers)}"
         self._answers[model] = answer
-        body = {
-            "messages": [{"role": "user", "content": "?"}],
-            **fields,
-            "model": f"{provider}/{model}",
-        }
+        body = {**ASK[path], **fields, "model": f"{provider}/{model}"}
         return await self.client.post(path, json=body)
 
     async def check_all(
@@ -99,7 +106,8 @@ class Replayer:
         records: Sequence[Record],
         cuts: Sequence[Callable[[bytes, int], list[bytes]]],
         check: Callable[[Record, httpx.Response], None],
-        path: str = "/v1/chat/completions",
+        path: str = CHAT,
+        provider: str = "",
         **fields: Any,
     ) -> int:
         """Replays every record in every cut and checks each; the number of replays.
@@ -114,7 +122,7 @@ class Replayer:
             nonlocal count
             async with limit:
                 told = recorded_answer(record, cut(body_of(record), seed))
-                response = await self.ask(record["dialect"], told, path, **fields)
+                response = await self.ask(provider or record["dialect"], told, path, **fields)
             try:
                 check(record, response)
             except (AssertionError, LookupError, TypeError, ValueError) as fault:

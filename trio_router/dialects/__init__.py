@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic import AnthropicDialect, MessagesClient
 from trio_router.dialects.cohere import CohereDialect
+from trio_router.dialects.completions import CompletionsClient
 from trio_router.dialects.gemini import GeminiDialect
 from trio_router.dialects.ollama import OllamaDialect
 from trio_router.dialects.openai import AzureDialect, OpenAIDialect
+from trio_router.dialects.responses import ResponsesClient
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import ClientDialect, Dialect
@@ -26,7 +28,11 @@ DIALECTS: dict[str, Dialect] = {
     )
 }
 # Of clients of other APIs than the hub's, by the path that they ask.
-CLIENTS: dict[str, ClientDialect] = {"/v1/messages": MessagesClient()}
+CLIENTS: dict[str, ClientDialect] = {
+    "/v1/messages": MessagesClient(),
+    "/v1/completions": CompletionsClient(),
+    "/v1/responses": ResponsesClient(),
+}
 
 
 def recognise(record: dict[str, Any], configured: Dialect) -> Dialect:

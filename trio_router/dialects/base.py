@@ -107,6 +107,13 @@ class StreamEncoder(Protocol):
         """The frames that `chunk` stands for, finished bytes; perhaps none."""
         ...
 
+    def passes(self, event: dict[str, Any]) -> bool:
+        """An event of the API's own is about to pass by: whether the client asked for it.
+
+        What `fail` says later must follow on the events that passed.
+        """
+        ...
+
     def finish(self) -> bytes:
         """The last frames of an answer that came to its honest end."""
         ...
@@ -119,9 +126,21 @@ class StreamEncoder(Protocol):
 class NativeApi(Protocol):
     """A client's API as upstreams themselves have it: what passes through is read for the record."""
 
-    path: str  # appended to the provider's base URL
     end: bytes  # the frame that ends a good stream, beside the upstream's own events
     forwarded: frozenset[bytes]  # a client's headers, in lower case, that go to the upstream with it
+    tells_errors: bool  # an error in a stream passes as it is, with what the upstream says after it
+
+    def request(self, body: dict[str, Any], *, ask_usage: bool) -> dict[str, Any]:
+        """What the upstream is asked: the client's body, and usage where that has to be asked for."""
+        ...
+
+    def recognises(self, record: dict[str, Any]) -> bool:
+        """Whether a record of an answer is of this API, by its shape."""
+        ...
+
+    def whole(self, event: dict[str, Any]) -> dict[str, Any] | None:
+        """The whole answer, if the event that ended a stream holds it."""
+        ...
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder: ...
 
@@ -137,10 +156,18 @@ class ClientDialect(Protocol):
     native: NativeApi
     keepalive: bytes  # what bridges silence in this API's streams
 
-    def chat_request(self, body: dict[str, Any]) -> dict[str, Any]:
+    def check(self, body: dict[str, Any]) -> None:
+        """Raises InvalidRequest, which names the field, for what no target could answer.
+
+        Afterwards `model` is there, and `stream` is a boolean or is not.
+        """
+        ...
+
+    def chat_request(self, body: dict[str, Any], *, drop_unsupported: bool = False) -> dict[str, Any]:
         """A client's request as a chat request in OpenAI's shape; `body` is not changed.
 
-        Raises InvalidRequest, which names the field of `body`, for what is wrong or cannot be kept.
+        Raises InvalidRequest, which names the field of `body`, for what is wrong or cannot be kept;
+        with `drop_unsupported` the latter is left out.
         """
         ...
 

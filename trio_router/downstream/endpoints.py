@@ -42,8 +42,8 @@ async def client_call(asked: ClientRequest) -> Reply:
     asked.authenticate()
     refuse_if_draining(asked.router)
     body = parse_object(await asked.body.read())
-    chat = client.chat_request(body)
-    return await _answer(asked, chat["model"], ClientCall(client, body, chat, asked.link.headers))
+    client.check(body)
+    return await _answer(asked, body["model"], ClientCall(client, body, asked.link.headers))
 
 
 def refuse_if_draining(router: Router) -> None:

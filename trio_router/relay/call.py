@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from trio_router.routing.table import Target
 
 
+_CONVERSATION = frozenset({"messages", "input", "prompt"})
+
+
 class Translator(Protocol):
     """One stream, from the upstream's bytes to the client's.  See StreamTranslator."""
 
@@ -97,7 +100,7 @@ class ChatCall:
 
 
 class ClientCall:
-    """A request in another API, `client`'s: `body` as it came, `chat` the same in the hub's shape.
+    """A request in another API, `client`'s: `body` as it came, checked.
 
     `headers` are the client's, with lower-case names: some of them are the API's own.
     """
@@ -106,47 +109,62 @@ class ClientCall:
         self,
         client: ClientDialect,
         body: dict[str, Any],
-        chat: dict[str, Any],
         headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
         self.is_stream = bool(body.get("stream"))
         self.keepalive = client.keepalive
         self._client = client
         self._body = body
-        self._chat = chat
         own = client.native.forwarded
         self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
+        self._chats: dict[bool, dict[str, Any]] = {}  # by whether what is not supported is dropped
         self._encoder: StreamEncoder | None = None
+        self._native: NativeReader | None = None
 
     def request_for(self, target: Target) -> UpstreamRequest:
-        if self._is_native(target):
-            body = dumps(target.body_for(self._body))
-            return UpstreamRequest(self._client.native.path, body, self._headers)
-        chat = self._client.for_others(self._chat)
-        return _chat_request(target, chat, is_stream=self.is_stream)
+        path = target.native.get(self._client.name)
+        if path is None:
+            return _chat_request(target, self._chat(target), is_stream=self.is_stream)
+        ask_usage = target.ask_usage and self.is_stream
+        body = self._client.native.request(target.body_for(self._body), ask_usage=ask_usage)
+        return UpstreamRequest(path, dumps(body), self._headers)
 
     def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator:
         self._encoder = encoder = self._client.encoder(identity, self._body)
+        self._native = None
         if self._is_native(target):
             native = self._client.native
-            native_reader = NativeReader(native, identity, content_type, target.rules)
-            return NativeTranslator(native, native_reader, encoder)
+            self._native = NativeReader(native, identity, content_type, target.rules)
+            return NativeTranslator(native, self._native, encoder)
         reader = AnswerReader(target.dialect, identity, content_type, target.rules)
         return EncodedTranslator(reader, encoder)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
-        if self._is_native(target):
-            return NativeAnswer(self._client.native, identity, content_type, target.rules)
         answer = WholeAnswer(target.dialect, identity, content_type, target.rules)
-        return EncodedAnswer(answer, self._client, identity, self._body)
+        encoded = EncodedAnswer(answer, self._client, identity, self._body)
+        if self._is_native(target):
+            reader = NativeReader(self._client.native, identity, content_type, target.rules)
+            return NativeAnswer(self._client.native, reader, encoded)
+        return encoded
 
     def fail(self, error: RouterError) -> bytes:
+        if self._native is not None and error is self._native.told:
+            return b""  # the upstream's own words were passed on
         if self._encoder is None:  # an early commit: nothing has come yet
             self._encoder = self._client.encoder(AnswerIdentity("", 0, ""), self._body)
         return self._encoder.fail(error)
 
     def forget(self) -> None:
-        self._body = self._chat = {}
+        # Answers tell parts of the request again; the conversation, which is long, they do not.
+        self._body = {name: value for name, value in self._body.items() if name not in _CONVERSATION}
+        self._chats = {}
+
+    def _chat(self, target: Target) -> dict[str, Any]:
+        drop = target.drop_unsupported
+        if drop not in self._chats:
+            chat = self._client.chat_request(self._body, drop_unsupported=drop)
+            self._chats[drop] = self._client.for_others(chat)
+        return self._chats[drop]
 
     def _is_native(self, target: Target) -> bool:
         return self._client.name in target.native

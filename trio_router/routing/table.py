@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from trio_router.config import ModelConfig, Timeouts
 from trio_router.dialects import DIALECTS
@@ -36,7 +37,7 @@ class Target:
     ask_usage: bool
     drop_unsupported: bool
     query: Mapping[str, str]  # of each request's URL
-    native: frozenset[str]  # clients' APIs that the provider speaks itself
+    native: Mapping[str, str]  # clients' APIs that the provider speaks itself, and their paths
     defaults: Mapping[str, Any]
     options: Mapping[str, Any]
     is_listed: bool  # named in the configuration, not just passed through
@@ -134,21 +135,37 @@ class RouteTable:
             ask_usage=provider.ask_usage,
             drop_unsupported=provider.drop_unsupported,
             query=provider.query,
-            native=native_apis(provider),
+            native=native_apis(provider, settings.upstream_model or model),
             defaults=settings.defaults,
             options=settings.options,
             is_listed=config is not None,
         )
 
 
-def native_apis(provider: ProviderConfig) -> frozenset[str]:
-    """The clients' APIs that a provider speaks itself: what is asked in them passes through."""
+def native_apis(provider: ProviderConfig, model: str) -> dict[str, str]:
+    """The clients' APIs that a provider speaks itself, with the path of each under its base URL.
+
+    What is asked in them passes through.  `model` is the upstream's name of it.
+    """
     match provider.dialect:
         case "anthropic":
-            return frozenset({"messages"})
-        case "openai" | "azure":
-            return frozenset({"completions", *(["responses"] if provider.has_responses else [])})
-    return frozenset()
+            return {"messages": "/messages"}
+        case "openai":
+            paths = {"completions": "/completions", "responses": "/responses"}
+        case "azure":
+            # Responses have no deployment in their path; versions by date are of the older one.
+            dated = provider.query.get("api-version", "preview") not in ("preview", "latest", "v1")
+            paths = {
+                "completions": f"/openai/deployments/{quote(model, safe='')}/completions",
+                "responses": "/openai/responses" if dated else "/openai/v1/responses",
+            }
+        case _:
+            return {}
+    if not provider.has_responses:
+        del paths["responses"]
+    if not provider.has_completions:
+        del paths["completions"]
+    return paths
 
 
 def _near(name: str, known: Iterable[str]) -> list[str]:

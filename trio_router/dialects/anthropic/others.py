@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from trio_router.dialects.anthropic.hub import as_dict, dicts
 from trio_router.dialects.anthropic.order import OUTLINE
+from trio_router.dialects.hub import as_dict, dicts
 
 # `thinking` and `output_config.effort` are told by `reasoning_effort`; edits of the context are made
 # where it is too long, which the target will say itself.
