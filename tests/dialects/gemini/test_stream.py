@@ -300,6 +300,14 @@ class TestEnd:
             assert reader.failure.kind == "UNAVAILABLE"
             assert not any(c["choices"][0]["finish_reason"] for c in reader.chunks)
 
+    def test_a_bare_error_after_finish_reasons_is_an_error_all_the_same(self):
+        """Early models said STOP in every record; what a broken stream says last has no `data:`."""
+        error = {"error": {"code": 499, "message": "Cancelled.", "status": "CANCELLED"}}
+        answer = sse([record(candidate(text(t), finish="STOP")) for t in ("a", "b")])
+        reader = read(answer + json.dumps(error, indent=2).encode())
+        assert (reader.failure.code, reader.failure.message) == ("provider_stream_error", "Cancelled.")
+        assert not any(c["choices"][0]["finish_reason"] for c in reader.chunks)
+
 
 class TestWhole:
     def test_an_answer_streamed_and_folded_is_the_answer_not_streamed(self):
