@@ -204,8 +204,10 @@ class _StreamRun:
 
     async def move(self) -> None:
         with self._send:
-            await self._exchange.move_stream(self)
-            self._has_ended = True
+            try:
+                await self._exchange.move_stream(self)
+            finally:
+                self._has_ended = True
             self.begun.set()
 
     def fail(self, error: RouterError) -> None:
