@@ -107,3 +107,14 @@ def test_each_rings_when_a_task_of_its_own_would_have(moves):
             nursery.cancel_scope.cancel()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_an_alarm_that_fails_is_logged_and_the_others_ring(nursery, autojump_clock, caplog):
+    clock = running(nursery)
+    start = trio.current_time()
+    clock.alarm(lambda: [][1]).set(start + 5)
+    rung = Rung(clock)
+    rung.alarm.set(start + 6)
+    await trio.sleep(10)
+    assert rung.at == [start + 6]
+    assert "an alarm failed" in caplog.text

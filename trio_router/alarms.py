@@ -6,6 +6,7 @@ and a pass of the scheduler; moving an alarm that is set already costs an assign
 
 from __future__ import annotations
 
+import logging
 import math
 from heapq import heappop, heappush
 from itertools import count
@@ -16,11 +17,13 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+logger = logging.getLogger("trio_router")
+
 
 class Alarm:
     """Calls `ring` at `when` (`trio.current_time()`, in seconds); `math.inf` is never.
 
-    `ring` runs in the clock's own task: it must neither wait nor raise.
+    `ring` runs in the clock's own task: it must neither wait nor raise (that is logged).
     """
 
     __slots__ = ("_clock", "queued", "ring", "when")
@@ -81,4 +84,7 @@ class AlarmClock:
                     self.look_at(alarm)
             else:
                 alarm.when = math.inf
-                alarm.ring()
+                try:
+                    alarm.ring()
+                except Exception:  # the others' alarms are rung all the same
+                    logger.exception("an alarm failed")

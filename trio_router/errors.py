@@ -5,6 +5,7 @@
      |- Unauthorized             401
      |- ModelNotFound            404
      |- NotFound, MethodNotAllowed  404, 405
+     |- RequestTimeout           408   its body does not come
      |- RequestTooLarge          413
      |- Overloaded               503   the router is full
      |- Draining                 503   the router is going away
@@ -84,6 +85,10 @@ class NotFound(RouterError):
 
 class MethodNotAllowed(RouterError):
     status, code, type = 405, "method_not_allowed", "invalid_request_error"
+
+
+class RequestTimeout(RouterError):
+    status, code, type = 408, "request_timeout", "invalid_request_error"
 
 
 class RequestTooLarge(RouterError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -29,7 +31,7 @@ class Taken:
 
     def told(self):
         return [
-            (h.method, h.path, h.query, h.headers, h.keep_alive, b"".join(b._parts), b.is_complete)
+            (h.method, h.path, h.query, h.headers, h.keep_alive, bytes(b._data), b.is_complete)
             for h, b in self.requests
         ]
 
@@ -83,6 +85,8 @@ def test_bytewise_is_as_good_as_whole(size):
     [
         (b"nonsense\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),  # no host
+        (b"GET / HTTP/1.1\r\nhost: h\r\nhost: g\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\nhost: h\r\nhost: g\r\n\r\n", 400),
         (b"GET / HTTP/2.0\r\nhost: h\r\n\r\n", 505),
         (b"GET /\r\n\r\n", 505),  # HTTP/0.9
         (b"GET / HTTP/1.1\r\nhost : h\r\n\r\n", 400),
@@ -105,7 +109,7 @@ def test_what_is_no_request_is_refused(wire, status, size):
     pieces = [wire[i : i + size] for i in range(0, len(wire), size)]
     taken = Taken().feed(*pieces)
     assert taken.parser.fault == status
-    assert not [body for _, body in taken.requests if body.is_complete and not body._is_torn]
+    assert not [body for _, body in taken.requests if body.is_complete and not body.is_torn]
 
 
 async def test_a_body_whose_framing_breaks_is_no_body():
@@ -114,6 +118,44 @@ async def test_a_body_whose_framing_breaks_is_no_body():
     assert taken.parser.fault == 400
     with pytest.raises(InvalidRequest):
         await taken.requests[0][1].read()
+
+
+CHUNKED_HEAD = b"POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("before", [b"", b"3\r\nabc\r\n"])
+@pytest.mark.parametrize("endless", [b"0\r\nx: ", b"0\r\n" + b"x: y\r\n" * 10_000, b"5;x="])
+def test_what_frames_a_body_is_limited_like_a_head(before, endless):
+    taken = Taken().feed(CHUNKED_HEAD + before, endless)
+    for _ in range(100):
+        taken.feed(b"x: y\r\n" * 1000 if endless.endswith(b"\n") else b"a" * 6000)
+    assert taken.parser.fault == 431
+    assert taken.requests[0][1].is_torn
+
+
+def test_no_number_of_small_pieces_makes_a_body_too_long_for_its_framing():
+    taken = Taken().feed(CHUNKED_HEAD, *[b"2;x=yz\r\nab\r\n"] * 20_000, b"0\r\nx: y\r\n\r\n", GET)
+    assert taken.parser.fault is None
+    assert [len(bytes(b._data)) for _, b in taken.requests] == [40_000, 0]
+
+
+def test_a_body_takes_no_more_memory_for_being_cut_small():
+    body = RequestBody(1 << 20, None)
+    tracemalloc.start()
+    try:
+        for number in range(100_000):
+            body.feed(b"%02d" % (number % 100))
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_after_a_request_that_is_not_taken_none_is():
+    taken = Taken()
+    taken.parser = RequestParser(lambda head: None if taken.requests else taken._begin(head))
+    taken.feed(POST + POST + GET, POST)
+    assert len(taken.requests) == 1
+    assert taken.parser.fault is None
 
 
 def test_nothing_is_read_after_a_last_request():
@@ -169,7 +211,7 @@ async def test_a_body_over_the_limit_is_refused_and_not_kept():
     body.feed(b"x" * 8)
     with pytest.raises(RequestTooLarge):
         await body.read()
-    assert not body._parts
+    assert body._data == b""
     assert not body.is_complete
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -78,5 +79,6 @@ async def accept_from(
                     await trio.sleep(_PAUSE)
                 break  # or the client has left already
             accepted.setblocking(False)
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with suppress(OSError):  # some systems say here that the client has left already
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             nursery.start_soon(handle, accepted)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_router.errors import InvalidRequest, RequestTooLarge
+from trio_router.errors import InvalidRequest, RequestTimeout, RequestTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _FULL = 1 << 18  # bytes of a streamed body that wait, beyond which no more is read from the client
 _ROOM = 1 << 17  # bytes down to which they have to go before it is read from again
+PATIENCE = 60  # s that a client may be silent in the middle of its request
 
 
 class RequestBody:
@@ -27,7 +28,8 @@ class RequestBody:
         self.declared = declared
         self._limit = limit
         self._is_streamed = is_streamed
-        self._parts: deque[bytes] = deque()
+        self._pieces: deque[bytes] = deque()  # of a streamed body
+        self._data = bytearray()  # of a whole one: no pieces, for a client may cut them very small
         self._size = 0
         self._taken = 0
         self._is_refused = declared is not None and declared > limit
@@ -35,7 +37,7 @@ class RequestBody:
         self._changed: trio.Event | None = None
         self._emptied: trio.Event | None = None
         self.on_wanted: Callable[[], Awaitable[None]] | None = None
-        self._is_torn = False
+        self.is_torn = False
         self.is_given_up = False  # the client has stopped sending: the rest is not to be waited for
         self.is_complete = False  # or will never be
 
@@ -43,12 +45,15 @@ class RequestBody:
         self._size += len(data)
         if self._size > self._limit:
             self._is_refused = True
-            self._parts.clear()
+            self._drop()
             self._tell()
-        if not self._is_refused and not self._is_unwanted:
-            self._parts.append(data)
-            if self._is_streamed:
-                self._tell()
+        if self._is_refused or self._is_unwanted:
+            return
+        if self._is_streamed:
+            self._pieces.append(data)
+            self._tell()
+        else:
+            self._data += data
 
     def end(self) -> None:
         self.is_complete = True
@@ -56,30 +61,35 @@ class RequestBody:
 
     def fail(self) -> None:
         """What comes is no body: nothing more will be fed."""
-        self._is_torn = True
+        self.is_torn = True
         self.end()
 
-    async def read(self) -> bytes:
+    async def read(self, patience: float = PATIENCE) -> bytes:
         """The whole body.  Raises RequestTooLarge as soon as it is known to be too large.
 
-        Raises InvalidRequest if it is not framed as HTTP has it.
+        Raises InvalidRequest if it is not framed as HTTP has it, and RequestTimeout if nothing of it
+        comes for `patience` seconds.
         """
         await self._want()
         while not self.is_complete and not self._is_refused:
-            await self._change()
+            size = self._size
+            with trio.move_on_after(patience) as limit:
+                await self._change()
+            if limit.cancelled_caught and self._size == size:
+                raise RequestTimeout(f"nothing came of the request's body for {patience:g} s")
         self._check()
-        parts, self._parts = self._parts, deque()
-        return b"".join(parts)
+        data, self._data = bytes(self._data), bytearray()
+        return data
 
     async def next(self) -> bytes:
-        """The next piece, nothing at the end.  Raises as `read` does."""
+        """The next piece of a streamed body, nothing at the end.  Raises as `read` does, but waits."""
         await self._want()
-        while not (self._parts or self.is_complete or self._is_refused):
+        while not (self._pieces or self.is_complete or self._is_refused):
             await self._change()
-        if self._is_refused or not self._parts:
+        if self._is_refused or not self._pieces:
             self._check()
             return b""
-        piece = self._parts.popleft()
+        piece = self._pieces.popleft()
         self._taken += len(piece)
         if self._emptied is not None and self._waiting <= _ROOM:
             self._emptied.set()
@@ -94,14 +104,14 @@ class RequestBody:
     def discard(self) -> None:
         """What has not been taken, and what is still to come, is not wanted."""
         self._is_unwanted = True
-        self._parts.clear()
+        self._drop()
         if self._emptied is not None:
             self._emptied.set()
 
     @property
     def is_full(self) -> bool:
         """Whether so much waits to be taken that no more should be read from the client."""
-        return self._is_streamed and bool(self._parts) and self._waiting > _FULL
+        return bool(self._pieces) and self._waiting > _FULL
 
     async def wait_room(self) -> None:
         """Until it `is_full` no more, by a good measure."""
@@ -114,10 +124,14 @@ class RequestBody:
     def _waiting(self) -> int:
         return self._size - self._taken
 
+    def _drop(self) -> None:
+        self._pieces.clear()
+        self._data.clear()
+
     def _check(self) -> None:
         if self._is_refused:
             raise RequestTooLarge(f"the request's body has more than {self._limit} bytes")
-        if self._is_torn:
+        if self.is_torn:
             raise InvalidRequest("the request's body is not framed as HTTP has it")
 
     async def _want(self) -> None:

@@ -47,17 +47,18 @@ class RequestHead:
 class RequestParser:
     """Bytes in any pieces -> requests: `begin` is given each head, and gives the body to be fed.
 
-    Never raises on bad input: `fault` is then the status that tells the client what is wrong.
+    From a head on for which it gives none nothing is taken.  Never raises on bad input: `fault` is
+    then the status that tells the client what is wrong.
     """
 
-    def __init__(self, begin: Callable[[RequestHead], RequestBody]) -> None:
+    def __init__(self, begin: Callable[[RequestHead], RequestBody | None]) -> None:
         self.fault: int | None = None
         self._begin = begin
         self._body: RequestBody | None = None
         self._method = ""
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._size = 0  # of the head so far
+        self._size = 0  # of the head so far, or of what frames a body since the last piece of it
         self._is_over = False  # the client wants no more requests on this connection
         # There while a request is being read: it and its hold on us are a kilobyte.
         self._parser: httptools.HttpRequestParser | None = None
@@ -67,6 +68,7 @@ class RequestParser:
         self._is_resumed = False
         self._is_last = False
         self._is_new = False  # a head has begun in what was fed last
+        self._has_fed = False  # and a piece of a body was in it
 
     def receive_data(self, data: bytes) -> None:
         if self.fault is not None or self._is_over:
@@ -75,6 +77,7 @@ class RequestParser:
         if parser is None:
             parser = self._parser = httptools.HttpRequestParser(self)
         was_in_head, self._is_new = self._is_in_head, False
+        was_in_body, self._has_fed = self._body, False
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -85,6 +88,8 @@ class RequestParser:
         is_same_head = was_in_head and not self._is_new
         if self._is_in_head and (is_same_head or len(data) > HEAD_LIMIT):
             self._grow(len(data))  # the parser keeps a field to itself until it is whole
+        elif was_in_body is not None and was_in_body is self._body and not self._has_fed:
+            self._grow(len(data))  # the same is true of trailers
         if self._is_between or self._is_over:
             self.close()
 
@@ -153,15 +158,21 @@ class RequestParser:
         )
         if version not in ("1.0", "1.1"):
             self._fail(505)
-        elif version == "1.1" and not any(name == b"host" for name, _ in self._headers):
-            self._fail(400)  # RFC 9112, 3.2
-        if self.fault is None:
+        else:
+            hosts = [name for name, _ in self._headers].count(b"host")
+            if hosts > 1 or (not hosts and version == "1.1"):
+                self._fail(400)  # RFC 9112, 3.2
+        self._size = 0
+        if self.fault is None and not self._is_over:
             head.keep_alive = parser.should_keep_alive() and not parser.should_upgrade()
             self._is_last = not head.keep_alive
             self._body = self._begin(head)
+            self._is_over = self._body is None
 
     def on_body(self, data: bytes) -> None:
         if self._body is not None:
+            self._has_fed = True
+            self._size = 0
             self._body.feed(data)
 
     def on_message_complete(self) -> None:

@@ -82,7 +82,9 @@ class Http1Link:
     async def start(self, status: int, headers: Headers) -> None:
         self._is_bodiless = self.method == "HEAD" or status in _BODILESS
         has_length = any(name == b"content-length" for name, _ in headers)
-        if not self.body.is_complete or any(field == (b"connection", b"close") for field in headers):
+        body = self.body
+        is_last = any(field == (b"connection", b"close") for field in headers)
+        if is_last or not body.is_complete or body.is_torn:
             self.keep_alive = False
         fields = [field for field in headers if field[0] != b"connection"]
         if not has_length and not self._is_bodiless:

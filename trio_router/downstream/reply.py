@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from trio_router.jsoncodec import dumps
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from trio_router.errors import RouterError
     from trio_router.record import RequestRecord
     from trio_router.relay.exchange import StreamReply
+
+_PLAIN = re.compile(r"[!-$&-~]+")  # what a header can hold as it is; `%` is how the rest is told
+_SAFE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
 
 @dataclass(slots=True)
@@ -43,9 +48,16 @@ def error_reply(
 
 
 def origin(record: RequestRecord) -> dict[str, str]:
-    """The headers that tell who answered, and after how many attempts."""
+    """The headers that tell who answered, and after how many attempts.
+
+    Clients make up model names: what no header can hold (and `%`) is percent-encoded, as UTF-8.
+    """
     target = f"{record.provider}/{record.model}" if record.model else record.provider
     return {
-        "x-trio-router-target": target,
+        "x-trio-router-target": target if _PLAIN.fullmatch(target) else _encoded(target),
         "x-trio-router-attempts": str(record.attempts),
     }
+
+
+def _encoded(text: str) -> str:
+    return quote(text, safe=_SAFE, errors="replace")

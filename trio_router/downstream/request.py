@@ -56,23 +56,26 @@ class ClientRequest:
 
     async def run(self) -> None:
         """To the answer's end; everything the request has opened is closed then."""
-        async with trio.open_nursery() as nursery:
-            self._scope = nursery.cancel_scope
-            self.exchange = Exchange(
-                self.router, nursery, self.record, is_booked=self.link.path not in _OPERATIONAL
-            )
-            try:
-                if self._has_left:
-                    self.client_left()
-                answer = await self._answer()
-                try:
-                    await self._respond(answer)
-                except ClientWriteStalled:
-                    self.exchange.client_stalled()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                await self._run(nursery)
                 nursery.cancel_scope.cancel()
-            finally:
-                self.body.discard()
-                self.exchange.close()
+        finally:
+            self.body.discard()
+            self.exchange.close()  # now that nothing is left that could add to the record
+
+    async def _run(self, nursery: trio.Nursery) -> None:
+        self.exchange = Exchange(
+            self.router, nursery, self.record, is_booked=self.link.path not in _OPERATIONAL
+        )
+        if self._has_left:
+            self.client_left()
+        try:
+            await self._respond(await self._answer())
+            self.exchange.answered()
+        except ClientWriteStalled:
+            self.exchange.client_stalled()
 
     def client_left(self) -> None:
         """Nobody reads the answer any more: what the request has opened is to be closed at once."""
@@ -90,6 +93,8 @@ class ClientRequest:
             return await endpoint(self)
         except RouterError as error:
             return self._failed(error)
+        except ClientWriteStalled:
+            raise
         except Exception as fault:
             return self._failed(internal_error(fault, self.record.request_id))
 

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from trio_router.downstream.http1 import RequestHead
 
 logger = logging.getLogger("trio_router")
-_AHEAD = 8  # requests that a client may have sent ahead of its answers before we read no further
-_LINGER = 1.0  # s in which a client may take the last answer of a connection that we close
+_AHEAD = 8  # requests that a client may have sent ahead of its answers; the last of them closes
+_LINGER = 1.0  # s of silence in which a client may take the last answer of a connection that we close
+_LONGEST_LINGER = 30.0  # s in which it may go on sending before it reads that answer
 
 
 class HttpServer:
@@ -74,6 +75,8 @@ class HttpServer:
                     await self._handle_tls(sock, self._tls)
                 else:
                     await self._handle_plain(sock)
+        except Exception:  # one connection's fault is not the others'
+            logger.exception("a connection failed")
         finally:
             self.open -= 1
 
@@ -81,6 +84,11 @@ class HttpServer:
         host = _host(sock)
         wire = SocketWire(sock)
         first = await self._first(wire)
+        while len(first) < len(PREFACE) and first and PREFACE.startswith(first):
+            more = await self._first(wire)
+            if not more:
+                return
+            first += more
         if first.startswith(PREFACE):
             await self._http2(Replayed(stream_over(sock), first), stall=self.stall).run()
         elif first:
@@ -138,7 +146,9 @@ class Http1Connection:
         self._latest: RequestBody | None = None  # the one that is being read, or was last
         self._current: ClientRequest | None = None
         self._is_closing = False
-        self._fewer: trio.Event | None = None
+        self._heard = 0  # reads that gave something
+        self._has_ended = False  # the client, that is
+        self._lingering: trio.CancelScope | None = None
         self._idle: Alarm = server.app.router.alarms.alarm(self.close_if_idle)
 
     async def run(self, first: bytes) -> None:
@@ -147,6 +157,9 @@ class Http1Connection:
             async with trio.open_nursery() as self._nursery:
                 self._rest()
                 await self._read(first)
+                self._has_ended = True
+                if self._lingering is not None:
+                    self._lingering.cancel()
                 if self._current is not None:
                     self._current.client_left()
                 self._waiting.clear()
@@ -167,17 +180,19 @@ class Http1Connection:
             if not self._is_closing:
                 self._parser.receive_data(data)
                 self._go_on()
-            while len(self._waiting) >= _AHEAD:
-                self._fewer = trio.Event()
-                await self._fewer.wait()
             if self._latest is not None and self._latest.is_full:
                 await self._wait_for_room(self._latest)
+            self._heard += 1
             try:
                 data = await self.wire.receive()
             except BROKEN:
                 return
 
-    def _begin(self, head: RequestHead) -> RequestBody:
+    def _begin(self, head: RequestHead) -> RequestBody | None:
+        if len(self._waiting) >= _AHEAD:
+            # Reading no further would hide the client's leaving; so what follows is not answered.
+            self._waiting[-1].keep_alive = False
+            return None
         declared = head.header(b"content-length")
         body = self.server.app.new_body(head.path, int(declared) if declared.isdigit() else None)
         self._latest = body
@@ -202,8 +217,6 @@ class Http1Connection:
             return
         if self._waiting:
             link = self._waiting.pop(0)
-            if self._fewer is not None:
-                self._fewer.set()
             self._idle.when = math.inf
             self._current = ClientRequest(self.server.app, link)
             self._nursery.start_soon(self._answer, self._current, link)
@@ -224,7 +237,7 @@ class Http1Connection:
         if not link.is_finished:
             self.wire.close()  # torn in the middle: nothing more can be said here
         elif not link.keep_alive:
-            await self._close_gently()
+            await self._close_gently(is_read=link.body.is_complete)
         else:
             self._rest()
             self._go_on()
@@ -237,19 +250,28 @@ class Http1Connection:
             await self.wire.send_patiently(refusal(status), self.server.stall)
         except (*BROKEN, trio.TooSlowError):
             pass
-        await self._close_gently()
+        await self._close_gently(is_read=False)
 
-    async def _close_gently(self) -> None:
-        """Closing at once would take from the client what it has not read yet, if it still sends."""
+    async def _close_gently(self, *, is_read: bool) -> None:
+        """Closing at once would take from the client what it has not read yet, if it still sends.
+
+        `is_read` says that nothing is known to be on its way.  Then a client that cannot be told the
+        end otherwise (over TLS) is not kept waiting for it.
+        """
         self._is_closing = True
-        with trio.move_on_after(_LINGER):
-            try:
-                await self.wire.send_eof()
-            except BROKEN:
-                pass
-            else:
-                await trio.sleep_forever()  # until the reading task has seen the client's end
+        with suppress(*BROKEN):
+            await self.wire.send_eof()
+            if not self._has_ended and (self.wire.can_half_close or not is_read):
+                await self._linger()
         self.wire.close()
+
+    async def _linger(self) -> None:
+        """Until the reading task has seen the client's end, or hears nothing more."""
+        with trio.move_on_after(_LONGEST_LINGER) as self._lingering:
+            heard = -1
+            while heard != self._heard:
+                heard = self._heard
+                await trio.sleep(_LINGER)
 
 
 def _host(sock: socket.socket) -> str | None:

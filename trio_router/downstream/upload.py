@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 import trio
 
-from trio_router.errors import InvalidRequest
+from trio_router.errors import InvalidRequest, RequestTimeout
 from trio_router.wire.multipart import FieldRewriter, MultipartError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class ClientPieces:
         if limit.cancelled_caught:
             self._body.is_given_up = True
             what = f"nothing of the request's body came for {self._silence:g} s"
-            raise InvalidRequest(what, status=408, code="request_timeout")
+            raise RequestTimeout(what)
         if not piece:
             raise StopAsyncIteration
         return piece

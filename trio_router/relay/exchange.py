@@ -146,6 +146,11 @@ class Exchange:
         else:
             self._end_as(Outcome.REJECTED)
 
+    def answered(self) -> None:
+        """The answer is out to its end: a client that leaves now has missed nothing."""
+        is_good = 0 < self.record.status < 400
+        self._end_as(Outcome.COMPLETED if is_good else Outcome.REJECTED)
+
     def close(self) -> None:
         """Books the request, once, whatever its end was."""
         if not self._is_open:
@@ -153,9 +158,7 @@ class Exchange:
         self._is_open = False
         self._router.exchanges.discard(self)
         self.record.ended_at = trio.current_time()
-        if self.record.outcome is None:
-            is_answered = 0 < self.record.status < 400
-            self._end_as(Outcome.COMPLETED if is_answered else Outcome.REJECTED)
+        self.answered()
         if self._alarm is not None:
             self._alarm.stop()
         if self._open_streams is not None:
@@ -245,8 +248,10 @@ class _StreamRun:
 
     async def move(self) -> None:
         with self._send:
-            await self._exchange.move_stream(self)
-            self._has_ended = True
+            try:
+                await self._exchange.move_stream(self)
+            finally:
+                self._has_ended = True
             self.begun.set()
 
     def fail(self, error: RouterError) -> None:

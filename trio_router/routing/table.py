@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 _COMPARED = 500  # names that a wrong one is held against: it takes milliseconds for a thousand
+_LONGEST_NAME = 512  # letters; each name is kept, compared, logged and told in a header
 _REMEMBERED = 1000  # targets of names that are just passed on; beyond, they are made anew each time
 
 
@@ -91,6 +92,8 @@ class RouteTable:
         """The target that `name` (`provider/model`) means.  Raises ModelNotFound, naming near ones."""
         if (target := self._known.get(name) or self._passed.get(name)) is not None:
             return target
+        if len(name) > _LONGEST_NAME:
+            raise ModelNotFound(f"no model's name has more than {_LONGEST_NAME} letters", param="model")
         provider_name, slash, model = name.partition("/")
         provider = self._config.providers.get(provider_name)
         if slash and model and provider is not None and provider.takes_any_model:

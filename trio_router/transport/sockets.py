@@ -12,6 +12,7 @@ from typing import ClassVar
 import trio
 
 READ_SIZE = 65536
+_PIECE = 65536  # bytes
 
 # What a broken connection raises, whichever kind it is.
 BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -23,6 +24,7 @@ class Wire(ABC):
     # Data up to this many bytes are taken to go out without waiting for the other side to read.
     unwatched: ClassVar[int]
     readable_after_cancelled_send: ClassVar[bool]
+    can_half_close = True  # `send_eof` does something
 
     @abstractmethod
     def send_some(self, data: bytes) -> int:
@@ -138,6 +140,7 @@ class StreamWire(Wire):
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._closed = False
+        self.can_half_close = isinstance(stream, trio.abc.HalfCloseableStream)
 
     def send_some(self, data: bytes) -> int:
         return 0
@@ -146,8 +149,11 @@ class StreamWire(Wire):
         await self._stream.send_all(data)
 
     async def send_patiently(self, data: bytes | memoryview, patience: float) -> None:
-        with trio.fail_after(patience):
-            await self._stream.send_all(data)
+        rest = memoryview(data)
+        while rest:  # in pieces: a stream does not tell how far it is within one
+            with trio.fail_after(patience):
+                await self._stream.send_all(rest[:_PIECE])
+            rest = rest[_PIECE:]
 
     async def send_eof(self) -> None:
         if isinstance(self._stream, trio.abc.HalfCloseableStream):

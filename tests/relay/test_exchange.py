@@ -1,0 +1,40 @@
+"""The channel between the upstream's task and the client's, where both have ends of their own."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import trio
+import trio.testing
+
+from trio_router.relay.exchange import _StreamRun
+
+
+async def test_no_comment_follows_a_stream_that_was_cancelled():
+    """The silence's alarm may ring between the end of the upstream's task and the client's."""
+    moving = trio.CancelScope()
+
+    async def move_stream(run) -> None:
+        await trio.sleep_forever()
+
+    config = SimpleNamespace(stream=SimpleNamespace(buffer=10))
+    exchange = SimpleNamespace(_router=SimpleNamespace(config=config), move_stream=move_stream)
+    run = _StreamRun(exchange, None, SimpleNamespace(keepalive=b": \n\n"))
+    said = []
+
+    async def move() -> None:
+        with moving:
+            try:
+                await run.move()
+            finally:
+                run._comment()
+
+    async def take() -> None:
+        said.append(await run.next(lambda data: data))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(move)
+        nursery.start_soon(take)
+        await trio.testing.wait_all_tasks_blocked()
+        moving.cancel()
+    assert said == [None]
