@@ -18,6 +18,8 @@
          |- MalformedUTF8        502
          |- Truncated            502   ended without an end
          |- StreamError          502   an error inside the stream
+         |- Diverged             502   another target's answer is not what was sent already
+         |- TargetsUnavailable   503   every target of a route is given a rest
          `- EventTooLarge        502
 
 There is no class for "the client left": that is `trio.Cancelled`, passes through untouched, and is
@@ -103,9 +105,13 @@ class InternalError(RouterError):
 
 
 class UpstreamError(RouterError):
-    """The provider's fault; `outcome` is what the request's record says of it."""
+    """The provider's fault; `outcome` is what the request's record says of it.
+
+    `reason` is the provider's own code or type for it, empty if it gave none.
+    """
 
     outcome = "upstream_error"
+    reason = ""
 
 
 class NetworkError(UpstreamError):
@@ -147,6 +153,14 @@ class Truncated(UpstreamError):
 
 class StreamError(UpstreamError):
     status, code = 502, "provider_stream_error"
+
+
+class Diverged(UpstreamError):
+    status, code = 502, "replay_diverged"
+
+
+class TargetsUnavailable(UpstreamError):
+    status, code = 503, "targets_unavailable"
 
 
 class EventTooLarge(UpstreamError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects import recognise
-from trio_router.dialects.answer import AnswerReader, Item, error_message, stream_error
+from trio_router.dialects.answer import AnswerReader, Item, error_message, error_reason, stream_error
 from trio_router.dialects.fold import Fold
 from trio_router.errors import MalformedJSON, MalformedUTF8, RouterError, UpstreamStatus
 from trio_router.jsoncodec import JSONError, dumps, loads
@@ -196,6 +196,7 @@ def status_error(provider: str, status: int, body: bytes, retry_after: str | Non
     error = UpstreamStatus(message, status=status, type=_type(status), retry_after=retry_after)
     code = inner.get("code", inner.get("type", f"upstream_{status}"))
     error.code = "" if code is None else str(code)
+    error.reason = error_reason(inner)
     param = inner.get("param")
     error.param = param if isinstance(param, str) else None
     return error

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import httpx
-import trio
 
 from trio_router.errors import MalformedJSON, NetworkError, UpstreamError, UpstreamTimeout
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from trio_router.dialects.base import UpstreamRequest
+    from trio_router.relay.gate import Gate
     from trio_router.routing.table import Target
     from trio_router.transport import Answer, PreparedPost, StreamTransport
 
@@ -25,19 +25,19 @@ _TIMEOUTS = (
 
 
 class UpstreamClient:
-    """Sends requests to one provider.  `max_in_flight` bounds its open answers; None does not."""
+    """Sends requests to one provider.  `gate` bounds its open answers; None does not."""
 
     def __init__(
         self,
         transport: StreamTransport,
         *,
-        max_in_flight: int | None = None,
+        gate: Gate | None = None,
         user_agent: str = "trio-router",
     ) -> None:
         self._transport = transport
-        self._slots = None if max_in_flight is None else trio.Semaphore(max_in_flight)
+        self._gate = gate
         self._user_agent = user_agent
-        self._prepared: dict[tuple[str, str], tuple[Target, PreparedPost, dict[str, float | None]]] = {}
+        self._prepared: dict[tuple[int, str], tuple[Target, PreparedPost, dict[str, float | None]]] = {}
 
     async def ask(
         self,
@@ -45,27 +45,30 @@ class UpstreamClient:
         request: UpstreamRequest,
         *,
         request_id: str,
+        on_admitted: Callable[[], None] | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> UpstreamAnswer:
         """The upstream's answer, whose body has not been read; to be entered with `with` at once.
 
-        `on_sent` is called when the request's last byte is out.  Raises NetworkError and
-        UpstreamTimeout.  On cancel the connection is closed at once and the slot given back.
+        `on_admitted` is called when there is a slot, `on_sent` when the request's last byte is out.
+        Raises NetworkError, UpstreamTimeout and, if too many wait for a slot, Overloaded.  On cancel the connection is closed at once and the slot given back.
         """
-        if self._slots is not None:
-            await self._take_slot(self._slots, target)
+        if self._gate is not None:
+            await self._enter(self._gate, target)
         try:
+            if on_admitted is not None:
+                on_admitted()
             prepared, limits = self._prepare(target, request)
             answer = await self._transport.post(
                 prepared, request.body, request_id.encode(), limits, on_sent
             )
         except BaseException as fault:
-            if self._slots is not None:
-                self._slots.release()
+            if self._gate is not None:
+                self._gate.leave()
             if isinstance(fault, httpx.TransportError):
                 raise _as_ours(fault, target) from fault
             raise
-        return UpstreamAnswer(answer, target, self._slots)
+        return UpstreamAnswer(answer, target, self._gate)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -73,7 +76,7 @@ class UpstreamClient:
     def _prepare(
         self, target: Target, request: UpstreamRequest
     ) -> tuple[PreparedPost, dict[str, float | None]]:
-        key = (target.name, request.path)
+        key = (id(target), request.path)
         known = self._prepared.get(key)
         if known is not None and known[0] is target and not request.headers:
             return known[1], known[2]
@@ -102,11 +105,9 @@ class UpstreamClient:
         headers.pop("x-request-id", None)  # goes out with each request's own
         return [(name.encode(), value.encode()) for name, value in headers.items()]
 
-    async def _take_slot(self, slots: trio.Semaphore, target: Target) -> None:
+    async def _enter(self, gate: Gate, target: Target) -> None:
         limit = target.timeouts.pool
-        with trio.move_on_after(trio_seconds(limit)) as waiting:
-            await slots.acquire()
-        if waiting.cancelled_caught:
+        if not await gate.enter(trio_seconds(limit), f"{target.provider} has too many open requests"):
             raise UpstreamTimeout(target.provider, "pool", limit)
 
 
@@ -116,11 +117,11 @@ class UpstreamAnswer:
     Reading raises NetworkError if the connection breaks.  Leaving the `with` closes what was not read.
     """
 
-    def __init__(self, answer: Answer, target: Target, slots: trio.Semaphore | None) -> None:
+    def __init__(self, answer: Answer, target: Target, gate: Gate | None) -> None:
         self.status = answer.status
         self._answer = answer
         self._target = target
-        self._slots = slots
+        self._gate = gate
         self._reads: AsyncIterator[bytes] = answer.body
         if self.header(b"content-encoding") not in ("", "identity"):
             self._reads = answer.as_httpx().aiter_bytes()
@@ -130,8 +131,8 @@ class UpstreamAnswer:
 
     def __exit__(self, *_: object) -> None:
         self._answer.body.close()
-        if self._slots is not None:
-            self._slots.release()
+        if self._gate is not None:
+            self._gate.leave()
 
     def __aiter__(self) -> UpstreamAnswer:
         return self
