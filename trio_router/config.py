@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, FilePath, SecretStr, field_validator, model_validator
 
 from trio_router.config_base import Seconds, Section
-from trio_router.config_routes import RouteConfig
+from trio_router.config_routes import RouteConfig  # noqa: TC001 - pydantic reads it
 
 Bytes = Annotated[int, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^\s/]+$")]

@@ -90,8 +90,7 @@ def route_complaints(config: dict[str, Any]) -> Iterator[Complaint]:
     """
     routes = _mapping(config.get("routes"))
     for name, route in routes.items():
-        targets = _mapping(route).get("targets")
-        models = [_mapping(target).get("model") for target in targets] if _is_list(targets) else []
+        models = [_mapping(target).get("model") for target in _list(_mapping(route).get("targets"))]
         for number, model in enumerate(models):
             place = ("routes", name, "targets", number, "model")
             if isinstance(model, str):
@@ -109,8 +108,7 @@ def _of_settings(place: tuple[str, ...], route: dict[str, Any], count: int) -> I
         kind = route["midstream"]
         if route.get("commit") == "complete":
             yield (*place, "midstream"), f"{kind} is of no use with commit: complete"
-        targets = route.get("targets")
-        declares = [t for t in targets if _mapping(t).get("prefill")] if _is_list(targets) else []
+        declares = [t for t in _list(route.get("targets")) if _mapping(t).get("prefill")]
         if kind == "prefill" and not declares:
             yield (*place, "midstream"), "no target declares prefill: true"
 
@@ -138,5 +136,5 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -32,7 +32,10 @@ class Tried:
 
 @dataclass(slots=True)
 class RequestRecord:
-    """One request, or one attempt of a route's.  Times are `trio.current_time()`, in seconds; None means it did not happen."""
+    """One request, or one attempt of a route's.
+
+    Times are `trio.current_time()`, in seconds; None means it did not happen.
+    """
 
     request_id: str
     started_at: float

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from trio_router.errors import RouterError
     from trio_router.record import RequestRecord
-    from trio_router.relay.exchange import StreamReply
+    from trio_router.relay.stream import StreamReply
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from trio_router.downstream.app import RouterApp
     from trio_router.downstream.link import Headers, Link
-    from trio_router.relay.exchange import StreamReply
+    from trio_router.relay.stream import StreamReply
 
 logger = logging.getLogger("trio_router")
 _OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -40,7 +40,7 @@ class ClientRequest:
         self.link = link
         self.body = link.body
         self.record = RequestRecord(
-            request_id=_request_id(self._header(b"x-request-id")), started_at=trio.current_time()
+            request_id=_request_id(self.header(b"x-request-id")), started_at=trio.current_time()
         )
         # How this request's API tells errors; an endpoint says so as soon as it is asked.
         self.error_body: Callable[[RouterError], dict[str, Any]] = RouterError.body
@@ -49,19 +49,19 @@ class ClientRequest:
 
     def authenticate(self) -> None:
         """Notes whose key the request has.  Raises Unauthorized."""
-        given = self._header(b"authorization").decode("latin-1")
-        if not given and (key := self._header(b"x-api-key")):  # as Anthropic's clients send it
+        given = self.header(b"authorization").decode("latin-1")
+        if not given and (key := self.header(b"x-api-key")):  # as Anthropic's clients send it
             given = f"Bearer {key.decode('latin-1')}"
         self.record.key = self.app.authenticator.check(given, self.link.server)
 
     async def run(self) -> None:
         """To the answer's end; everything the request has opened is closed then."""
-        async with trio.open_nursery() as nursery:
-            self._scope = nursery.cancel_scope
-            self.exchange = Exchange(
-                self.router, nursery, self.record, is_booked=self.link.path not in _OPERATIONAL
-            )
-            try:
+        try:
+            async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                self.exchange = Exchange(
+                    self.router, nursery, self.record, is_booked=self.link.path not in _OPERATIONAL
+                )
                 if self._has_left:
                     self.client_left()
                 answer = await self._answer()
@@ -69,9 +69,10 @@ class ClientRequest:
                     await self._respond(answer)
                 except ClientWriteStalled:
                     self.exchange.client_stalled()
+                self.exchange.answered()
                 nursery.cancel_scope.cancel()
-            finally:
-                self.exchange.close()
+        finally:
+            self.exchange.close()  # when its tasks have ended: they count up to their last moment
 
     def client_left(self) -> None:
         """Nobody reads the answer any more: what the request has opened is to be closed at once."""
@@ -120,7 +121,8 @@ class ClientRequest:
             await link.write(frames)
         await link.finish(stream.tail)
 
-    def _header(self, name: bytes) -> bytes:
+    def header(self, name: bytes) -> bytes:
+        """A header's value, by its lower-case name; empty if it is not there."""
         return next((value for key, value in self.link.headers if key == name), b"")
 
 

@@ -7,7 +7,7 @@ client's own API, both pass through as they are.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
@@ -67,6 +67,22 @@ class Call(Protocol):
     def forget(self) -> None: ...
 
 
+@runtime_checkable
+class HubCall(Protocol):
+    """A request that has a shape in the hub: its answer can be gone on with by another target."""
+
+    @property
+    def chat(self) -> dict[str, Any]:
+        """The request in the hub's shape, as any target gets it."""
+        ...
+
+    def reader(self, target: Target, identity: AnswerIdentity, content_type: str) -> AnswerReader: ...
+
+    def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
+        """`chat` asked of `target` in this request's stead."""
+        ...
+
+
 class ChatCall:
     """`POST /v1/chat/completions`: `body` is checked, and in the hub's shape."""
 
@@ -81,8 +97,9 @@ class ChatCall:
         return _chat_request(target, self._body, is_stream=self.is_stream)
 
     def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator:
-        reader = AnswerReader(target.dialect, identity, content_type, target.rules)
-        return StreamTranslator(reader, with_usage=self._with_usage)
+        return StreamTranslator(
+            self.reader(target, identity, content_type), with_usage=self._with_usage
+        )
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         return WholeAnswer(target.dialect, identity, content_type, target.rules)
@@ -92,6 +109,18 @@ class ChatCall:
 
     def forget(self) -> None:
         self._body = {}
+
+    # -- what going on with an answer takes, see HubCall
+
+    @property
+    def chat(self) -> dict[str, Any]:
+        return self._body
+
+    def reader(self, target: Target, identity: AnswerIdentity, content_type: str) -> AnswerReader:
+        return AnswerReader(target.dialect, identity, content_type, target.rules)
+
+    def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
+        return _chat_request(target, chat, is_stream=self.is_stream)
 
 
 class ClientCall:
@@ -117,8 +146,7 @@ class ClientCall:
             native = self._client.native
             native_reader = NativeReader(native, identity, content_type, target.rules)
             return NativeTranslator(native, native_reader, encoder)
-        reader = AnswerReader(target.dialect, identity, content_type, target.rules)
-        return EncodedTranslator(reader, encoder)
+        return EncodedTranslator(self.reader(target, identity, content_type), encoder)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         if self._is_native(target):
@@ -133,6 +161,16 @@ class ClientCall:
 
     def forget(self) -> None:
         self._body = self._chat = {}
+
+    @property
+    def chat(self) -> dict[str, Any]:
+        return self._client.for_others(self._chat)
+
+    def reader(self, target: Target, identity: AnswerIdentity, content_type: str) -> AnswerReader:
+        return AnswerReader(target.dialect, identity, content_type, target.rules)
+
+    def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
+        return _chat_request(target, chat, is_stream=self.is_stream)
 
     def _is_native(self, target: Target) -> bool:
         return self._client.name in target.native

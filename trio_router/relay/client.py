@@ -51,7 +51,8 @@ class UpstreamClient:
         """The upstream's answer, whose body has not been read; to be entered with `with` at once.
 
         `on_admitted` is called when there is a slot, `on_sent` when the request's last byte is out.
-        Raises NetworkError, UpstreamTimeout and, if too many wait for a slot, Overloaded.  On cancel the connection is closed at once and the slot given back.
+        Raises NetworkError, UpstreamTimeout and, if too many wait for a slot, Overloaded.  On cancel
+        the connection is closed at once and the slot given back.
         """
         if self._gate is not None:
             await self._enter(self._gate, target)

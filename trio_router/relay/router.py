@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ from trio_router.observe.log import log_request
 from trio_router.observe.metrics import Metrics
 from trio_router.record import Outcome
 from trio_router.relay.client import UpstreamClient
+from trio_router.relay.gate import Gate
+from trio_router.routing.fleet import Fleet
 from trio_router.routing.table import RouteTable
 from trio_router.transport import StreamTransport
 
@@ -39,6 +42,13 @@ class Router:
         self.alarms = AlarmClock()  # run by the application, for as long as it runs
         self.exchanges: set[Exchange] = set()
         self.clients: dict[str, UpstreamClient] = {}
+        self.fleet = Fleet()
+        self.random: Callable[[], float] = random.random
+        limit = config.server.max_streams
+        self.gate = None if limit is None else Gate(limit, config.server.max_queue)
+        # For upstreams that are let end after their client has left: the application's own nursery.
+        self.nursery: trio.Nursery | None = None
+        self.drains = 0  # such upstreams
         self.is_ready = False
         self.is_draining = False
         self._idle = trio.Event()
@@ -49,6 +59,7 @@ class Router:
         """Takes a configuration; requests that are under way go on with the one they began with."""
         self.config = config
         self.table = RouteTable(config)
+        self.fleet.use(self.table.routes.values())
         for name, provider in config.providers.items():
             self.clients.setdefault(name, self._client(provider))
 
@@ -63,6 +74,16 @@ class Router:
         log_request(record)
         if not self.exchanges:
             self._idle.set()
+
+    def render_metrics(self) -> bytes:
+        """The Prometheus text."""
+        now = trio.current_time()
+        for route in self.table.routes.values():
+            for target in route.targets:
+                state = self.fleet.state(target).state(now)
+                provider, model = target.target.provider, target.target.model
+                self.metrics.target_state.labels(provider, model).set(state)
+        return self.metrics.render()
 
     async def drain(self, grace: float) -> None:
         """Refuses new work; waits up to `grace` seconds for running requests, then ends the rest.
@@ -97,4 +118,6 @@ class Router:
             # A proxy of the environment cannot reach this machine's own loopback.
             host = urlsplit(provider.base_url).hostname or ""
             transport = StreamTransport(trust_env=not is_loopback(host))
-        return UpstreamClient(transport, max_in_flight=provider.max_in_flight)
+        limit = provider.max_in_flight
+        gate = None if limit is None else Gate(limit, provider.max_queue)
+        return UpstreamClient(transport, gate=gate)

@@ -62,9 +62,7 @@ def lowest_latency(loads: Sequence[Load], now: float, random: Random) -> list[in
 
 def sticky(key: str, names: Sequence[str], weights: Sequence[float]) -> list[int]:
     """The same order for the same key, whatever targets come and go beside: rendezvous hashing."""
-    scores = [
-        weight / -math.log(_unit(key, name)) for name, weight in zip(names, weights, strict=True)
-    ]
+    scores = [weight / -math.log(_unit(key, name)) for name, weight in zip(names, weights, strict=True)]
     return sorted(range(len(names)), key=lambda i: -scores[i])
 
 

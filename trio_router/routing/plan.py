@@ -80,9 +80,9 @@ class Plan:
     def rival(self, now: float) -> RouteTarget | None:
         """A target that may be raced against the one that is being asked; None: there is none."""
         for target in self._order:
-            if target.name not in self._tries and self._is_open(target, now):
-                if self._fleet.state(target).rest_until <= now:
-                    return target
+            is_new = target.name not in self._tries and self._is_open(target, now)
+            if is_new and self._fleet.state(target).rest_until <= now:
+                return target
         return None
 
     def may_begin(self, target: RouteTarget, now: float) -> bool:
@@ -184,7 +184,9 @@ class Plan:
         if ring is None or not isinstance(error, ProviderAuthError):
             return None
         ring.refused(key, now)
-        is_worth_it = ring.has_ready(now) and self._tries[target.name] < len(ring) + self._retry.attempts
+        is_worth_it = (
+            ring.has_ready(now) and self._tries[target.name] < len(ring) + self._retry.attempts
+        )
         return Step(target) if is_worth_it else None
 
     def _after_a_while(

@@ -100,6 +100,13 @@ class Replay:
         self._left = {number: choice.copy() for number, choice in sent.choices.items()}
         self._begun_calls = {n: set(choice.calls) for n, choice in sent.choices.items()}
 
+    @classmethod
+    def continuing(cls, sent: Sent) -> Replay:
+        """For a target that goes on where `sent` ends, without saying it again."""
+        replay = cls(sent)
+        replay._left = {number: SentChoice() for number in sent.choices}
+        return replay
+
     def take(self, chunk: Chunk) -> Chunk | None:
         """What of `chunk` is new to the client; None if nothing is.  Raises Differs."""
         choices = [new for number, one in _choices(chunk) if (new := self._choice(number, one))]

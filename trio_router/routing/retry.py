@@ -118,7 +118,7 @@ def retry_after(value: str | None, wall: float) -> float | None:
 
 def backoff(tries: int, config: RetryConfig, random: Callable[[], float]) -> float:
     """Seconds before the next try after `tries` of them: full jitter, growing twofold up to `max`."""
-    return random() * min(config.max, config.base * 2 ** min(tries - 1, 30))
+    return random() * min(config.max, config.base * float(2 ** min(tries - 1, 30)))
 
 
 class Budget:
