@@ -62,6 +62,12 @@ class RouterError(Exception):
         if type is not None:
             self.type = type
 
+    def saying(self, message: str) -> RouterError:
+        """The same error with another message."""
+        other = type(self).__new__(type(self), message)
+        other.__dict__.update(self.__dict__, message=message)
+        return other
+
     def body(self) -> dict[str, Any]:
         """The error object that goes to the client, in an answer or in a stream."""
         fields = {"message": self.message, "type": self.type, "code": self.code or None}

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import trio
+import trio.testing
 
 from tests.relay.test_streams import SSE, STOP, delta
-from tests.stack import chat, config, events, text_of
-from tests.stack import Stack
+from tests.stack import Stack, chat, config, events, text_of
 from trio_router.demo import Answer, sse
 from trio_router.observe.log import request_fields
 
@@ -93,7 +93,9 @@ class Scene:
         self.bodies.append(request.json)
         return self.scripts[model](number)
 
-    async def ask(self, model: str = "r", *, stream: bool = True, path: str = "", **fields: Any) -> Seen:
+    async def ask(
+        self, model: str = "r", *, stream: bool = True, path: str = "", **fields: Any
+    ) -> Seen:
         body = {**chat(model), "stream": stream, **fields}
         began = trio.current_time()
         async with self.stack.client.stream(
@@ -131,12 +133,13 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(route: str = TARGETS, settings: str = "", providers: str = PROVIDERS) -> AsyncIterator[Scene]:
-    text = f"{settings}\nroutes:\n  r: {{{route}}}\n" if not route.startswith("\n") else f"{settings}\nroutes:{route}\n"
-    text = text.replace("{targets", "{targets")
+async def scene(
+    route: str = TARGETS, settings: str = "", providers: str = PROVIDERS
+) -> AsyncIterator[Scene]:
+    """`route` is what stands in the braces of the route `r`."""
+    text = f"{settings}\nroutes: {{r: {{{route}}}}}\n"
     async with trio.open_nursery() as nursery:
-        stack = Stack(nursery, config(text, providers))
-        found = Scene(stack)
+        found = Scene(Stack(nursery, config(text, providers)))
         yield found
         await found.at_rest()
         nursery.cancel_scope.cancel()

@@ -67,12 +67,13 @@ class ClientRequest:
                 answer = await self._answer()
                 try:
                     await self._respond(answer)
+                    self.exchange.close()
                 except ClientWriteStalled:
                     self.exchange.client_stalled()
-                self.exchange.answered()
                 nursery.cancel_scope.cancel()
         finally:
-            self.exchange.close()  # when its tasks have ended: they count up to their last moment
+            # Cut short: booked when its tasks have ended, for they count up to their last moment.
+            self.exchange.close()
 
     def client_left(self) -> None:
         """Nobody reads the answer any more: what the request has opened is to be closed at once."""

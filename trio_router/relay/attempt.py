@@ -12,6 +12,7 @@ from trio_router.errors import (
     NetworkError,
     ProviderAuthError,
     RouterError,
+    StreamError,
     UpstreamTimeout,
 )
 from trio_router.relay.watchdog import Watchdog
@@ -211,9 +212,9 @@ class Attempt:
         if reader.usage:
             record.prompt_tokens = _count(reader.usage, "prompt_tokens")
             record.completion_tokens = _count(reader.usage, "completion_tokens")
-        elif reader.events > reader.events_failed:
+        elif events := reader.events - isinstance(reader.failure, StreamError):
             record.prompt_tokens = self._asked_bytes // _BYTES_A_TOKEN
-            record.completion_tokens = reader.events - reader.events_failed
+            record.completion_tokens = events
             record.is_estimated = True
 
     def _note_release(self) -> None:

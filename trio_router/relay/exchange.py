@@ -139,12 +139,6 @@ class Exchange:
         else:
             self._end_as(Outcome.REJECTED)
 
-    def answered(self) -> None:
-        """All that is to be said has been said: a client that leaves now has missed nothing."""
-        if self.record.outcome is None:
-            is_answered = 0 < self.record.status < 400
-            self._end_as(Outcome.COMPLETED if is_answered else Outcome.REJECTED)
-
     def close(self) -> None:
         """Books the request, once, whatever its end was."""
         if not self._is_open:
@@ -153,7 +147,9 @@ class Exchange:
         self.record.ended_at = trio.current_time()
         if self._holds_slot and self.router.gate is not None:
             self.router.gate.leave()
-        self.answered()
+        if self.record.outcome is None:
+            is_answered = 0 < self.record.status < 400
+            self._end_as(Outcome.COMPLETED if is_answered else Outcome.REJECTED)
         if self._alarm is not None:
             self._alarm.stop()
         if self._open_streams is not None:
@@ -162,8 +158,11 @@ class Exchange:
             self._state.succeeded(trio.current_time())
         if self._detached is None:
             self._book()
-        elif not self.is_draining:
-            self._work.cancel()  # it is booked when it has ended
+        elif self._detached.is_draining:
+            self._detached.discard()
+        else:
+            self._work.cancel()
+        # What is detached is booked when it has ended.
 
     # -- what a route's attempts call
 

@@ -82,7 +82,10 @@ class StreamRun:
             self.is_draining = True
             router.drains += 1
             self._exchange.drain_within(limits.seconds)
-            self._frames.close()
+
+    def discard(self) -> None:
+        """Nobody reads any more: what waits is dropped, and who waits for room goes on."""
+        self._frames.close()
 
     def fail(self, error: RouterError) -> None:
         """Before the commit `error` becomes the answer's status, after it the stream's last event."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from trio_router.errors import (
     UpstreamStatus,
     UpstreamTimeout,
 )
-from trio_router.routing.retry import Verdict, backoff, retry_after, status_of, verdict
+from trio_router.routing.retry import Verdict, backoff, may_pass, retry_after, status_of, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -162,8 +161,7 @@ class Plan:
             best = max(places, key=lambda i: (_telling(self._failures[i][1], is_first=i == 0), -i))
             telling = self._failures[best][1]
         if len(self._failures) > 1:
-            telling = copy.copy(telling)
-            telling.message += f" (tried {self._tried()})"
+            telling = telling.saying(f"{telling.message} (tried {self._tried()})")
         return telling
 
     # -- inside
@@ -213,9 +211,11 @@ class Plan:
             return Step(target)
         if patience is not None and patience > self._retry.retry_after_max:
             return None
-        if not state.budget.take(now):
+        delay = max(patience or 0.0, backoff(tries, self._retry, random))
+        circuit = state.circuit(self._route.policy.cooldown)
+        if not circuit.may_ask(now + delay) or not state.budget.take(now):
             return None
-        return Step(target, max(patience or 0.0, backoff(tries, self._retry, random)))
+        return Step(target, delay)
 
     def _unavailable(self, now: float) -> RouterError:
         states = [self._fleet.state(target) for target in self._order]
@@ -244,10 +244,8 @@ def _telling(error: RouterError, *, is_first: bool) -> int:
             return 0  # our own limits, a target's own
         case UpstreamTimeout() | NetworkError():
             return 2  # silence
-        case UpstreamStatus() if not is_first and verdict(error) not in (Verdict.AGAIN, Verdict.NEXT):
+        case UpstreamStatus() if not is_first and error.status < 500 and not may_pass(error.status):
             return 1  # a later target's objection to the request
-        case UpstreamStatus() if error.status == 404 and not is_first:
-            return 1
     return 3  # the provider's word
 
 

@@ -76,9 +76,14 @@ def _of_words(error: UpstreamStatus | StreamError) -> Verdict:
         return Verdict.NEXT
     if status is None:
         return Verdict.AGAIN
-    if status in _PASSING or (status >= 500 and status not in _LASTING):
+    if may_pass(status):
         return Verdict.AGAIN
     return Verdict.NEXT if status in _TARGETS_OWN or status >= 500 else Verdict.CLIENT
+
+
+def may_pass(status: int) -> bool:
+    """Whether the same request may do a moment later."""
+    return status in _PASSING or (status >= 500 and status not in _LASTING)
 
 
 def status_of(error: RouterError) -> int | None:
