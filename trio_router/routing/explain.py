@@ -67,8 +67,8 @@ def _before(policy: RouteConfig) -> Iterator[str]:
             " 408, 409, 425, 429, 5xx, or a stream that fails before its first event"
         )
         yield (
-            f"      after up to {retry.base:g} s, doubling to {retry.max:g} s; Retry-After is waited for"
-            f" up to {retry.retry_after_max:g} s; retries are at most {retry.budget:.0%} of its requests"
+            f"      after up to {retry.base:g} s, doubling to {retry.max:g} s; Retry-After counts up to"
+            f" {retry.retry_after_max:g} s; retries are at most {retry.budget:.0%} of its requests"
         )
     else:
         yield "    asked again on the same target: never"
