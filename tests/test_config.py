@@ -253,13 +253,14 @@ routes:
         route = RouteTable(parse_config(self.PROVIDERS + text, {})).routes["r"]
         assert route.names == ["b/x"]
 
-    def test_several_keys_are_one_provider_s(self):
-        text = "providers: {a: {base_url: 'http://x', api_key: one, api_keys: [two, one], models: {m: {}}}}"
+    def test_several_keys_are_one_providers(self):
+        keys = "api_key: key-1, api_keys: [key-2, key-1]"
+        text = f"providers: {{a: {{base_url: 'http://x', {keys}, models: {{m: {{}}}}}}}}"
         config = parse_config(text, {})
-        assert config.providers["a"].keys == ("one", "two")
+        assert config.providers["a"].keys == ("key-1", "key-2")
         target = RouteTable(config).target("a/m")
-        assert [t.headers["authorization"] for t in target.keyed] == ["Bearer one", "Bearer two"]
-        assert "one" not in repr(config)
+        assert [t.headers["authorization"] for t in target.keyed] == ["Bearer key-1", "Bearer key-2"]
+        assert "key-" not in repr(config)
 
     def test_an_empty_key_among_several_is_refused(self):
         (complaint,) = complaints("providers: {a: {base_url: 'http://x', api_keys: ['']}}")
