@@ -132,6 +132,7 @@ class Exchange:
         if self._state is not None:
             self._state.failed(error, trio.current_time())
             self._state = None
+            self.router.show_state(self.record.provider, self.record.model)
         if isinstance(error, UpstreamError):
             self._end_as(Outcome(error.outcome))
         elif isinstance(error, InternalError):
@@ -156,6 +157,7 @@ class Exchange:
             self._open_streams.dec()
         if self._state is not None and self.record.outcome is Outcome.COMPLETED:
             self._state.succeeded(trio.current_time())
+            self.router.show_state(self.record.provider, self.record.model)
         if self._detached is None:
             self._book()
         elif self._detached.is_draining:

@@ -235,6 +235,7 @@ class _Trial:
         tried = Tried(self.target.name, self.outcome, error.code if error else None, now - self._began)
         self._exchange.end(self.record, tried)
         self._router.metrics.tried(self.record, self.outcome)
+        self._router.show_state(self._keyed.provider, self._keyed.model)
 
     def _outcome(self, fault: BaseException | None) -> str:
         if fault is None:

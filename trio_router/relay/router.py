@@ -77,13 +77,17 @@ class Router:
 
     def render_metrics(self) -> bytes:
         """The Prometheus text."""
-        now = trio.current_time()
         for route in self.table.routes.values():
             for target in route.targets:
-                state = self.fleet.state(target).state(now)
-                provider, model = target.target.provider, target.target.model
-                self.metrics.target_state.labels(provider, model).set(state)
+                self.show_state(target.target.provider, target.target.model)
         return self.metrics.render()
+
+    def show_state(self, provider: str, model: str) -> None:
+        """Notes how a target does, if it stands in a route: other processes may be who renders it."""
+        state = self.fleet.targets.get(f"{provider}/{model}")
+        if state is not None:
+            now = trio.current_time()
+            self.metrics.target_state.labels(provider, model).set(state.state(now))
 
     async def drain(self, grace: float) -> None:
         """Refuses new work; waits up to `grace` seconds for running requests, then ends the rest.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trio_router.errors import UpstreamTimeout
 from trio_router.routing import balance
 from trio_router.routing.balance import Turns
 from trio_router.routing.circuit import Circuit, State
@@ -91,6 +92,8 @@ class Visit:
 
     def failed(self, error: RouterError, now: float) -> None:
         self._is_decided = True
+        if isinstance(error, UpstreamTimeout) and error.phase == "first_event":
+            self._state.latency.add(now - self._began, now)  # at least so long
         self._state.failed(error, now, self._circuit if self._is_probe else None)
 
     def gave_way(self, now: float) -> None:
