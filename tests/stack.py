@@ -103,6 +103,7 @@ class Stack:
         )
         self.app = RouterApp(self.router)
         self.router.is_ready = True
+        self.router.nursery = nursery
         nursery.start_soon(self.router.alarms.run)
         nursery.start_soon(self.router.catalog.run)
         self._context = WorkerContext(None)

@@ -192,3 +192,98 @@ def test_well_known_providers_are_spoken_to_in_their_own_dialect(variable, name,
 
 def test_every_dialect_can_be_configured():
     assert set(get_args(DialectName)) == set(DIALECTS)
+
+
+class TestRoutes:
+    PROVIDERS = """\
+server: {demo: true}
+providers:
+  a: {base_url: "http://x", models: {chat: {}, large: {timeouts: {first_event: 120}}}}
+  b: {base_url: "http://x"}
+"""
+
+    def test_every_complaint_names_its_place_and_what_is_near(self):
+        text = (
+            self.PROVIDERS
+            + """\
+routes:
+  fast:
+    targets:
+      - {model: a/caht}
+      - {model: c/any}
+      - {model: b/any, wieght: 3}
+      - {model: slow}
+      - {model: b/any}
+      - {model: nothing}
+    stratgy: weighted
+    retry: {attemps: 3}
+    midstream: prefill
+    sticky: cookie
+    on_disconnect: {drain: {secnds: 3}}
+  slow:
+    targets: [{model: demo/echo}]
+    hedge: {after: 1}
+    commit: complete
+    midstream: replay
+  none: {targets: []}
+  a/b: {targets: [{model: b/x}]}
+"""
+        )
+        found = [c.removeprefix("router.yaml:") for c in complaints(text)]
+        expected = [
+            ("8", "routes.fast.targets.0.model", "did you mean a/chat?"),
+            ("9", "routes.fast.targets.1.model", "there is no model c/any"),
+            ("10", "routes.fast.targets.2.wieght", "did you mean weight?"),
+            ("11", "routes.fast.targets.3.model", "slow is a route"),
+            ("12", "routes.fast.targets.4.model", "a target of this route already"),
+            ("13", "routes.fast.targets.5.model", "there is no model nothing"),
+            ("14", "routes.fast.stratgy", "did you mean strategy?"),
+            ("15", "routes.fast.retry.attemps", "did you mean attempts?"),
+            ("16", "routes.fast.midstream", "no target declares prefill"),
+            ("17", "routes.fast.sticky", "key, user or header:NAME"),
+            ("18", "routes.fast.on_disconnect.drain.secnds", "did you mean seconds?"),
+            ("21", "routes.slow.hedge", "no second target"),
+            ("23", "routes.slow.midstream", "of no use with commit: complete"),
+            ("24", "routes.none.targets", "at least 1"),
+            ("25", "routes.a/b", ""),
+        ]
+        for line, place, words in expected:
+            assert any(c.startswith(f"{line}: {place}") and words in c for c in found), (
+                f"{line}: {place}: {words} in {found}"
+            )
+        assert len(found) == len(expected)
+
+    def test_the_contracts_defaults(self):
+        config = parse_config(self.PROVIDERS + "routes: {r: {targets: [{model: b/x}]}}", {})
+        route = config.routes["r"]
+        assert route.strategy == "fallback"
+        assert (route.retry.attempts, route.retry.base, route.retry.max) == (2, 0.5, 8)
+        assert route.retry.retry_after_max == 30
+        assert (route.commit, route.midstream, route.hedge) == ("first_event", "error", None)
+        assert route.on_disconnect is None
+        cooldown = route.cooldown
+        assert (cooldown.failures, cooldown.window, cooldown.base, cooldown.max) == (3, 30, 10, 120)
+
+    @pytest.mark.parametrize(("said", "limits"), [("", [10, 120]), ("first_event: 5,", [5, 5])])
+    def test_a_routes_limit_counts_and_its_default_gives_way(self, said, limits):
+        text = f"routes: {{r: {{{said} targets: [{{model: a/chat}}, {{model: a/large}}]}}}}"
+        route = RouteTable(parse_config(self.PROVIDERS + text, {})).routes["r"]
+        assert [t.target.timeouts.first_event for t in route.targets] == limits
+
+    def test_a_target_of_the_embedded_provider_comes_when_it_is_there(self):
+        text = "routes: {r: {targets: [{model: demo/echo}, {model: b/x}]}}"
+        route = RouteTable(parse_config(self.PROVIDERS + text, {})).routes["r"]
+        assert route.names == ["b/x"]
+
+    def test_several_keys_are_one_providers(self):
+        keys = "api_key: key-1, api_keys: [key-2, key-1]"
+        text = f"providers: {{a: {{base_url: 'http://x', {keys}, models: {{m: {{}}}}}}}}"
+        config = parse_config(text, {})
+        assert config.providers["a"].keys == ("key-1", "key-2")
+        target = RouteTable(config).target("a/m")
+        assert [t.headers["authorization"] for t in target.keyed] == ["Bearer key-1", "Bearer key-2"]
+        assert "key-" not in repr(config)
+
+    def test_an_empty_key_among_several_is_refused(self):
+        (complaint,) = complaints("providers: {a: {base_url: 'http://x', api_keys: ['']}}")
+        assert "the key is empty" in complaint

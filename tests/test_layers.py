@@ -24,6 +24,8 @@ LAYERS = [
     {"routing", "discover"},
     {"config_file"},
     {"config"},
+    {"config_routes"},
+    {"config_base"},
     {"dialects"},
     {"wire"},
     {"errors", "jsoncodec", "addresses"},

@@ -87,12 +87,16 @@ def _print_banner(config: Config, urls: list[str], *, is_embedded: bool) -> None
 @main.command()
 @_CONFIG
 def check(config_path: Path | None) -> None:
-    """Validate the configuration; print providers and models."""
+    """Validate the configuration; print providers, models and routes."""
     config = _load(config_path)
     click.echo(f"{config_path or 'embedded default'}: good")
     click.echo(f"listens on {config.server.host}:{config.server.port}, {len(config.auth.keys)} keys")
     _refuse_open_address(config, config.server.host)
-    for line in _provider_lines(config):
+    from trio_router.routing.explain import explain_routes
+
+    for line in [*_provider_lines(config), *(["routes:"] if config.routes else [])]:
+        click.echo(line)
+    for line in explain_routes(config):
         click.echo(line)
 
 

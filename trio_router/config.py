@@ -5,25 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    FilePath,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, FilePath, SecretStr, field_validator, model_validator
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from trio_router.config_base import Seconds, Section
+from trio_router.config_routes import RouteConfig  # noqa: TC001 - pydantic reads it
+
 Bytes = Annotated[int, Field(gt=0)]
 DialectName = Literal["openai", "azure", "ollama", "anthropic", "gemini", "cohere"]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^\s/]+$")]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class ServerConfig(Section):
@@ -33,6 +22,8 @@ class ServerConfig(Section):
     graceful_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
     max_body: Bytes = 33554432
     max_upload: Bytes = 536870912  # of a form that passes through (audio, images, files)
+    max_streams: Annotated[int, Field(ge=1)] | None = None  # requests to models at once
+    max_queue: Annotated[int, Field(ge=0)] = 1000  # more wait, for `timeouts.pool`; the rest is refused
     demo: bool = False  # serve the embedded `demo` provider too
 
     certfile: FilePath | None = None  # PEM: clients are served over TLS
@@ -125,8 +116,10 @@ class ProviderConfig(Section):
     dialect: DialectName = "openai"
     base_url: str
     api_key: Annotated[SecretStr | None, BeforeValidator(_no_empty_key)] = None
+    api_keys: tuple[Annotated[SecretStr, BeforeValidator(_no_empty_key)], ...] = ()  # more, in turn
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     max_in_flight: Annotated[int, Field(ge=1)] | None = None
+    max_queue: Annotated[int, Field(ge=0)] = 1000  # more wait, for `timeouts.pool`; the rest is refused
     ask_usage: bool = True
     lenient_end: bool = False
     drop_unsupported: bool = False  # leave out what the provider cannot do, instead of refusing it
@@ -136,6 +129,12 @@ class ProviderConfig(Section):
     timeouts: Timeouts = Field(default_factory=Timeouts)
     models: dict[str, ModelConfig] | None = None
     pass_through: bool = False  # take other model names too, although some are listed
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key, each once.  Secret."""
+        given = [*([self.api_key] if self.api_key else []), *self.api_keys]
+        return tuple(dict.fromkeys(key.get_secret_value() for key in given))
 
     @property
     def takes_any_model(self) -> bool:
@@ -200,6 +199,7 @@ class Config(Section):
     timeouts: Timeouts = Field(default_factory=Timeouts)
     stream: StreamConfig = Field(default_factory=StreamConfig)
     providers: dict[Name, ProviderConfig] = Field(default_factory=dict)
+    routes: dict[Name, RouteConfig] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

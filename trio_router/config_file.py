@@ -12,9 +12,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from trio_router.config import Config
+from trio_router.config_routes import route_complaints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 Place = tuple[str | int, ...]
@@ -56,6 +57,7 @@ def parse_config(text: str, environ: Mapping[str, str], source: str = "configura
         config = Config.model_validate(value)
     except ValidationError as fault:
         document.add_validation(fault)
+    document.add(route_complaints(value))
     if document.complaints:
         raise ConfigError([text for _, text in sorted(document.complaints)])
     return config
@@ -104,6 +106,11 @@ class _Document:
             return ""
 
         return _VARIABLE.sub(replace, value)
+
+    def add(self, complaints: Iterable[tuple[Place, str]]) -> None:
+        for place, message in complaints:
+            if place not in self._broken:
+                self._complain(place, message)
 
     def add_validation(self, fault: ValidationError) -> None:
         for error in fault.errors(include_input=False, include_url=False):

@@ -19,6 +19,8 @@
          |- MalformedUTF8        502
          |- Truncated            502   ended without an end
          |- StreamError          502   an error inside the stream
+         |- Diverged             502   another target's answer is not what was sent already
+         |- TargetsUnavailable   503   every target of a route is given a rest
          `- EventTooLarge        502
 
 There is no class for "the client left": that is `trio.Cancelled`, passes through untouched, and is
@@ -60,6 +62,12 @@ class RouterError(Exception):
             self.code = code
         if type is not None:
             self.type = type
+
+    def saying(self, message: str) -> RouterError:
+        """The same error with another message."""
+        other = type(self).__new__(type(self), message)
+        other.__dict__.update(self.__dict__, message=message)
+        return other
 
     def body(self) -> dict[str, Any]:
         """The error object that goes to the client, in an answer or in a stream."""
@@ -108,9 +116,13 @@ class InternalError(RouterError):
 
 
 class UpstreamError(RouterError):
-    """The provider's fault; `outcome` is what the request's record says of it."""
+    """The provider's fault; `outcome` is what the request's record says of it.
+
+    `reason` is the provider's own code or type for it, empty if it gave none.
+    """
 
     outcome = "upstream_error"
+    reason = ""
 
 
 class NetworkError(UpstreamError):
@@ -151,13 +163,15 @@ class Truncated(UpstreamError):
 
 
 class StreamError(UpstreamError):
-    """`kind` is what the upstream called it, if it did: "overloaded_error", "UNAVAILABLE", "429"."""
-
     status, code = 502, "provider_stream_error"
 
-    def __init__(self, message: str, *, kind: str = "") -> None:
-        super().__init__(message)
-        self.kind = kind
+
+class Diverged(UpstreamError):
+    status, code = 502, "replay_diverged"
+
+
+class TargetsUnavailable(UpstreamError):
+    status, code = 503, "targets_unavailable"
 
 
 class EventTooLarge(UpstreamError):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import trio
 import trio.testing
 
-from trio_router.relay.exchange import _StreamRun
+from trio_router.relay.stream import StreamRun
 
 
 async def test_no_comment_follows_a_stream_that_was_cancelled():
@@ -18,8 +18,10 @@ async def test_no_comment_follows_a_stream_that_was_cancelled():
         await trio.sleep_forever()
 
     config = SimpleNamespace(stream=SimpleNamespace(buffer=10))
-    exchange = SimpleNamespace(_router=SimpleNamespace(config=config), move_stream=move_stream)
-    run = _StreamRun(exchange, None, SimpleNamespace(keepalive=b": \n\n"))
+    exchange = SimpleNamespace(
+        router=SimpleNamespace(config=config), move_stream=move_stream, stream_ended=lambda: None
+    )
+    run = StreamRun(exchange, None, SimpleNamespace(keepalive=b": \n\n"))
     said = []
 
     async def move() -> None:

@@ -231,12 +231,18 @@ class AnswerReader:
 
 def stream_error(value: dict[str, Any]) -> StreamError:
     """The error that an event of the stream tells of, its message kept."""
-    message = error_message(value) or "the upstream reported an error in its stream"
-    error = value.get("error")
-    fields = error if isinstance(error, dict) else value
-    kinds = (fields.get(name) for name in ("type", "status", "code"))
-    kind = next((k for k in kinds if k and isinstance(k, str | int)), "")
-    return StreamError(message, kind=str(kind))
+    error = StreamError(error_message(value) or "the upstream reported an error in its stream")
+    error.reason = error_reason(value.get("error")) or error_reason(value)
+    return error
+
+
+def error_reason(value: Any) -> str:
+    """The code or type that a provider's error object gives; empty if there is none."""
+    if isinstance(value, dict):
+        for name in ("code", "type", "status"):
+            if isinstance(value.get(name), str | int):
+                return str(value[name])
+    return ""
 
 
 def error_message(value: Any) -> str | None:

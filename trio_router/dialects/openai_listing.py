@@ -21,7 +21,8 @@ class OpenAIListing:
         return [_model(item) for item in items if isinstance(item, dict) and _is_named(item)], None
 
     def model(self, model: ListedModel) -> dict[str, Any]:
-        owner = model.id.partition("/")[0]
+        provider, slash, _ = model.id.partition("/")
+        owner = provider if slash else "trio-router"  # a route
         return {"id": model.id, "object": "model", "created": model.created, "owned_by": owner}
 
     def models(self, models: Sequence[ListedModel]) -> dict[str, Any]:

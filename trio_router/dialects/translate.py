@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects import recognise
-from trio_router.dialects.answer import AnswerReader, Item, error_message, stream_error
+from trio_router.dialects.answer import AnswerReader, Item, error_message, error_reason, stream_error
 from trio_router.dialects.fold import Fold
 from trio_router.errors import (
     MalformedJSON,
@@ -213,6 +213,7 @@ def status_error(provider: str, status: int, body: bytes, retry_after: str | Non
     if isinstance(code, int) and isinstance(inner.get("status"), str):
         code = inner["status"]  # Google's `code` is the HTTP status; its `status` tells what it is
     error.code = "" if code is None else str(code)
+    error.reason = error_reason(inner)
     param = inner.get("param")
     error.param = param if isinstance(param, str) else None
     return error

@@ -105,12 +105,14 @@ class RouterApp(QuartTrio):
         try:
             with self._background:
                 async with trio.open_nursery() as nursery:
+                    self.router.nursery = nursery
                     nursery.start_soon(self.router.alarms.run)
                     await nursery.start(self.router.catalog.run)
                     if self.router.config.server.demo:
                         await self._start_demo(nursery)
                     task_status.started()
         finally:
+            self.router.nursery = None
             self._background_ended.set()
 
     async def _start_demo(self, nursery: trio.Nursery) -> None:

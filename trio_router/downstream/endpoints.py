@@ -10,7 +10,8 @@ from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.chat_request import parse_chat_request, parse_object
 from trio_router.downstream.reply import Reply, error_reply, json_reply, origin
 from trio_router.errors import Draining
-from trio_router.relay.call import ChatCall, ClientCall
+from trio_router.relay.call import ChatCall, ClientCall, HubCall
+from trio_router.routing.route import Route
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import ModelTeller
@@ -55,11 +56,27 @@ def refuse_if_draining(router: Router) -> None:
 async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
     asked.record.is_stream = call.is_stream
     target = asked.router.table.resolve(model)
+    if isinstance(target, Route):
+        asked.exchange.sticky = _sticky_key(asked, target, call)
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
         return Reply(200, {**_STREAM_HEADERS, **origin(asked.record)}, stream=stream)
     answer = await asked.exchange.whole(target, call)
     return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
+
+
+def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:
+    """What this request has in common with others that should go to the same target, if anything."""
+    match route.policy.sticky:
+        case None:
+            return None
+        case "key":
+            return asked.record.key or None
+        case "user":
+            user = call.chat.get("user") if isinstance(call, HubCall) else None
+            return user if isinstance(user, str) else None
+        case header:
+            return asked.header(header.removeprefix("header:").encode()).decode("latin-1") or None
 
 
 def register(app: RouterApp) -> None:
@@ -96,7 +113,7 @@ async def readyz() -> Response:
 
 
 async def metrics() -> Response:
-    return Response(_router().metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(_router().render_metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def response_of(reply: Reply) -> Response:

@@ -105,7 +105,7 @@ async def _object(asked: ClientRequest, data: bytes) -> Asked:
     if body.get("model") is None:
         target = _provider(asked)
     else:
-        target = asked.router.table.resolve(named_model(body["model"]))
+        target = asked.router.table.first(named_model(body["model"]))
         body = target.body_for(body)
     path = _path(asked, target, body)
     yield target, PassingRequest("POST", path, {"content-type": "application/json"}, dumps(body))
@@ -116,7 +116,7 @@ async def _form(asked: ClientRequest, boundary: bytes, content_type: str) -> Ask
     chosen: list[Target] = []
 
     def rewrite(model: str) -> str:
-        chosen.append(asked.router.table.resolve(named_model(model)))
+        chosen.append(asked.router.table.first(named_model(model)))
         return chosen[0].upstream_model
 
     async with form(asked.body, boundary, rewrite, _silence(asked)) as body:

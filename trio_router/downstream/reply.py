@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from trio_router.errors import RouterError
     from trio_router.record import RequestRecord
-    from trio_router.relay.exchange import StreamReply
+    from trio_router.relay.stream import StreamReply
 
 _PLAIN = re.compile(r"[!-$&-~]+")  # what a header can hold as it is; `%` is how the rest is told
 _SAFE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")

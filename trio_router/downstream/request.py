@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from trio_router.downstream.app import RouterApp
     from trio_router.downstream.link import Headers, Link
-    from trio_router.relay.exchange import StreamReply
+    from trio_router.relay.stream import StreamReply
 
 logger = logging.getLogger("trio_router")
 _OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -63,7 +63,8 @@ class ClientRequest:
                 nursery.cancel_scope.cancel()
         finally:
             self.body.discard()
-            self.exchange.close()  # now that nothing is left that could add to the record
+            # Cut short: booked when its tasks have ended, for they count up to their last moment.
+            self.exchange.close()
 
     async def _run(self, nursery: trio.Nursery) -> None:
         self.exchange = Exchange(
@@ -73,7 +74,7 @@ class ClientRequest:
             self.client_left()
         try:
             await self._respond(await self._answer())
-            self.exchange.answered()
+            self.exchange.close()  # a client that leaves now has missed nothing
         except ClientWriteStalled:
             self.exchange.client_stalled()
 
@@ -132,6 +133,7 @@ class ClientRequest:
             await link.finish(stream.tail)
 
     def header(self, name: bytes) -> bytes:
+        """A header's value, by its lower-case name; empty if it is not there."""
         return next((value for key, value in self.link.headers if key == name), b"")
 
 

@@ -41,7 +41,10 @@ def request_fields(record: RequestRecord) -> dict[str, Any]:
         "status": record.status,
         "outcome": str(record.outcome),
         "error_code": record.error_code,
-        "attempts": record.attempts,
+        "route": record.route,
+        "attempts": _attempts(record),
+        "hedged": record.is_hedged,
+        "replayed": record.is_replayed,
         "chunks_processed": record.chunks_processed,
         "chunks_failed": record.chunks_failed,
         "bytes_received": record.bytes_received,
@@ -52,7 +55,25 @@ def request_fields(record: RequestRecord) -> dict[str, Any]:
         "backpressure_ms": round(record.backpressure * 1000, 1),
         "prompt_tokens": record.prompt_tokens,
         "completion_tokens": record.completion_tokens,
+        "usage": record.usage,
     }
+
+
+def _attempts(record: RequestRecord) -> list[dict[str, Any]]:
+    if record.tried:
+        return [
+            {"target": t.target, "outcome": t.outcome, "error": t.error, "ms": _ms(t.seconds)}
+            for t in record.tried
+        ]
+    if not record.attempts:
+        return []
+    target = f"{record.provider}/{record.model}"
+    outcome, error = str(record.outcome), record.error_code
+    return [{"target": target, "outcome": outcome, "error": error, "ms": _ms(record.duration)}]
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
 
 
 def write_line(event: str, level: str, descriptor: int = 2, **fields: Any) -> None:

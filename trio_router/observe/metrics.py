@@ -62,6 +62,25 @@ class Metrics:
         self.tokens = self._counter(
             "tokens", "Tokens, as upstreams count them", [*by_model, "direction"]
         )
+        self.tokens_estimated = self._counter(
+            "tokens_estimated",
+            "Tokens of answers whose upstream did not count them, guessed from sizes",
+            [*by_model, "direction"],
+        )
+        self.attempts = self._counter("attempts", "Attempts by outcome", [*by_model, "outcome"])
+        self.hedges = self._counter(
+            "hedges", "Second targets raced, by whether they answered first", [*by_model, "outcome"]
+        )
+        self.replays = self._counter(
+            "replays", "Answers of others gone on with, by whether it went well", [*by_model, "outcome"]
+        )
+        self.target_state = Gauge(
+            f"{_PREFIX}target_state",
+            "Circuit of a route's target: 0 closed, 1 half-open, 2 open",
+            by_model,
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
         self.backpressure = self._counter(
             "backpressure_seconds", "Time that upstreams waited for clients", by_model
         )
@@ -111,6 +130,10 @@ class Metrics:
         """Books a request, at its end, once."""
         self.of(self.labels(record)).ended(record)
 
+    def tried(self, attempt: RequestRecord, outcome: str) -> None:
+        """Books one attempt of a route's request, at its end, once."""
+        self.of(self.labels(attempt)).tried(attempt, outcome)
+
     def render(self) -> bytes:
         """The Prometheus text: this process's figures, or the sum over all that share the work."""
         self._tasks.set(trio.lowlevel.current_statistics().tasks_living)
@@ -138,6 +161,8 @@ class ModelMetrics:
         self._first_event = metrics.first_event.labels(*labels)
         self._tokens_in = metrics.tokens.labels(*labels, "input")
         self._tokens_out = metrics.tokens.labels(*labels, "output")
+        self._estimated_in = metrics.tokens_estimated.labels(*labels, "input")
+        self._estimated_out = metrics.tokens_estimated.labels(*labels, "output")
         self._counters = [
             (counter.labels(*labels), field)
             for counter, field in (
@@ -151,6 +176,7 @@ class ModelMetrics:
         ]
         self._requests: dict[Outcome | None, Counter] = {}
         self._seconds: dict[Outcome | None, Histogram] = {}
+        self._attempts: dict[str, Counter] = {}
 
     def ended(self, record: RequestRecord) -> None:
         outcome = record.outcome
@@ -163,13 +189,23 @@ class ModelMetrics:
             self._stream_seconds(outcome).observe(record.duration)
         if record.first_event_after is not None:
             self._first_event.observe(record.first_event_after)
+        if record.attempts and not record.tried:  # else its attempts have been booked one by one
+            self.tried(record, str(outcome))
+
+    def tried(self, record: RequestRecord, outcome: str) -> None:
+        attempts = self._attempts.get(outcome)
+        if attempts is None:
+            attempts = self._metrics.attempts.labels(*self._labels, outcome)
+            self._attempts[outcome] = attempts
+        attempts.inc()
         for counter, field in self._counters:
             if amount := getattr(record, field):
                 counter.inc(amount)
         if record.prompt_tokens:
-            self._tokens_in.inc(record.prompt_tokens)
+            (self._estimated_in if record.is_estimated else self._tokens_in).inc(record.prompt_tokens)
         if record.completion_tokens:
-            self._tokens_out.inc(record.completion_tokens)
+            into = self._estimated_out if record.is_estimated else self._tokens_out
+            into.inc(record.completion_tokens)
 
     def _stream_seconds(self, outcome: Outcome | None) -> Histogram:
         seconds = self._seconds.get(outcome)

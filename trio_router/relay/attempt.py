@@ -12,6 +12,7 @@ from trio_router.errors import (
     NetworkError,
     ProviderAuthError,
     RouterError,
+    StreamError,
     UpstreamTimeout,
 )
 from trio_router.relay.watchdog import Watchdog
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from trio_router.routing.table import Target
 
 _ERROR_BODY = 65536  # bytes of an error answer that are read; its message is at its beginning
+_BYTES_A_TOKEN = 4  # of a request: a rough guess, where the upstream does not tell
 _LINGER = (
     0.25  # s that an answer which has said all may take to end, so that its connection can be kept
 )
@@ -62,8 +64,11 @@ class Attempt:
         identity: AnswerIdentity,
         record: RequestRecord,
         metrics: Metrics,
+        *,
+        is_impatient: bool = False,
     ) -> None:
         self.target = target
+        self._is_impatient = is_impatient  # `first_event` counts from the beginning, not from on_sent
         self._call = call
         self._client = client
         self._identity = identity
@@ -72,6 +77,7 @@ class Attempt:
         self._open_upstreams = metrics.of(metrics.labels(record)).upstreams_open
         self._limits = target.timeouts
         self._watchdog = Watchdog(self._limits.total)
+        self._asked_bytes = 0
 
     async def whole(self) -> bytes:
         """The client's JSON for an answer without streaming.  Raises RouterError."""
@@ -91,10 +97,15 @@ class Attempt:
             await self._check_status(response)
             await self._relay(response, sink)
 
-    async def _ask(self, on_sent: Callable[[], None] | None = None) -> UpstreamAnswer:
+    async def _ask(self, on_asked: Callable[[], None] | None = None) -> UpstreamAnswer:
         request = self._call.request_for(self.target)
+        self._asked_bytes = len(request.body)
         return await self._client.ask(
-            self.target, request, request_id=self._record.request_id, on_sent=on_sent
+            self.target,
+            request,
+            request_id=self._record.request_id,
+            on_admitted=on_asked if self._is_impatient else None,
+            on_sent=None if self._is_impatient else on_asked,
         )
 
     async def _relay(self, response: UpstreamAnswer, sink: Sink) -> None:
@@ -203,6 +214,10 @@ class Attempt:
         if reader.usage:
             record.prompt_tokens = _count(reader.usage, "prompt_tokens")
             record.completion_tokens = _count(reader.usage, "completion_tokens")
+        elif events := reader.events - isinstance(reader.failure, StreamError):
+            record.prompt_tokens = self._asked_bytes // _BYTES_A_TOKEN
+            record.completion_tokens = events
+            record.is_estimated = True
 
     def _note_release(self) -> None:
         if self._record.left_at is not None:

@@ -7,7 +7,7 @@ client's own API, both pass through as they are.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
@@ -73,6 +73,22 @@ class Call(Protocol):
     def forget(self) -> None: ...
 
 
+@runtime_checkable
+class HubCall(Protocol):
+    """A request that has a shape in the hub: its answer can be gone on with by another target."""
+
+    @property
+    def chat(self) -> dict[str, Any]:
+        """The request in the hub's shape, as any target gets it."""
+        ...
+
+    def reader(self, target: Target, identity: AnswerIdentity, content_type: str) -> AnswerReader: ...
+
+    def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
+        """`chat` asked of `target` in this request's stead."""
+        ...
+
+
 class ChatCall:
     """`POST /v1/chat/completions`: `body` is checked, and in the hub's shape."""
 
@@ -88,8 +104,9 @@ class ChatCall:
         return _chat_request(target, self._body, is_stream=self.is_stream)
 
     def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator:
-        reader = AnswerReader(target.dialect, identity, content_type, target.rules)
-        return StreamTranslator(reader, with_usage=self._with_usage)
+        return StreamTranslator(
+            self.reader(target, identity, content_type), with_usage=self._with_usage
+        )
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         return WholeAnswer(target.dialect, identity, content_type, target.rules)
@@ -99,6 +116,18 @@ class ChatCall:
 
     def forget(self) -> None:
         self._body = {}
+
+    # -- what going on with an answer takes, see HubCall
+
+    @property
+    def chat(self) -> dict[str, Any]:
+        return self._body
+
+    def reader(self, target: Target, identity: AnswerIdentity, content_type: str) -> AnswerReader:
+        return AnswerReader(target.dialect, identity, content_type, target.rules)
+
+    def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
+        return _chat_request(target, chat, is_stream=self.is_stream)
 
 
 class ClientCall:
@@ -128,7 +157,7 @@ class ClientCall:
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._client.name)
         if path is None:
-            return _chat_request(target, self._chat(target), is_stream=self.is_stream)
+            return self.request_with(target, self._chat(drop=target.drop_unsupported))
         ask_usage = target.ask_usage and self.is_stream
         body = self._client.native.request(target.body_for(self._body), ask_usage=ask_usage)
         return UpstreamRequest(path, dumps(body), self._headers)
@@ -140,8 +169,7 @@ class ClientCall:
             native = self._client.native
             self._native = NativeReader(native, identity, content_type, target.rules)
             return NativeTranslator(native, self._native, encoder)
-        reader = AnswerReader(target.dialect, identity, content_type, target.rules)
-        return EncodedTranslator(reader, encoder)
+        return EncodedTranslator(self.reader(target, identity, content_type), encoder)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         answer = WholeAnswer(target.dialect, identity, content_type, target.rules)
@@ -163,12 +191,21 @@ class ClientCall:
         self._body = {name: value for name, value in self._body.items() if name not in _CONVERSATION}
         self._chats = {}
 
-    def _chat(self, target: Target) -> dict[str, Any]:
-        drop = target.drop_unsupported
+    def _chat(self, *, drop: bool) -> dict[str, Any]:
         if drop not in self._chats:
             chat = self._client.chat_request(self._body, drop_unsupported=drop)
             self._chats[drop] = self._client.for_others(chat)
         return self._chats[drop]
+
+    @property
+    def chat(self) -> dict[str, Any]:
+        return self._chat(drop=False)
+
+    def reader(self, target: Target, identity: AnswerIdentity, content_type: str) -> AnswerReader:
+        return AnswerReader(target.dialect, identity, content_type, target.rules)
+
+    def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
+        return _chat_request(target, chat, is_stream=self.is_stream)
 
     def _is_native(self, target: Target) -> bool:
         return self._client.name in target.native

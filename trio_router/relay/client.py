@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import httpx
-import trio
 
 from trio_router.errors import MalformedJSON, NetworkError, UpstreamError, UpstreamTimeout
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 
     from trio_router.dialects.base import UpstreamRequest
+    from trio_router.relay.gate import Gate
     from trio_router.routing.table import Target
     from trio_router.transport import Answer, PreparedPost, StreamTransport
 
@@ -41,19 +41,19 @@ class PassingRequest:
 
 
 class UpstreamClient:
-    """Sends requests to one provider.  `max_in_flight` bounds its open answers; None does not."""
+    """Sends requests to one provider.  `gate` bounds its open answers; None does not."""
 
     def __init__(
         self,
         transport: StreamTransport,
         *,
-        max_in_flight: int | None = None,
+        gate: Gate | None = None,
         user_agent: str = "trio-router",
     ) -> None:
         self._transport = transport
-        self._slots = None if max_in_flight is None else trio.Semaphore(max_in_flight)
+        self._gate = gate
         self._user_agent = user_agent
-        self._prepared: dict[tuple[str, str], tuple[Target, PreparedPost, dict[str, float | None]]] = {}
+        self._prepared: dict[tuple[int, str], tuple[Target, PreparedPost, dict[str, float | None]]] = {}
 
     async def ask(
         self,
@@ -61,27 +61,31 @@ class UpstreamClient:
         request: UpstreamRequest,
         *,
         request_id: str,
+        on_admitted: Callable[[], None] | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> UpstreamAnswer:
         """The upstream's answer, whose body has not been read; to be entered with `with` at once.
 
-        `on_sent` is called when the request's last byte is out.  Raises NetworkError and
-        UpstreamTimeout.  On cancel the connection is closed at once and the slot given back.
+        `on_admitted` is called when there is a slot, `on_sent` when the request's last byte is out.
+        Raises NetworkError, UpstreamTimeout and, if too many wait for a slot, Overloaded.  On cancel
+        the connection is closed at once and the slot given back.
         """
-        if self._slots is not None:
-            await self._take_slot(self._slots, target)
+        if self._gate is not None:
+            await self._enter(self._gate, target)
         try:
+            if on_admitted is not None:
+                on_admitted()
             prepared, limits = self._prepare(target, request)
             answer = await self._transport.post(
                 prepared, request.body, request_id.encode(), limits, on_sent
             )
         except BaseException as fault:
-            if self._slots is not None:
-                self._slots.release()
+            if self._gate is not None:
+                self._gate.leave()
             if isinstance(fault, httpx.TransportError):
                 raise _as_ours(fault, target) from fault
             raise
-        return UpstreamAnswer(answer, target, self._slots)
+        return UpstreamAnswer(answer, target, self._gate)
 
     async def send(
         self,
@@ -92,9 +96,9 @@ class UpstreamClient:
         on_sent: Callable[[], None] | None = None,
     ) -> UpstreamAnswer:
         """As `ask`, for what is no chat; what `request.body` raises comes out of here too."""
-        slots = self._slots if request.takes_slot else None
-        if slots is not None:
-            await self._take_slot(slots, target)
+        gate = self._gate if request.takes_slot else None
+        if gate is not None:
+            await self._enter(gate, target)
         try:
             answer = await self._transport.send(
                 request.method.encode(),
@@ -105,12 +109,12 @@ class UpstreamClient:
                 on_sent,
             )
         except BaseException as fault:
-            if slots is not None:
-                slots.release()
+            if gate is not None:
+                gate.leave()
             if isinstance(fault, httpx.TransportError):
                 raise _as_ours(fault, target) from fault  # noqa: ASYNC104 - no cancellation
             raise
-        return UpstreamAnswer(answer, target, slots)
+        return UpstreamAnswer(answer, target, gate)
 
     def _passing_headers(
         self, target: Target, request: PassingRequest, request_id: str
@@ -133,7 +137,7 @@ class UpstreamClient:
     def _prepare(
         self, target: Target, request: UpstreamRequest
     ) -> tuple[PreparedPost, dict[str, float | None]]:
-        key = (target.name, request.path)
+        key = (id(target), request.path)
         known = self._prepared.get(key)
         if known is not None and known[0] is target and not request.headers:
             return known[1], known[2]
@@ -157,11 +161,9 @@ class UpstreamClient:
         headers.pop("x-request-id", None)  # goes out with each request's own
         return [(name.encode(), value.encode()) for name, value in headers.items()]
 
-    async def _take_slot(self, slots: trio.Semaphore, target: Target) -> None:
+    async def _enter(self, gate: Gate, target: Target) -> None:
         limit = target.timeouts.pool
-        with trio.move_on_after(trio_seconds(limit)) as waiting:
-            await slots.acquire()
-        if waiting.cancelled_caught:
+        if not await gate.enter(trio_seconds(limit), f"{target.provider} has too many open requests"):
             raise UpstreamTimeout(target.provider, "pool", limit)
 
 
@@ -171,11 +173,11 @@ class UpstreamAnswer:
     Reading raises NetworkError if the connection breaks.  Leaving the `with` closes what was not read.
     """
 
-    def __init__(self, answer: Answer, target: Target, slots: trio.Semaphore | None) -> None:
+    def __init__(self, answer: Answer, target: Target, gate: Gate | None) -> None:
         self.status = answer.status
         self._answer = answer
         self._target = target
-        self._slots = slots
+        self._gate = gate
         self._reads: AsyncIterator[bytes] = answer.body
         self.is_decoded = self.header(b"content-encoding") not in ("", "identity")
         if self.is_decoded:
@@ -186,8 +188,8 @@ class UpstreamAnswer:
 
     def __exit__(self, *_: object) -> None:
         self._answer.body.close()
-        if self._slots is not None:
-            self._slots.release()
+        if self._gate is not None:
+            self._gate.leave()
 
     def __aiter__(self) -> UpstreamAnswer:
         return self

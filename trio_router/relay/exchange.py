@@ -3,49 +3,37 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
 from trio_router.dialects.base import AnswerIdentity
-from trio_router.errors import Draining, InternalError, RouterError, UpstreamError
+from trio_router.errors import Draining, InternalError, Overloaded, RouterError, UpstreamError
 from trio_router.record import Outcome
 from trio_router.relay.attempt import Attempt, ClientStalled
 from trio_router.relay.client import trio_seconds
 from trio_router.relay.passage import Passage, PassageAttempt, PassageCall
+from trio_router.relay.route import RouteRun
+from trio_router.relay.stream import StreamRun
+from trio_router.routing.route import Route
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from prometheus_client import Gauge
 
-    from trio_router.alarms import Alarm, AlarmClock
-    from trio_router.record import RequestRecord
+    from trio_router.alarms import Alarm
+    from trio_router.config import Timeouts
+    from trio_router.record import RequestRecord, Tried
     from trio_router.relay.call import Call
     from trio_router.relay.passage import Opening
     from trio_router.relay.router import Router
+    from trio_router.relay.stream import StreamReply
+    from trio_router.routing.fleet import TargetState
     from trio_router.routing.table import Target
 
-    WriteNow = Callable[[bytes], bytes | None]
-
 logger = logging.getLogger("trio_router")
-_JOIN = 65536  # bytes: frames that wait already go out in one write, up to about this
-
-
-class StreamReply(Protocol):
-    """A stream that has begun, as the client's side takes it."""
-
-    is_torn: bool  # it has ended badly, and nothing that could follow would say so
-    tail: bytes  # what follows the frames once they end: the error event of a bad end, or nothing
-
-    async def next(self, write_now: WriteNow) -> bytes | None:
-        """Finished frames, all that wait joined; None at the end.
-
-        While it waits for some, those that come are given to `write_now`, which says what it left
-        (`None` for nothing): a scheduler's pass is saved, and nothing can be overtaken.
-        """
 
 
 class Exchange:
@@ -63,35 +51,49 @@ class Exchange:
         *,
         is_booked: bool = True,
     ) -> None:
-        self._router = router
+        self.router = router
         self._nursery = nursery
         self.record = record
         self._work = trio.CancelScope()
         self._abort_error: RouterError | None = None
         self._open_streams: Gauge | None = None
         self._alarm: Alarm | None = None  # of the stream's silence
+        self.sticky: str | None = None  # what keeps this client's requests with one target
+        self._state: TargetState | None = None  # of a plain request's target, if a route has it too
+        self._attempts: list[RequestRecord] = []  # of a route, while they run
+        self._holds_slot = False
+        self._detached: StreamRun | None = None  # a stream that runs in the application's nursery
         self._is_open = is_booked  # health checks and scrapes are no requests to be counted
         if is_booked:
             router.exchanges.add(self)
 
     # -- what the client's side calls
 
-    async def whole(self, target: Target, call: Call) -> bytes:
+    async def whole(self, asked: Target | Route, call: Call) -> bytes:
         """The JSON of an answer without streaming.  Raises RouterError."""
         answer = b""
         with self._work:
-            self._record_target(target)
-            answer = await self._attempt(target, call).whole()
+            await self._admit(asked.timeouts)
+            if isinstance(asked, Route):
+                self._record_route(asked)
+                answer = await RouteRun(self, self.router, asked, call).whole()
+            else:
+                self._record_target(asked)
+                answer = await self._plain_attempt(asked, call).whole()
         if self._abort_error:
             raise self._abort_error
         return answer
 
-    async def stream(self, target: Target, call: Call) -> StreamReply:
+    async def stream(self, asked: Target | Route, call: Call) -> StreamReply:
         """A stream whose first event has come.  Raises RouterError if none did."""
         self.record.is_stream = True
-        self._record_target(target)
-        run = _StreamRun(self, target, call)
-        self._nursery.start_soon(run.move)
+        target = asked
+        if isinstance(asked, Route):
+            self._record_route(asked)
+        else:
+            self._record_target(asked)
+        run = StreamRun(self, asked, call)
+        self._nursery_of(run).start_soon(run.move)
         with trio.move_on_after(trio_seconds(target.timeouts.early_commit)):
             await run.begun.wait()
         if run.error:
@@ -99,12 +101,12 @@ class Exchange:
         if not run.begun.is_set():
             # The early commit: the status has to have something to go with.
             run.put_nowait(call.keepalive)
-        run.commit()
-        metrics = self._router.metrics
+        run.promise()
+        metrics = self.router.metrics
         self._open_streams = metrics.of(metrics.labels(self.record)).streams_open
         self._open_streams.inc()
         if target.timeouts.keepalive is not None:
-            self._alarm = run.bridge_silence(self._router.alarms, target.timeouts.keepalive)
+            self._alarm = run.bridge_silence(self.router.alarms, target.timeouts.keepalive)
         return run
 
     async def passage(self, opening: Opening) -> Passage:
@@ -112,7 +114,7 @@ class Exchange:
 
         `opening` is entered by the task that asks: what it holds lives as long as the asking.
         """
-        passage = Passage(opening, self._router.config.stream.buffer)
+        passage = Passage(opening, self.router.config.stream.buffer)
         self._nursery.start_soon(self._move_passage, passage)
         await passage.begun.wait()
         if passage.error is not None:
@@ -121,8 +123,12 @@ class Exchange:
 
     def client_left(self) -> None:
         """The client's connection is gone; the nursery is about to be cancelled."""
-        self.record.left_at = trio.current_time()
+        now = trio.current_time()
+        for record in (self.record, *self._attempts):
+            record.left_at = now
         self._end_as(Outcome.CLIENT_GONE)
+        if self._detached is not None:
+            self._detached.leave()
 
     def client_stalled(self) -> None:
         """The client takes nothing: the whole request is given up."""
@@ -139,6 +145,10 @@ class Exchange:
     def failed(self, error: RouterError) -> None:
         """`error` is what the client is told."""
         self.record.error_code = error.code or None
+        if self._state is not None:
+            self._state.failed(error, trio.current_time())
+            self._state = None
+            self.router.show_state(self.record.provider, self.record.model)
         if isinstance(error, UpstreamError):
             self._end_as(Outcome(error.outcome))
         elif isinstance(error, InternalError):
@@ -146,34 +156,97 @@ class Exchange:
         else:
             self._end_as(Outcome.REJECTED)
 
-    def answered(self) -> None:
-        """The answer is out to its end: a client that leaves now has missed nothing."""
-        is_good = 0 < self.record.status < 400
-        self._end_as(Outcome.COMPLETED if is_good else Outcome.REJECTED)
-
     def close(self) -> None:
         """Books the request, once, whatever its end was."""
         if not self._is_open:
             return
         self._is_open = False
-        self._router.exchanges.discard(self)
         self.record.ended_at = trio.current_time()
-        self.answered()
+        if self._holds_slot and self.router.gate is not None:
+            self.router.gate.leave()
+        is_good = 0 < self.record.status < 400
+        self._end_as(Outcome.COMPLETED if is_good else Outcome.REJECTED)
         if self._alarm is not None:
             self._alarm.stop()
         if self._open_streams is not None:
             self._open_streams.dec()
-        self._router.booked(self.record)
+        if self._state is not None and self.record.outcome is Outcome.COMPLETED:
+            self._state.succeeded(trio.current_time())
+            self.router.show_state(self.record.provider, self.record.model)
+        if self._detached is None:
+            self._book()
+        elif self._detached.is_draining:
+            self._detached.discard()
+        else:
+            self._work.cancel()
+        # What is detached is booked when it has ended.
+
+    # -- what a route's attempts call
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether nobody reads the answer any more, and it is only let come to its end."""
+        return self._detached is not None and self._detached.is_draining
+
+    def attempt(
+        self, target: Target, call: Call, record: RequestRecord, *, is_impatient: bool = False
+    ) -> Attempt:
+        """An attempt that counts in `record`."""
+        identity = AnswerIdentity(
+            f"chatcmpl-{record.request_id.removeprefix('req_')}", int(time.time()), target.name
+        )
+        client = self.router.clients[target.provider]
+        return Attempt(
+            target, client, call, identity, record, self.router.metrics, is_impatient=is_impatient
+        )
+
+    def begin(self, target: Target, record: RequestRecord) -> None:
+        """An attempt of the route begins, which counts in `record`."""
+        self._attempts.append(record)
+        self.record.attempts += 1
+        if self.record.first_event_at is None:
+            self._record_target(target)
+
+    def answered_by(self, target: Target, now: float) -> None:
+        self._record_target(target)
+        if self.record.first_event_at is None:
+            self.record.first_event_at = now
+
+    def end(self, record: RequestRecord, tried: Tried) -> None:
+        self._attempts.remove(record)
+        self.record.tried.append(tried)
+        self.record.add(record)
 
     # -- inside
 
-    def _attempt(self, target: Target, call: Call) -> Attempt:
+    def _plain_attempt(self, target: Target, call: Call) -> Attempt:
         self.record.attempts += 1
-        identity = AnswerIdentity(
-            f"chatcmpl-{self.record.request_id.removeprefix('req_')}", int(time.time()), target.name
-        )
-        client = self._router.clients[target.provider]
-        return Attempt(target, client, call, identity, self.record, self._router.metrics)
+        self._state = self.router.fleet.targets.get(target.name)
+        return self.attempt(target, call, self.record)
+
+    async def _admit(self, limits: Timeouts) -> None:
+        gate = self.router.gate
+        if gate is None:
+            return
+        refusal = "the router has too many open requests"
+        if not await gate.enter(trio_seconds(limits.pool), refusal):
+            raise Overloaded(refusal, retry_after="1")
+        self._holds_slot = True
+
+    def _nursery_of(self, run: StreamRun) -> trio.Nursery:
+        nursery = self.router.nursery
+        if run.drain is None or nursery is None:
+            return self._nursery
+        self._detached = run
+        return nursery
+
+    def _book(self) -> None:
+        self.router.exchanges.discard(self)
+        self.router.booked(self.record)
+
+    def _record_route(self, route: Route) -> None:
+        if route.is_own:
+            self.record.route = self.record.model = route.name
 
     def _record_target(self, target: Target) -> None:
         self.record.provider = target.provider
@@ -185,10 +258,17 @@ class Exchange:
         if self.record.outcome is None:
             self.record.outcome = outcome
 
-    async def move_stream(self, run: _StreamRun) -> None:
+    async def move_stream(self, run: StreamRun) -> None:
         """Moves the stream; every fault of it ends in `run.fail`."""
-        if error := await self._fault_of(lambda: self._attempt(run.target, run.call).stream(run)):
+        if error := await self._fault_of(lambda: self._move(run)):
             run.fail(error)
+
+    async def _move(self, run: StreamRun) -> None:
+        await self._admit(run.asked.timeouts)
+        if isinstance(run.asked, Route):
+            await RouteRun(self, self.router, run.asked, run.call).stream(run)
+        else:
+            await self._plain_attempt(run.asked, run.call).stream(run)
 
     async def _move_passage(self, passage: Passage) -> None:
         with passage.send:
@@ -203,8 +283,9 @@ class Exchange:
     async def _pass(self, passage: Passage) -> None:
         async with passage.opening() as (target, request):
             self._record_target(target)
+            await self._admit(target.timeouts)
             self.record.attempts += 1
-            client, metrics = self._router.clients[target.provider], self._router.metrics
+            client, metrics = self.router.clients[target.provider], self.router.metrics
             call = PassageCall(request, passage)
             await PassageAttempt(target, client, call, self.record, metrics).run()
 
@@ -225,106 +306,13 @@ class Exchange:
             return InternalError(f"internal error; request id {request_id}")
         return None
 
+    def stream_ended(self) -> None:
+        """The stream's task is at its end."""
+        if self._detached is not None:
+            self._detached = None
+            if not self._is_open:
+                self._book()
 
-class _StreamRun:
-    """A stream on its way: the channel between the upstream's task and the client's."""
-
-    is_torn = False
-
-    def __init__(self, exchange: Exchange, target: Target, call: Call) -> None:
-        self._exchange = exchange
-        self.target = target
-        self.call = call
-        self.begun = trio.Event()  # the first event is there, or it is known that none will be
-        self.error: RouterError | None = None  # why there will be none
-        self._is_committed = False
-        self._has_ended = False
-        self.tail = b""
-        buffer = exchange._router.config.stream.buffer
-        self._send, self._frames = trio.open_memory_channel[bytes](buffer)
-        self._write_now: WriteNow | None = None
-        self._keepalive = math.inf
-        self._alarm: Alarm | None = None
-
-    async def move(self) -> None:
-        with self._send:
-            try:
-                await self._exchange.move_stream(self)
-            finally:
-                self._has_ended = True
-            self.begun.set()
-
-    def fail(self, error: RouterError) -> None:
-        """Before the commit `error` becomes the answer's status, after it the stream's last event."""
-        if self._is_committed:
-            self._exchange.failed(error)
-            self.tail = self.call.fail(error)
-        else:
-            self.error = error
-
-    def bridge_silence(self, alarms: AlarmClock, keepalive: float) -> Alarm:
-        """A comment to the client after each `keepalive` seconds without an event."""
-        self._keepalive = keepalive
-        self._alarm = alarms.alarm(self._comment)
-        self._postpone()
-        return self._alarm
-
-    def _comment(self) -> None:
-        # Only to a client that waits: if frames wait, it is the client who is silent.
-        if self._write_now is not None and not self._has_ended:
-            self.put_nowait(self.call.keepalive)
-        self._postpone()
-
-    def _postpone(self) -> None:
-        if self._alarm is not None:
-            self._alarm.set(trio.current_time() + self._keepalive)
-
-    # -- the attempt's Sink
-
-    def commit(self) -> None:
-        if not self._is_committed:
-            self._is_committed = True
-            self.call.forget()
-            self.begun.set()
-
-    def put_nowait(self, frames: bytes) -> bool:
-        if self._write_now is not None:
-            left = self._write_now(frames)
-            if left is None:
-                self._postpone()
-                return True
-            self._write_now = None
-            frames = left
-        try:
-            self._send.send_nowait(frames)
-        except trio.WouldBlock:
-            return False
-        self._postpone()
-        return True
-
-    async def put(self, frames: bytes) -> None:
-        await self._send.send(frames)
-        self._postpone()
-
-    # -- the client's StreamReply
-
-    async def next(self, write_now: WriteNow) -> bytes | None:
-        parts: list[bytes] = []
-        size = 0
-        try:
-            while size < _JOIN:
-                parts.append(self._frames.receive_nowait())
-                size += len(parts[-1])
-        except trio.EndOfChannel:
-            return b"".join(parts) if parts else None
-        except trio.WouldBlock:
-            pass
-        if parts:
-            return b"".join(parts)
-        self._write_now = write_now
-        try:
-            return await self._frames.receive()
-        except trio.EndOfChannel:
-            return None
-        finally:
-            self._write_now = None
+    def drain_within(self, seconds: float) -> None:
+        """The upstream may go on for so long."""
+        self._work.deadline = trio.current_time() + seconds

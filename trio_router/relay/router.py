@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from trio_router.observe.metrics import Metrics
 from trio_router.record import Outcome
 from trio_router.relay.catalog import Catalog
 from trio_router.relay.client import UpstreamClient
+from trio_router.relay.gate import Gate
+from trio_router.routing.fleet import Fleet
 from trio_router.routing.table import RouteTable
 from trio_router.transport import StreamTransport
 
@@ -43,6 +46,13 @@ class Router:
         self.catalog = Catalog()  # likewise
         self.exchanges: set[Exchange] = set()
         self.clients: dict[str, UpstreamClient] = {}
+        self.fleet = Fleet()
+        self.random: Callable[[], float] = random.random
+        limit = config.server.max_streams
+        self.gate = None if limit is None else Gate(limit, config.server.max_queue)
+        # For upstreams that are let end after their client has left: the application's own nursery.
+        self.nursery: trio.Nursery | None = None
+        self.drains = 0  # such upstreams
         self.is_ready = False
         self.is_draining = False
         self._idle = trio.Event()
@@ -53,6 +63,7 @@ class Router:
         """Takes a configuration; requests that are under way go on with the one they began with."""
         self.config = config
         self.table = RouteTable(config, self._heard)
+        self.fleet.use(self.table.routes.values())
         for name, provider in config.providers.items():
             self.clients.setdefault(name, self._client(provider))
 
@@ -77,7 +88,9 @@ class Router:
 
     def model(self, name: str) -> ListedModel:
         """One of them, with what is known of it by now.  Raises ModelNotFound."""
-        target = self.table.resolve(name)
+        if name in self.table.routes:
+            return ListedModel(name)
+        target = self.table.target(name)
         known = self.catalog.known().get(target.provider, ())
         found = (replace(model, id=target.name) for model in known if model.id == target.model)
         return next(found, ListedModel(target.name))
@@ -92,6 +105,20 @@ class Router:
         log_request(record)
         if not self.exchanges:
             self._idle.set()
+
+    def render_metrics(self) -> bytes:
+        """The Prometheus text."""
+        for route in self.table.routes.values():
+            for target in route.targets:
+                self.show_state(target.target.provider, target.target.model)
+        return self.metrics.render()
+
+    def show_state(self, provider: str, model: str) -> None:
+        """Notes how a target does, if it stands in a route: other processes may be who renders it."""
+        state = self.fleet.targets.get(f"{provider}/{model}")
+        if state is not None:
+            now = trio.current_time()
+            self.metrics.target_state.labels(provider, model).set(state.state(now))
 
     async def drain(self, grace: float) -> None:
         """Refuses new work; waits up to `grace` seconds for running requests, then ends the rest.
@@ -126,4 +153,6 @@ class Router:
             # A proxy of the environment cannot reach this machine's own loopback.
             host = urlsplit(provider.base_url).hostname or ""
             transport = StreamTransport(trust_env=not is_loopback(host))
-        return UpstreamClient(transport, max_in_flight=provider.max_in_flight)
+        limit = provider.max_in_flight
+        gate = None if limit is None else Gate(limit, provider.max_queue)
+        return UpstreamClient(transport, gate=gate)

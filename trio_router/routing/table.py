@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -11,6 +11,7 @@ from trio_router.config import ModelConfig, Timeouts
 from trio_router.dialects import DIALECTS
 from trio_router.dialects.answer import ReadingRules
 from trio_router.errors import ModelNotFound
+from trio_router.routing.route import Route, implicit_route, keyed, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -43,11 +44,24 @@ class Target:
     defaults: Mapping[str, Any]
     options: Mapping[str, Any]
     is_listed: bool  # named in the configuration, not just passed through
+    has_own_first_event: bool  # its model or provider says how long the first event may take
+    keyed: tuple[Target, ...] = ()  # itself with each key of its provider, if there are several
 
     @property
     def name(self) -> str:
         """As clients ask for it; the provider alone where there is no model."""
         return f"{self.provider}/{self.model}" if self.model else self.provider
+
+    def with_timeouts(self, timeouts: Timeouts) -> Target:
+        return self._with(timeouts=timeouts)
+
+    def without_native(self) -> Target:
+        """The same, spoken to through the hub whatever the client's API is."""
+        return self._with(native={})
+
+    def _with(self, **changes: Any) -> Target:
+        each = tuple(replace(target, **changes) for target in self.keyed)
+        return replace(self, keyed=each, **changes)
 
     def body_for(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The client's request with the configuration's word put under and over it."""
@@ -87,8 +101,31 @@ class RouteTable:
         for name, provider in config.providers.items():
             for model in provider.models or ():
                 self._known[f"{name}/{model}"] = self._target(name, provider, model)
+        self.routes = {name: route for name in config.routes if (route := self._route(name))}
+        # A provider with several keys is asked with one after the other.
+        self._by_keys = {n: implicit_route(t) for n, t in self._known.items() if t.keyed}
 
-    def resolve(self, name: str) -> Target:
+    def resolve(self, name: str) -> Target | Route:
+        """What `name` means: `provider/model`, or a route's name.
+
+        Raises ModelNotFound, naming near ones.
+        """
+        if (route := self.routes.get(name) or self._by_keys.get(name)) is not None:
+            return route
+        target = self.target(name)
+        if not target.keyed:
+            return target
+        route = implicit_route(target)
+        if len(self._by_keys) < _REMEMBERED:
+            self._by_keys[name] = route
+        return route
+
+    def first(self, name: str) -> Target:
+        """As `target`; of a route its first one, for what cannot be asked for again elsewhere."""
+        route = self.routes.get(name)
+        return self.target(name) if route is None else route.targets[0].target
+
+    def target(self, name: str) -> Target:
         """The target that `name` (`provider/model`) means.  Raises ModelNotFound, naming near ones."""
         if (target := self._known.get(name) or self._passed.get(name)) is not None:
             return target
@@ -108,8 +145,8 @@ class RouteTable:
         return self._target(name, self._config.providers[name], "")
 
     def names(self) -> list[str]:
-        """Every model that the configuration names, as clients ask for it."""
-        return list(self._known)
+        """Every route and model that the configuration names, as clients ask for it."""
+        return [*self.routes, *self._known]
 
     def unlisted_providers(self) -> list[str]:
         """The providers whose models the configuration does not name."""
@@ -119,7 +156,7 @@ class RouteTable:
         heard = list(self._heard())
         near = [one for one in heard if one.partition("/")[2] == name][:3]
         if not near:
-            near = _near(name, [*self._known, *heard[:_COMPARED]])
+            near = _near(name, [*self.names(), *heard[:_COMPARED]])
         if not near and known is None:
             near = [f"{p}/..." for p in _near(provider, self._config.providers)]
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -129,18 +166,16 @@ class RouteTable:
         config = (provider.models or {}).get(model)
         settings = config or ModelConfig()
         dialect = DIALECTS[provider.dialect]
-        key = provider.api_key
-        headers = {k.lower(): v.get_secret_value() for k, v in provider.headers.items()}
-        if key is not None:
-            headers = {**dialect.auth_headers(key.get_secret_value()), **headers}
+        own = {k.lower(): v.get_secret_value() for k, v in provider.headers.items()}
+        headers = [{**dialect.auth_headers(key), **own} for key in provider.keys] or [own]
         stream = self._config.stream
-        return Target(
+        target = Target(
             provider=provider_name,
             model=model,
             upstream_model=settings.upstream_model or model,
             base_url=provider.base_url,
             dialect=dialect,
-            headers=headers,
+            headers=headers[0],
             timeouts=self._config.timeouts.with_overrides(provider.timeouts, settings.timeouts),
             rules=ReadingRules(
                 max_event=stream.max_event,
@@ -155,7 +190,22 @@ class RouteTable:
             defaults=settings.defaults,
             options=settings.options,
             is_listed=config is not None,
+            has_own_first_event=any(
+                "first_event" in timeouts.model_fields_set
+                for timeouts in (provider.timeouts, settings.timeouts)
+            ),
         )
+        return replace(target, keyed=keyed(target, headers)) if len(headers) > 1 else target
+
+    def _route(self, name: str) -> Route | None:
+        """None while none of its targets is there: the embedded provider is added at the start."""
+        policy = self._config.routes[name]
+        targets = [
+            target_of(settings, self.target(settings.model), policy)
+            for settings in policy.targets
+            if settings.model.partition("/")[0] in self._config.providers
+        ]
+        return Route(name, tuple(targets), policy, self._config.timeouts) if targets else None
 
 
 def native_apis(provider: ProviderConfig, model: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ _KNOWN = frozenset(_TYPES.values()) | {"api_error"}
 
 def error_body(error: RouterError) -> dict[str, Any]:
     """An upstream's own error type is kept where it is one of the API's."""
-    said = error.kind if isinstance(error, StreamError) else error.code
+    said = error.reason if isinstance(error, StreamError) else error.code
     kind = said if said in _KNOWN else _TYPES.get(error.status)
     if kind is None:
         kind = "invalid_request_error" if 400 <= error.status < 500 else "api_error"

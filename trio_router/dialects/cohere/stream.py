@@ -134,7 +134,9 @@ class CohereDecoder:
         native = str(fields.get("finish_reason") or "COMPLETE")
         if native in FAILED:
             told = error if isinstance(error, str) and error else "the model failed to answer"
-            raise StreamError(told, kind=native)
+            fault = StreamError(told)
+            fault.reason = native
+            raise fault
         self.is_done = True
         reason = FINISH.get(native, "stop")
         if self._calls and reason == "stop":

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from trio_router.config_file import parse_config
+from trio_router.routing.explain import explain_routes
+
+TEXT = """
+providers:
+  a: {base_url: "http://x", api_keys: [k1, k2], max_in_flight: 3, models: {x: {}}}
+  b: {base_url: "http://x"}
+routes:
+  plain: {targets: [{model: a/x}], retry: {attempts: 0}}
+  full:
+    targets: [{model: a/x, weight: 3}, {model: b/y, context: 9000, prefill: true}]
+    strategy: weighted
+    sticky: header:x-session
+    first_event: 4
+    hedge: {after: p95, share: 0.05}
+    midstream: prefill
+    content_filter: fallback
+    on_disconnect: {drain: {seconds: 7, max: 2}}
+"""
+
+
+def test_each_setting_is_told_in_words():
+    lines = list(explain_routes(parse_config(TEXT, {})))
+    split = lines.index(next(line for line in lines if line.startswith("  full:")))
+    plain, full = "\n".join(lines[:split]), "\n".join(lines[split:])
+    assert "1. a/x, first event in 10 s, 2 keys in turn, at most 3 at once" in plain
+    assert "same target: never" in plain
+    assert "the upstream is closed at once" in plain
+    for words in (
+        "at random by weight",
+        "same header:x-session",
+        "weight 3, first event in 4 s",
+        "context of 9000 tokens, prefill",
+        "up to 2 times",
+        "95th percentile",
+        "at most 5% of the streams",
+        "larger context",
+        "on to the next target",
+        "goes on from what was sent",
+        "may end within 7 s, 2 of them",
+    ):
+        assert words in full

@@ -1,0 +1,97 @@
+"""A race: a second target is started when the first is slow, and who answers first goes on alone."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_router.routing.route import RouteTarget
+
+    Run = Callable[[RouteTarget, "Lane"], Awaitable[bool]]
+
+
+class Lost(Exception):
+    """Another has answered first."""
+
+
+class Lane:
+    """One attempt of a race."""
+
+    def __init__(self, race: Race) -> None:
+        self.scope = trio.CancelScope()
+        self.has_lost = False
+        self._race = race
+
+    def claim(self) -> None:
+        """The first event is here.  Raises Lost if another's was here before."""
+        self._race.claim(self)
+
+
+class Race:
+    """`run` makes one attempt in a lane, and tells whether it came to a good end."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._lanes: list[Lane] = []
+        self._is_settled = trio.Event()  # an event has come, or nobody runs any more
+        self._running = 0
+        self._winner: Lane | None = None
+        self._has_succeeded = False
+        self._fault: Exception | None = None
+
+    async def run(
+        self, first: RouteTarget, after: float, rival: Callable[[], RouteTarget | None]
+    ) -> bool:
+        """Whether one of them came to a good end.
+
+        `rival` names the second target after `after` seconds without an event, or says None.  Both
+        have ended when this returns or raises: nothing outlives it.
+        """
+        async with trio.open_nursery() as nursery:
+            self._start(nursery, first)
+            with trio.move_on_after(after):
+                await self._is_settled.wait()
+            if not self._is_settled.is_set() and (second := rival()) is not None:
+                self._start(nursery, second)
+        if self._fault is not None:
+            raise self._fault
+        return self._has_succeeded
+
+    def claim(self, lane: Lane) -> None:
+        if self._winner is None:
+            self._winner = lane
+            self._is_settled.set()
+            for other in self._lanes:
+                if other is not lane:
+                    other.has_lost = True
+                    other.scope.cancel()
+        elif self._winner is not lane:
+            raise Lost
+
+    def has_won(self, number: int) -> bool:
+        """Whether the lane that was started as that number has answered first."""
+        return len(self._lanes) > number and self._lanes[number] is self._winner
+
+    def _start(self, nursery: trio.Nursery, target: RouteTarget) -> None:
+        lane = Lane(self)
+        self._lanes.append(lane)
+        self._running += 1
+        nursery.start_soon(partial(self._move, target, lane))
+
+    async def _move(self, target: RouteTarget, lane: Lane) -> None:
+        try:
+            with lane.scope:
+                self._has_succeeded |= await self._run(target, lane)
+        except Lost:
+            pass
+        except Exception as fault:  # raised by `run`: a nursery would wrap it
+            self._fault = fault
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._is_settled.set()

@@ -1,0 +1,79 @@
+"""Where the attempts of a route put their frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from trio_router.errors import EventTooLarge
+from trio_router.relay.attempt import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Stream(Sink, Protocol):
+    """The client's stream."""
+
+    has_begun: bool  # an event of an answer has gone out
+
+
+class RouteSink(Sink, Protocol):
+    has_answered: bool  # the first event has come
+
+    async def release(self) -> None:
+        """The answer is whole and good."""
+
+
+class PassingSink:
+    """Hands over at once.  `on_first` is called at the first event, and may raise."""
+
+    def __init__(self, stream: Stream, on_first: Callable[[], None]) -> None:
+        self.has_answered = False
+        self._stream = stream
+        self._on_first = on_first
+        # No step of our own in a chunk's way:
+        self.put_nowait = stream.put_nowait
+        self.put = stream.put
+
+    def commit(self) -> None:
+        if not self.has_answered:
+            self._on_first()
+            self.has_answered = True
+            self._stream.commit()
+
+    async def release(self) -> None:
+        pass
+
+
+class HoldingSink:
+    """Holds everything back until the answer is whole; at most `most` bytes."""
+
+    def __init__(self, stream: Stream, on_first: Callable[[], None], most: int) -> None:
+        self.has_answered = False
+        self._stream = stream
+        self._on_first = on_first
+        self._most = most
+        self._held: list[bytes] = []
+        self._size = 0
+
+    def commit(self) -> None:
+        if not self.has_answered:
+            self._on_first()
+            self.has_answered = True
+
+    def put_nowait(self, frames: bytes) -> bool:
+        self._size += len(frames)
+        if self._size > self._most:
+            raise EventTooLarge(f"the answer that is held back has more than {self._most} bytes")
+        self._held.append(frames)
+        return True
+
+    async def put(self, frames: bytes) -> None:
+        self.put_nowait(frames)
+
+    async def release(self) -> None:
+        self._stream.commit()
+        frames = b"".join(self._held)
+        self._held.clear()
+        if frames and not self._stream.put_nowait(frames):
+            await self._stream.put(frames)

@@ -1,0 +1,106 @@
+"""A route in plain words, for `trio-router check`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trio_router.routing.table import RouteTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trio_router.config import Config
+    from trio_router.config_routes import RouteConfig
+    from trio_router.routing.route import Route
+
+_ORDER = {
+    "fallback": "in this order",
+    "weighted": "one at random by weight first, then the others",
+    "round_robin": "each in its turn first, by weight, then the others",
+    "least_in_flight": "the one with the fewest open answers for its weight first, then the others",
+    "lowest_latency": "the quicker of two drawn at random first, then the others",
+}
+_MIDSTREAM = {
+    "error": "the client is told in the stream",
+    "replay": "each other target is asked the same; if its text agrees with what was sent, it goes on",
+    "prefill": "a target with prefill goes on from what was sent",
+}
+
+
+def explain_routes(config: Config) -> Iterator[str]:
+    """A line each: what a request for each route meets, in the order in which it meets it."""
+    routes = RouteTable(config).routes
+    for name, policy in config.routes.items():
+        yield f"  {name}: {_ORDER[policy.strategy]}"
+        if policy.sticky:
+            yield f"    sticky: requests with the same {policy.sticky} go to the same target first"
+        yield from _targets(policy, routes.get(name), config)
+        yield from _before(policy)
+        yield from _after(policy)
+
+
+def _targets(policy: RouteConfig, route: Route | None, config: Config) -> Iterator[str]:
+    limits = {t.name: t.target.timeouts.first_event for t in route.targets} if route else {}
+    for number, target in enumerate(policy.targets, 1):
+        words = [f"    {number}. {target.model}"]
+        if policy.strategy in ("weighted", "round_robin", "least_in_flight") or policy.sticky:
+            words.append(f"weight {target.weight:g}")
+        limit = limits.get(target.model, policy.first_event)
+        words.append("no limit to the first event" if limit is None else f"first event in {limit:g} s")
+        if target.context:
+            words.append(f"context of {target.context} tokens")
+        if target.prefill:
+            words.append("prefill")
+        provider = config.providers.get(target.model.partition("/")[0])
+        if provider is not None and len(provider.keys) > 1:
+            words.append(f"{len(provider.keys)} keys in turn")
+        if provider is not None and provider.max_in_flight is not None:
+            words.append(f"at most {provider.max_in_flight} at once")
+        yield ", ".join(words)
+
+
+def _before(policy: RouteConfig) -> Iterator[str]:
+    retry, cooldown = policy.retry, policy.cooldown
+    if retry.attempts:
+        yield (
+            f"    asked again on the same target: up to {retry.attempts} times after a lost connection,"
+            " 408, 409, 425, 429, 5xx, or a stream that fails before its first event"
+        )
+        yield (
+            f"      after up to {retry.base:g} s, doubling to {retry.max:g} s; Retry-After counts up to"
+            f" {retry.retry_after_max:g} s; retries are at most {retry.budget:.0%} of its requests"
+        )
+    else:
+        yield "    asked again on the same target: never"
+    yield "    next target at once: silence, refused keys, unknown models, full queues"
+    sizes = [t.context for t in policy.targets if t.context]
+    too_long = "told to the client" if not sizes else "on to a target with a larger context, if any"
+    yield f"    too long a prompt: {too_long}; other 4xx: told to the client"
+    filtered = "told to the client" if policy.content_filter == "error" else "on to the next target"
+    yield f"    a content filter's refusal: {filtered}"
+    if policy.hedge is not None:
+        after = policy.hedge.after
+        when = "the 95th percentile of its recent ones" if after == "p95" else f"{after:g} s"
+        yield (
+            f"    hedge: a second target is raced after {when} without a first event, "
+            f"for at most {policy.hedge.share:.0%} of the streams"
+        )
+    yield (
+        f"    cooldown: after {cooldown.failures} failures in {cooldown.window:g} s a target rests for "
+        f"{cooldown.base:g} s, doubling to {cooldown.max:g} s; then one request probes"
+    )
+
+
+def _after(policy: RouteConfig) -> Iterator[str]:
+    if policy.commit == "complete":
+        yield "    commit: nothing goes out before the whole answer is good"
+    else:
+        yield f"    a target that breaks off after its first event: {_MIDSTREAM[policy.midstream]}"
+    if policy.on_disconnect is None:
+        yield "    a client that leaves: the upstream is closed at once"
+    else:
+        drain = policy.on_disconnect.drain
+        yield (
+            f"    a client that leaves: the upstream may end within {drain.seconds:g} s, "
+            f"{drain.max} of them at once"
+        )

@@ -1,0 +1,182 @@
+"""What is remembered of targets from request to request: how they do, and whose turn it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trio_router.errors import UpstreamTimeout
+from trio_router.routing import balance
+from trio_router.routing.balance import Turns
+from trio_router.routing.circuit import Circuit, State
+from trio_router.routing.hedge import HedgeBudget
+from trio_router.routing.keys import KeyRing
+from trio_router.routing.latency import Latency
+from trio_router.routing.retry import Budget, is_blamed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from trio_router.config_routes import CooldownConfig
+    from trio_router.errors import RouterError
+    from trio_router.routing.route import Route, RouteTarget
+    from trio_router.routing.table import Target
+
+
+class TargetState:
+    """One target, whichever routes it stands in.  Times are seconds of one clock."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.rest_until = 0.0  # the provider asked for patience until then
+        self.last_error = ""  # its code
+        self.budget = Budget()
+        self.latency = Latency()
+        self.circuits: dict[CooldownConfig, Circuit] = {}
+
+    def expected(self, now: float) -> float:
+        return self.latency.now(now)
+
+    def circuit(self, config: CooldownConfig) -> Circuit:
+        if config not in self.circuits:
+            self.circuits[config] = Circuit(config)
+        return self.circuits[config]
+
+    def state(self, now: float) -> State:
+        """The worst that any of its routes sees."""
+        return max((c.state(now) for c in self.circuits.values()), default=State.CLOSED)
+
+    def succeeded(self, now: float) -> None:
+        self.rest_until = 0.0
+        for circuit in self.circuits.values():
+            circuit.succeeded(now)
+
+    def failed(self, error: RouterError, now: float, probed: Circuit | None = None) -> None:
+        self.last_error = error.code
+        if is_blamed(error):
+            for circuit in self.circuits.values():
+                circuit.failed(now, is_probe=circuit is probed)
+        elif probed is not None:
+            probed.release_probe()
+
+
+class Visit:
+    """One attempt at a target, from its beginning to its end: `leave` comes once, whatever happens."""
+
+    def __init__(
+        self, state: TargetState, circuit: Circuit, ring: KeyRing | None, key: int, now: float
+    ) -> None:
+        self.key = key
+        self._state = state
+        self._circuit = circuit
+        self._ring = ring
+        self._began = now
+        self._is_probe = circuit.enter(now)
+        self._is_decided = False
+        self._has_answered = False
+        state.in_flight += 1
+
+    def answered(self, now: float) -> None:
+        """The first event has come."""
+        self._has_answered = True
+        self._state.latency.add(now - self._began, now)
+        self._circuit.answered(now, is_probe=self._is_probe)
+        if self._ring is not None:
+            self._ring.accepted(self.key, now)
+
+    def succeeded(self, now: float) -> None:
+        """A whole answer has come."""
+        self._is_decided = True
+        self._state.succeeded(now)
+        if self._ring is not None:
+            self._ring.accepted(self.key, now)
+
+    def failed(self, error: RouterError, now: float) -> None:
+        self._is_decided = True
+        if isinstance(error, UpstreamTimeout) and error.phase == "first_event":
+            self._state.latency.add(now - self._began, now)  # at least so long
+        self._state.failed(error, now, self._circuit if self._is_probe else None)
+
+    def gave_way(self, now: float) -> None:
+        """It was too slow, and another answered first."""
+        if not self._has_answered:
+            self._state.latency.add(now - self._began, now)
+
+    def leave(self) -> None:
+        self._state.in_flight -= 1
+        if self._is_probe and not self._is_decided and not self._has_answered:
+            self._circuit.release_probe()
+
+
+class RouteState:
+    """What a route remembers itself."""
+
+    def __init__(self) -> None:
+        self.turns = Turns()
+        self.hedges = HedgeBudget()
+
+
+class Fleet:
+    """All targets of all routes.  `get` finds those of plain requests too."""
+
+    def __init__(self) -> None:
+        self.targets: dict[str, TargetState] = {}
+        self._routes: dict[str, RouteState] = {}
+        self._rings: dict[str, KeyRing] = {}
+
+    def use(self, routes: Iterable[Route]) -> None:
+        """Takes the routes of a configuration; what is known of their targets is kept."""
+        kept = self.targets
+        self.targets = {}
+        for route in routes:
+            for target in route.targets:
+                state = kept.get(target.name) or self.targets.get(target.name) or TargetState()
+                state.circuit(route.policy.cooldown)
+                self.targets[target.name] = state
+
+    def state(self, target: RouteTarget) -> TargetState:
+        # A target of no route is remembered nowhere: its name may be any client's invention.
+        return self.targets.get(target.name) or TargetState()
+
+    def route(self, route: Route) -> RouteState:
+        return self._routes.setdefault(route.name, RouteState())
+
+    def ring(self, target: Target) -> KeyRing | None:
+        """The keys of the target's provider; None if there is not more than one."""
+        if not target.keyed:
+            return None
+        ring = self._rings.get(target.provider)
+        if ring is None or len(ring) != len(target.keyed):
+            ring = self._rings[target.provider] = KeyRing(len(target.keyed))
+        return ring
+
+    def order(
+        self, route: Route, now: float, random: Callable[[], float], sticky: str | None
+    ) -> list[RouteTarget]:
+        """The route's targets, the one to be asked first in front."""
+        targets, weights = route.targets, route.weights
+        if len(targets) == 1:
+            return list(targets)
+        if sticky:
+            order = balance.sticky(sticky, route.names, weights)
+        else:
+            order = self._by_strategy(route, now, random)
+        return [targets[index] for index in order]
+
+    def _by_strategy(self, route: Route, now: float, random: Callable[[], float]) -> list[int]:
+        loads = [self.state(target) for target in route.targets]
+        match route.policy.strategy:
+            case "weighted":
+                return balance.weighted(route.weights, random)
+            case "round_robin":
+                return self.route(route).turns.next(route.names, route.weights)
+            case "least_in_flight":
+                return balance.least_in_flight(loads, route.weights, random)
+            case "lowest_latency":
+                return balance.lowest_latency(loads, now, random)
+        return list(range(len(route.targets)))
+
+    def visit(self, route: Route, target: RouteTarget, now: float) -> Visit:
+        state = self.state(target)
+        ring = self.ring(target.target)
+        key = ring.pick(now) if ring is not None else 0
+        return Visit(state, state.circuit(route.policy.cooldown), ring, key, now)

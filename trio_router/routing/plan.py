@@ -1,0 +1,260 @@
+"""Which target one request asks next, and what it is told when none is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trio_router.errors import (
+    InvalidRequest,
+    NetworkError,
+    Overloaded,
+    ProviderAuthError,
+    RouterError,
+    TargetsUnavailable,
+    UpstreamStatus,
+    UpstreamTimeout,
+)
+from trio_router.routing.retry import Verdict, backoff, may_pass, retry_after, status_of, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trio_router.routing.fleet import Fleet
+    from trio_router.routing.route import Route, RouteTarget
+
+_SHORT_REST = 1.0  # s that a key rests after a 429 that names no time
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Ask `target` after `delay` seconds."""
+
+    target: RouteTarget
+    delay: float = 0.0
+
+
+class Plan:
+    """One request's way along the targets of its route.
+
+    `order` is the targets, the preferred first.  Each is asked at most once and `retry.attempts` times
+    more (and once more for each key that is refused), so a plan comes to an end.
+    """
+
+    def __init__(self, route: Route, order: Sequence[RouteTarget], fleet: Fleet) -> None:
+        self._route = route
+        self._order = order
+        self._fleet = fleet
+        self._retry = route.policy.retry
+        self._tries: dict[str, int] = {}
+        self._failures: list[tuple[RouteTarget, RouterError]] = []
+        self._spent: set[str] = set()  # not to be asked again
+        self._waited: set[str] = set()  # whose rest was waited for: once is enough
+        self._least_context = -1  # tokens: only targets with more may be asked, if it is not -1
+        self._again: Step | None = None
+        self._is_over = False
+        self._torn: RouterError | None = None
+
+    def next(self, now: float) -> Step | None:
+        """What to do next; None: tell the client `error()`."""
+        again, self._again = self._again, None
+        if self._is_over:
+            return None
+        if again is not None:
+            return again
+        soonest: Step | None = None
+        for target in self._order:
+            if not self._is_open(target, now):
+                continue
+            rest = self._fleet.state(target).rest_until - now if self._route.is_own else 0.0
+            if rest <= 0:
+                return Step(target)
+            can_wait = rest <= self._retry.retry_after_max and target.name not in self._waited
+            if can_wait and (soonest is None or rest < soonest.delay):
+                soonest = Step(target, rest)
+        if soonest is not None:
+            self._waited.add(soonest.target.name)
+        return soonest
+
+    def rival(self, now: float) -> RouteTarget | None:
+        """A target that may be raced against the one that is being asked; None: there is none."""
+        for target in self._order:
+            is_new = target.name not in self._tries and self._is_open(target, now)
+            if is_new and self._fleet.state(target).rest_until <= now:
+                return target
+        return None
+
+    def may_begin(self, target: RouteTarget, now: float) -> bool:
+        """Whether a step that was waited for still stands; if so it is counted as a try.
+
+        If it does not, other requests have found the target dead meanwhile: ask for the next step.
+        """
+        state = self._fleet.state(target)
+        if not state.circuit(self._route.policy.cooldown).may_ask(now):
+            self._spent.add(target.name)
+            return False
+        if target.name not in self._tries:
+            state.budget.deposit(self._retry.budget)
+        self._tries[target.name] = self._tries.get(target.name, 0) + 1
+        return True
+
+    def failed(
+        self,
+        target: RouteTarget,
+        error: RouterError,
+        now: float,
+        *,
+        key: int,
+        wall: float,
+        random: Callable[[], float],
+    ) -> None:
+        """An attempt failed before anything of it reached the client.
+
+        `key` is the number of the key it used, `wall` the Unix time, for dates in `Retry-After`.
+        """
+        self._failures.append((target, error))
+        if self._torn is not None:
+            self._spent.add(target.name)
+            return
+        decision = verdict(error)
+        if decision is Verdict.FILTERED and self._route.policy.content_filter == "fallback":
+            decision = Verdict.NEXT
+        match decision:
+            case Verdict.CLIENT | Verdict.FILTERED:
+                self._is_over = True
+            case Verdict.LARGER:
+                self._spent.add(target.name)
+                self._least_context = max(self._least_context, target.context or 0)
+            case Verdict.NEXT:
+                self._again = self._with_other_key(target, error, now, key)
+                if self._again is None:
+                    self._spent.add(target.name)
+            case Verdict.AGAIN:
+                patience = retry_after(error.retry_after, wall)
+                self._again = self._after_a_while(target, error, now, key, patience, random)
+                if self._again is None:
+                    self._spent.add(target.name)
+
+    def torn(self, target: RouteTarget, error: RouterError) -> None:
+        """The answer broke off after its beginning had reached the client.
+
+        From now on each other target is asked once; with `midstream: prefill` only who can go on from
+        a given beginning.
+        """
+        self._failures.append((target, error))
+        self._torn = self._torn or error
+        self._again = None
+        self._spent.add(target.name)
+        self._is_over = self._route.policy.midstream == "error"
+
+    def give_up(self) -> None:
+        """What reached the client cannot be continued by anyone."""
+        self._is_over = True
+
+    def error(self, now: float) -> RouterError:
+        """The most telling of all failures, with what was tried in its message."""
+        if not self._failures:
+            return self._unavailable(now)
+        telling = self._torn
+        if telling is None:
+            places = range(len(self._failures))
+            best = max(places, key=lambda i: (_telling(self._failures[i][1], is_first=i == 0), -i))
+            telling = self._failures[best][1]
+        if len(self._failures) > 1:
+            telling = telling.saying(f"{telling.message} (tried {self._tried()})")
+        return telling
+
+    # -- inside
+
+    def _is_open(self, target: RouteTarget, now: float) -> bool:
+        if target.name in self._spent:
+            return False
+        if self._torn is not None and self._route.policy.midstream == "prefill" and not target.prefill:
+            return False
+        if self._least_context >= 0 and (target.context or 0) <= self._least_context:
+            return False
+        return self._fleet.state(target).circuit(self._route.policy.cooldown).may_ask(now)
+
+    def _with_other_key(
+        self, target: RouteTarget, error: RouterError, now: float, key: int
+    ) -> Step | None:
+        ring = self._fleet.ring(target.target)
+        if ring is None or not isinstance(error, ProviderAuthError):
+            return None
+        ring.refused(key, now)
+        is_worth_it = (
+            ring.has_ready(now) and self._tries[target.name] < len(ring) + self._retry.attempts
+        )
+        return Step(target) if is_worth_it else None
+
+    def _after_a_while(
+        self,
+        target: RouteTarget,
+        error: RouterError,
+        now: float,
+        key: int,
+        patience: float | None,
+        random: Callable[[], float],
+    ) -> Step | None:
+        ring, state = self._fleet.ring(target.target), self._fleet.state(target)
+        tries = self._tries[target.name]
+        has_other_key = False
+        if ring is not None and status_of(error) == 429:
+            ring.rest(key, now + (patience or _SHORT_REST))
+            has_other_key = ring.has_ready(now)
+        if patience is not None and not has_other_key:
+            state.rest_until = max(state.rest_until, now + patience)
+        most = self._retry.attempts + (len(ring) - 1 if ring is not None and has_other_key else 0)
+        if tries > most:
+            return None
+        if has_other_key:
+            return Step(target)
+        if patience is not None and patience > self._retry.retry_after_max:
+            return None
+        delay = max(patience or 0.0, backoff(tries, self._retry, random))
+        circuit = state.circuit(self._route.policy.cooldown)
+        if not circuit.may_ask(now + delay) or not state.budget.take(now):
+            return None
+        return Step(target, delay)
+
+    def _unavailable(self, now: float) -> RouterError:
+        states = [self._fleet.state(target) for target in self._order]
+        cooldown = self._route.policy.cooldown
+        waits = [max(s.rest_until, s.circuit(cooldown).open_until or 0.0) - now for s in states]
+        reasons = ", ".join(
+            f"{target.name}: {state.last_error}" if state.last_error else target.name
+            for target, state in zip(self._order, states, strict=True)
+        )
+        return TargetsUnavailable(
+            f"every target of {self._route.name} is given a rest after failures ({reasons})",
+            retry_after=str(max(1, round(min(waits)))),
+        )
+
+    def _tried(self) -> str:
+        tried: dict[str, list[str]] = {}
+        for target, error in self._failures:
+            tried.setdefault(target.name, []).append(_briefly(error))
+        return "; ".join(f"{name}: {', '.join(briefs)}" for name, briefs in tried.items())
+
+
+def _telling(error: RouterError, *, is_first: bool) -> int:
+    """How much an error tells of why there is no answer."""
+    match error:
+        case Overloaded() | InvalidRequest():
+            return 0  # our own limits, a target's own
+        case UpstreamTimeout() | NetworkError():
+            return 2  # silence
+        case UpstreamStatus() if not is_first and error.status < 500 and not may_pass(error.status):
+            return 1  # a later target's objection to the request
+    return 3  # the provider's word
+
+
+def _briefly(error: RouterError) -> str:
+    match error:
+        case UpstreamStatus():
+            return str(error.status)
+        case UpstreamTimeout():
+            return f"{error.phase} timeout"
+        case NetworkError():
+            return "network error"
+    return error.code

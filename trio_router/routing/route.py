@@ -1,0 +1,88 @@
+"""A route: targets, and how they are asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from trio_router.config_routes import CooldownConfig, RetryConfig, RouteConfig, RouteTargetConfig
+
+if TYPE_CHECKING:
+    from trio_router.config import Timeouts
+    from trio_router.routing.table import Target
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTarget:
+    """One target of a route.  `context` is in tokens, None if unknown."""
+
+    target: Target
+    weight: float = 1.0
+    context: int | None = None
+    prefill: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A model name that stands for several targets.
+
+    `is_own` is False for a plain model whose provider has several keys: it is asked as a route of one
+    target is, once with each key, and nothing else of a route applies.
+    """
+
+    name: str
+    targets: tuple[RouteTarget, ...]
+    policy: RouteConfig
+    timeouts: Timeouts  # the client's side of the answer: early_commit, keepalive, pool
+    is_own: bool = True
+
+    @property
+    def weights(self) -> list[float]:
+        return [target.weight for target in self.targets]
+
+    @property
+    def names(self) -> list[str]:
+        return [target.name for target in self.targets]
+
+    @property
+    def keeps_request(self) -> bool:
+        """Whether the request may be asked again after its answer has begun."""
+        return self.policy.midstream != "error"
+
+
+def target_of(config: RouteTargetConfig, target: Target, route: RouteConfig) -> RouteTarget:
+    """A target under its route's limits.
+
+    The route's `first_event` counts; its default gives way to what the target's own model or provider
+    says.
+    """
+    is_said = "first_event" in route.model_fields_set
+    if is_said or not target.has_own_first_event:
+        timeouts = target.timeouts.model_copy(update={"first_event": route.first_event})
+        target = target.with_timeouts(timeouts)
+    if route.midstream != "error":
+        target = target.without_native()  # what was sent must be known in the hub's shape
+    return RouteTarget(target, config.weight, config.context, config.prefill)
+
+
+def implicit_route(target: Target) -> Route:
+    """A plain model whose provider has several keys."""
+    policy = RouteConfig(
+        targets=(RouteTargetConfig(model=target.name),),
+        retry=RetryConfig(attempts=0),
+        cooldown=CooldownConfig(failures=1_000_000_000),
+    )
+    return Route(target.name, (RouteTarget(target),), policy, target.timeouts, is_own=False)
+
+
+def with_key(target: Target, index: int) -> Target:
+    """The target as it is asked with one of its provider's keys."""
+    return target.keyed[index] if target.keyed else target
+
+
+def keyed(target: Target, headers: list[dict[str, str]]) -> tuple[Target, ...]:
+    return tuple(replace(target, headers=each) for each in headers)
