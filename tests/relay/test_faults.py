@@ -380,6 +380,23 @@ class TestGoingOn:
             assert seen.text == "one two "
             assert seen.error["code"] == "upstream_truncated"
 
+    async def test_an_answer_that_differs_and_comes_in_one_read_has_one_end(self, autojump_clock):
+        async with scene(TARGETS + ", midstream: replay") as s:
+            s.script("x", broken(Abort()))
+            whole = b"".join(step.data for step in good("one three").steps)
+            s.script("y", streaming(Send(whole)))
+            seen = await s.ask()
+            assert seen.error["code"] == "upstream_truncated"
+            assert b"[DONE]" not in seen.body
+
+    async def test_an_answer_that_only_stops_before_what_was_sent_differs(self, autojump_clock):
+        async with scene(TARGETS + ", midstream: replay") as s:
+            s.script("x", broken(Abort()))
+            s.script("y", streaming(*sse(delta("one "))))
+            seen = await s.ask()
+            assert seen.error["code"] == "upstream_truncated"
+            assert b"[DONE]" not in seen.body
+
     async def test_the_stream_keeps_its_name_and_says_its_role_once(self, autojump_clock):
         role = {**HELLO, "choices": [{"index": 0, "delta": {"role": "assistant"}}]}
         async with scene(TARGETS + ", midstream: replay") as s:
