@@ -17,6 +17,7 @@ from trio_router import __version__
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from trio_router.config import Config
 
@@ -37,12 +38,39 @@ def main() -> None:
     """Routes OpenAI-compatible requests to many model providers."""
 
 
+_LOG_FORMAT = click.option(
+    "--log-format",
+    type=click.Choice(["console", "json"]),
+    default="json",
+    show_default=True,
+    envvar="TRIO_ROUTER_LOG_FORMAT",
+    help="How log lines are written: console is for people.",
+)
+_LOG_LEVEL = click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="TRIO_ROUTER_LOG_LEVEL",
+    help="The least that is logged.  A request that ends well is info.",
+)
+
+
 @main.command()
 @_CONFIG
 @click.option("--host", help="Address to listen on.  Default: the configuration's, 127.0.0.1.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port.  Default: 8777.")
 @click.option("--workers", type=click.IntRange(1), help="Processes.  Default: 1.")
-def serve(config_path: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
+@_LOG_FORMAT
+@_LOG_LEVEL
+def serve(
+    config_path: Path | None,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    log_format: str,
+    log_level: str,
+) -> None:
     """Run the router until SIGTERM or Ctrl-C."""
     gc.disable()  # while modules are loaded there is nothing to collect; `serve` tunes and enables it
     config = _load(config_path)
@@ -51,23 +79,29 @@ def serve(config_path: Path | None, host: str | None, port: int | None, workers:
     port = server.port if port is None else port
     workers = server.workers if workers is None else workers
     _refuse_open_address(config, host)
+    on_start = partial(_print_banner, is_embedded=config_path is None)
+    logs = {"style": log_format, "level_name": log_level}
     if workers > 1:
-        _serve_with_workers(config, host, port, workers, is_embedded=config_path is None)
+        _serve_with_workers(config, partial(_bind, host, port), workers, on_start, logs)
     else:
         from trio_router.serve import run
 
-        run(config, _bind(host, port), partial(_print_banner, is_embedded=config_path is None))
+        run(config, _bind(host, port), on_start, logs)
 
 
 def _serve_with_workers(
-    config: Config, host: str, port: int, workers: int, *, is_embedded: bool
+    config: Config,
+    listeners: Callable[[], list[socket.socket]],
+    workers: int,
+    on_start: Callable[[Config, list[str]], None],
+    logs: dict[str, str],
 ) -> None:
-    with TemporaryDirectory(prefix="trio-router-") as figures:
+    with TemporaryDirectory(prefix="trio-router-") as shared:
         # Where prometheus-client adds up the workers' figures; it looks when it is first imported.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
         from trio_router.serve import run_workers
 
-        run_workers(config, _bind(host, port), workers, partial(_print_banner, is_embedded=is_embedded))
+        run_workers(config, listeners(), workers, on_start, logs, Path(shared))
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

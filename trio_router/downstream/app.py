@@ -9,12 +9,14 @@ import trio
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from trio_router.dashboard.feed import Board
 from trio_router.config import ModelConfig, ProviderConfig
 from trio_router.demo import DemoUpstream
 from trio_router.demo.local_model import LocalModel
 from trio_router.dialects import CLIENTS
 from trio_router.downstream.auth import Authenticator
 from trio_router.downstream.connection import RelayConnection
+from trio_router.downstream.dashboard import Dashboard
 from trio_router.downstream.endpoints import (
     CHAT_COMPLETIONS,
     chat_completions,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from quart import Response
 
+    from trio_router.dashboard.peers import Peers
     from trio_router.downstream.reply import Reply
     from trio_router.downstream.request import ClientRequest
     from trio_router.relay.router import Router
@@ -40,11 +43,11 @@ logger = logging.getLogger("trio_router")
 
 
 class RouterApp(QuartTrio):
-    """The application of one router."""
+    """The application of one router; `peers` are the other workers that share its address."""
 
     asgi_http_class = RelayConnection  # type: ignore[mutable-override]
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, peers: Peers | None = None) -> None:
         super().__init__("trio_router", static_folder=None)
         self.router = router
         self.authenticator = Authenticator(router.config.auth)
@@ -54,12 +57,14 @@ class RouterApp(QuartTrio):
             MAX_CONTENT_LENGTH=None,  # our own limit gives a clear error
             PROPAGATE_EXCEPTIONS=False,
         )
+        self.board = Board(router, peers)
         self._background = trio.CancelScope()
         self._background_ended = trio.Event()
         self.url_map.merge_slashes = False
         self.hot: dict[tuple[str, str], Callable[[ClientRequest], Awaitable[Reply]]] = {
             ("POST", CHAT_COMPLETIONS): chat_completions,
             **{("POST", path): client_call for path in CLIENTS},
+            **Dashboard(self.board, router.config.auth).endpoints(),
         }
         register(self)
         # Coroutine functions, all of them: Quart runs plain ones in a thread.
@@ -85,6 +90,8 @@ class RouterApp(QuartTrio):
             with self._background:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self.router.alarms.run)
+                    nursery.start_soon(self.router.observe)
+                    nursery.start_soon(self.board.answer_peers)
                     if self.router.config.server.demo:
                         await self._start_demo(nursery)
                     task_status.started()

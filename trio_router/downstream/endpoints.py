@@ -94,7 +94,9 @@ async def readyz() -> Response:
 
 
 async def metrics() -> Response:
-    return Response(_router().metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
+    router = _router()
+    router.metrics.sample(router.target_states())
+    return Response(await router.metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def response_of(reply: Reply) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from trio_router.errors import Stopped
 from trio_router.jsoncodec import dumps
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def error_reply(
     reply = json_reply(body(error), error.status)
     if error.retry_after is not None:
         reply.headers["retry-after"] = error.retry_after
+    if isinstance(error, Stopped):
+        reply.headers["x-should-retry"] = "false"  # OpenAI's own clients ask again otherwise
     if record.attempts:
         reply.headers |= origin(record)
     return reply

@@ -33,6 +33,7 @@ class ClientRequest:
     """Answers the request that came in on `link`."""
 
     exchange: Exchange
+    nursery: trio.Nursery  # of all that is done for the request
 
     def __init__(self, app: RouterApp, link: Link) -> None:
         self.app = app
@@ -54,13 +55,18 @@ class ClientRequest:
             given = f"Bearer {key.decode('latin-1')}"
         self.record.key = self.app.authenticator.check(given, self.link.server)
 
+    def header(self, name: bytes) -> str:
+        """The value of the first header of that name (lower case); empty if there is none."""
+        return self._header(name).decode("latin-1")
+
     async def run(self) -> None:
         """To the answer's end; everything the request has opened is closed then."""
         async with trio.open_nursery() as nursery:
+            self.nursery = nursery
             self._scope = nursery.cancel_scope
-            self.exchange = Exchange(
-                self.router, nursery, self.record, is_booked=self.link.path not in _OPERATIONAL
-            )
+            path = self.link.path
+            is_booked = path not in _OPERATIONAL and not path.startswith("/dashboard")
+            self.exchange = Exchange(self.router, nursery, self.record, is_booked=is_booked)
             try:
                 if self._has_left:
                     self.client_left()

@@ -45,19 +45,24 @@ class UpstreamClient:
         request: UpstreamRequest,
         *,
         request_id: str,
+        more: bytes = b"",
+        on_slot: Callable[[], None] | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> UpstreamAnswer:
         """The upstream's answer, whose body has not been read; to be entered with `with` at once.
 
-        `on_sent` is called when the request's last byte is out.  Raises NetworkError and
+        `more` are header lines of this request alone.  `on_slot` is called when it has its slot,
+        `on_sent` when the request's last byte is out.  Raises NetworkError and
         UpstreamTimeout.  On cancel the connection is closed at once and the slot given back.
         """
         if self._slots is not None:
             await self._take_slot(self._slots, target)
+        if on_slot is not None:
+            on_slot()
         try:
             prepared, limits = self._prepare(target, request)
             answer = await self._transport.post(
-                prepared, request.body, request_id.encode(), limits, on_sent
+                prepared, request.body, request_id.encode(), limits, on_sent, more
             )
         except BaseException as fault:
             if self._slots is not None:

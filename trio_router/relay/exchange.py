@@ -70,6 +70,7 @@ class Exchange:
         self._is_open = is_booked  # health checks and scrapes are no requests to be counted
         if is_booked:
             router.exchanges.add(self)
+            router.metrics.requests_open.inc()
 
     # -- what the client's side calls
 
@@ -137,6 +138,7 @@ class Exchange:
             return
         self._is_open = False
         self._router.exchanges.discard(self)
+        self._router.metrics.requests_open.dec()
         self.record.ended_at = trio.current_time()
         if self.record.outcome is None:
             is_answered = 0 < self.record.status < 400
@@ -199,6 +201,8 @@ class _StreamRun:
         buffer = exchange._router.config.stream.buffer
         self._send, self._frames = trio.open_memory_channel[bytes](buffer)
         self._write_now: WriteNow | None = None
+        self._record = exchange.record
+        self._taken = 0  # bytes that the client's side is writing
         self._keepalive = math.inf
         self._alarm: Alarm | None = None
 
@@ -253,10 +257,12 @@ class _StreamRun:
             self._send.send_nowait(frames)
         except trio.WouldBlock:
             return False
+        self._record.bytes_waiting += len(frames)
         self._postpone()
         return True
 
     async def put(self, frames: bytes) -> None:
+        self._record.bytes_waiting += len(frames)
         await self._send.send(frames)
         self._postpone()
 
@@ -265,19 +271,22 @@ class _StreamRun:
     async def next(self, write_now: WriteNow) -> bytes | None:
         parts: list[bytes] = []
         size = 0
+        self._record.bytes_waiting -= self._taken
+        self._taken = 0
         try:
             while size < _JOIN:
                 parts.append(self._frames.receive_nowait())
                 size += len(parts[-1])
-        except trio.EndOfChannel:
-            return b"".join(parts) if parts else None
-        except trio.WouldBlock:
+        except (trio.EndOfChannel, trio.WouldBlock):
             pass
         if parts:
+            self._taken = size
             return b"".join(parts)
         self._write_now = write_now
         try:
-            return await self._frames.receive()
+            frames = await self._frames.receive()
+            self._taken = len(frames)
+            return frames
         except trio.EndOfChannel:
             return None
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -10,6 +11,8 @@ import trio
 from trio_router.addresses import is_loopback
 from trio_router.alarms import AlarmClock
 from trio_router.errors import Draining
+from trio_router.observe.history import SLOT, History
+from trio_router.observe.lag import watch_lag
 from trio_router.observe.log import log_request
 from trio_router.observe.metrics import Metrics
 from trio_router.record import Outcome
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_router.config import Config, ProviderConfig
-    from trio_router.record import RequestRecord
+    from trio_router.record import RequestRecord, TargetState
     from trio_router.relay.exchange import Exchange
 
 
@@ -36,6 +39,7 @@ class Router:
     ) -> None:
         self._make_transport = make_transport
         self.metrics = Metrics()
+        self.history = History(self.metrics.labels)
         self.alarms = AlarmClock()  # run by the application, for as long as it runs
         self.exchanges: set[Exchange] = set()
         self.clients: dict[str, UpstreamClient] = {}
@@ -60,9 +64,31 @@ class Router:
     def booked(self, record: RequestRecord) -> None:
         """A request has ended."""
         self.metrics.ended(record)
+        self.history.ended(record, time.time())
         log_request(record)
         if not self.exchanges:
             self._idle.set()
+
+    def target_states(self) -> list[TargetState]:
+        """The targets that are not simply healthy."""
+        return []
+
+    def sample(self) -> None:
+        """Looks at all that runs, for the history and the gauges."""
+        self.metrics.sample(self.target_states())
+        self.history.sample((exchange.record for exchange in self.exchanges), time.time())
+
+    async def observe(self) -> None:
+        """Watches the event loop, and samples once a slot of the history; until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch_lag, self._note_lag)
+            while True:
+                await trio.sleep(SLOT - time.time() % SLOT)
+                self.sample()
+
+    def _note_lag(self, seconds: float) -> None:
+        self.metrics.loop_lag.observe(seconds)
+        self.history.lagged(seconds, time.time())
 
     async def drain(self, grace: float) -> None:
         """Refuses new work; waits up to `grace` seconds for running requests, then ends the rest.
