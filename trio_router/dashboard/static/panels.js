@@ -108,11 +108,11 @@ export class Ended {
       el("td", {}, button),
       el("td", {}, target(request.provider, request.model)),
       el("td", { class: "wide" }, request.key ?? "–"),
-      el("td", { class: "number" }, lasted(request.first_event_ms)),
+      el("td", { class: "number narrow" }, lasted(request.first_event_ms)),
       el("td", { class: "number" }, lasted(request.duration_ms)),
       el("td", { class: "number wide" }, count(request.chunks_processed)),
       el("td", { class: "number wide" }, count(request.completion_tokens)),
-      el("td", { class: "number" }, request.status ? String(request.status) : "–"));
+      el("td", { class: "number narrow" }, request.status ? String(request.status) : "–"));
     return [row, details];
   }
 }
