@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_router.config import Config
+    from trio_router.observe.log import LogSettings
 
 # Heavy imports stand inside the commands that need them: `--version` and `--help` answer at once.
 
@@ -72,6 +73,8 @@ def serve(
     log_level: str,
 ) -> None:
     """Run the router until SIGTERM or Ctrl-C."""
+    from trio_router.observe.log import LogSettings
+
     gc.disable()  # while modules are loaded there is nothing to collect; `serve` tunes and enables it
     config = _load(config_path)
     server = config.server
@@ -80,7 +83,7 @@ def serve(
     workers = server.workers if workers is None else workers
     _refuse_open_address(config, host)
     on_start = partial(_print_banner, is_embedded=config_path is None)
-    logs = {"style": log_format, "level_name": log_level}
+    logs = LogSettings(log_format, log_level)
     if workers > 1:
         _serve_with_workers(config, partial(_bind, host, port), workers, on_start, logs)
     else:
@@ -94,7 +97,7 @@ def _serve_with_workers(
     listeners: Callable[[], list[socket.socket]],
     workers: int,
     on_start: Callable[[Config, list[str]], None],
-    logs: dict[str, str],
+    logs: LogSettings,
 ) -> None:
     with TemporaryDirectory(prefix="trio-router-") as shared:
         # Where prometheus-client adds up the workers' figures; it looks when it is first imported.

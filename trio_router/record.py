@@ -48,7 +48,7 @@ class Progress(Protocol):
 
 @dataclass(slots=True)
 class Try:
-    """One attempt at one target.  `error` is its kind, of few; `error_text` holds no content, no secret."""
+    """One attempt at one target.  `error` is its kind, of few; `error_text` tells no content."""
 
     provider: str
     model: str

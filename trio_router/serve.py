@@ -27,11 +27,12 @@ from trio_router.workers import Board, EvenTurn, Supervisor
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from trio_router.config import Config, ServerConfig
     from trio_router.downstream.accept import Turn
+    from trio_router.observe.log import LogSettings
 
     OnStart = Callable[[Config, list[str]], None]
 
@@ -140,13 +141,8 @@ async def serve_until_signalled(
             on_start(urls)
 
 
-def run(
-    config: Config, listeners: list[socket.socket], on_start: OnStart, logs: Mapping[str, str]
-) -> None:
-    """Serves in this process until SIGTERM or SIGINT.  `on_start` is told what is served, and where.
-
-    `logs` says how to log, in the words of `logging_to`.
-    """
+def run(config: Config, listeners: list[socket.socket], on_start: OnStart, logs: LogSettings) -> None:
+    """Serves in this process until SIGTERM or SIGINT.  `on_start` is told what is served, and where."""
     _run(config, listeners, on_start, serve_until_signalled, logs)
 
 
@@ -155,7 +151,7 @@ def run_workers(
     listeners: list[socket.socket],
     count: int,
     on_start: OnStart,
-    logs: Mapping[str, str],
+    logs: LogSettings,
     shared: Path,
 ) -> None:
     """Serves in `count` processes until SIGTERM or SIGINT.  They meet in the folder `shared`."""
@@ -193,10 +189,10 @@ def _run(
     listeners: list[socket.socket],
     on_start: OnStart,
     serving: Callable[..., Awaitable[None]],
-    logs: Mapping[str, str],
+    logs: LogSettings,
     peers: Peers | None = None,
 ) -> None:
-    with logging_to(**logs):
+    with logging_to(settings=logs):
         app = RouterApp(Router(config), peers)
         trio.run(partial(serving, app, listeners, lambda urls: on_start(app.router.config, urls)))
 

@@ -1,7 +1,7 @@
 """Who may look: admin keys, and the cookie that stands for one.
 
 The cookie holds whose key it was and until when, signed with what is derived from that key: so it is
-good with every worker and after a restart, and worthless once the key is taken out of the configuration.
+good with every worker and after a restart, and worthless once the configuration has another key.
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ class Admins:
     def has_keys(self) -> bool:
         return bool(self._keys)
 
-    def admit(
-        self, *, authorization: str, cookies: str, host: str, server: str | None
-    ) -> str | None:
+    def admit(self, *, authorization: str, cookies: str, host: str, server: str | None) -> str | None:
         """The name of whose key it is; None where none is needed.
 
         `host` is the Host header, `server` the address the request came in on.  Raises Unauthorized

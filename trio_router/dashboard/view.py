@@ -7,13 +7,13 @@ the latest.  All times in it are milliseconds of the epoch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from trio_router.observe.log import request_fields
 from trio_router.record import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from trio_router.observe.history import History, Slot
     from trio_router.record import RequestRecord, TargetState, Try
@@ -58,9 +58,9 @@ class View:
             while True:
                 next(steps)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return cast("dict[str, Any]", end.value)
 
-    def build(self, scene: Scene) -> Iterator[None]:
+    def build(self, scene: Scene) -> Generator[None, None, dict[str, Any]]:
         """Makes the next message, and returns it; yields now and then, so that others can run."""
         told: dict[str, Any] = {
             "worker": scene.worker,

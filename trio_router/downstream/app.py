@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 import trio
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from trio_router.dashboard.feed import Board
 from trio_router.config import ModelConfig, ProviderConfig
+from trio_router.dashboard.feed import Board
 from trio_router.demo import DemoUpstream
 from trio_router.demo.local_model import LocalModel
 from trio_router.dialects import CLIENTS
@@ -27,6 +28,7 @@ from trio_router.downstream.endpoints import (
 )
 from trio_router.downstream.request import internal_error
 from trio_router.errors import MethodNotAllowed, NotFound, RouterError
+from trio_router.observe.tracing import tracing_from
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger("trio_router")
+_LAST_SPANS = 0.5  # s that the last spans may take to be sent
 
 
 class RouterApp(QuartTrio):
@@ -75,6 +78,7 @@ class RouterApp(QuartTrio):
         self.after_serving(self._stop)
 
     async def _start(self) -> None:
+        self.router.tracing = tracing_from(os.environ, self.router.metrics.labels)
         await self.nursery.start(self._run_background)
         self.router.is_ready = True
 
@@ -83,6 +87,9 @@ class RouterApp(QuartTrio):
         self._background.cancel()
         await self._background_ended.wait()
         await self.router.aclose()
+        if self.router.tracing is not None:
+            with trio.move_on_after(_LAST_SPANS):
+                await trio.to_thread.run_sync(self.router.tracing.close, abandon_on_cancel=True)
 
     async def _run_background(self, task_status: trio.TaskStatus[None]) -> None:
         """Runs what all requests share, for as long as the application."""

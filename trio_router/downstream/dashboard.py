@@ -37,7 +37,8 @@ _HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'"
     ),
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
@@ -112,7 +113,9 @@ class Dashboard:
         logger.warning("an operator stopped a request", extra={"fields": fields})
         if not is_stopped:
             raise NotFound("this request has ended already")
-        return json_reply({"stopped": True}, **_HEADERS)
+        reply = json_reply({"stopped": True})
+        reply.headers |= _HEADERS
+        return reply
 
     async def login(self, asked: ClientRequest) -> Reply:
         """Takes the form's key, and gives the cookie that stands for it."""

@@ -53,6 +53,7 @@ def refuse_if_draining(router: Router) -> None:
 
 async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
     asked.record.is_stream = call.is_stream
+    asked.trace()
     target = asked.router.table.resolve(model)
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
@@ -96,7 +97,9 @@ async def readyz() -> Response:
 async def metrics() -> Response:
     router = _router()
     router.metrics.sample(router.target_states())
-    return Response(await router.metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(
+        await router.metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8"
+    )
 
 
 def response_of(reply: Reply) -> Response:

@@ -59,6 +59,10 @@ class ClientRequest:
         """The value of the first header of that name (lower case); empty if there is none."""
         return self._header(name).decode("latin-1")
 
+    def trace(self) -> None:
+        """Notes the trace that the request is part of (W3C Trace Context)."""
+        self.router.trace(self.record, self._header(b"traceparent"), self._header(b"tracestate"))
+
     async def run(self) -> None:
         """To the answer's end; everything the request has opened is closed then."""
         async with trio.open_nursery() as nursery:

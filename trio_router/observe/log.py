@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trio_router.jsoncodec import dumps
@@ -139,6 +140,17 @@ def _pairs(fields: dict[str, Any]) -> str:
 FORMATS: dict[str, type[logging.Formatter]] = {"json": JSONFormatter, "console": ConsoleFormatter}
 
 
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """How to log: `format` is one of FORMATS, `level` the least that is logged."""
+
+    format: str = "json"
+    level: str = "info"
+
+
+_DEFAULT = LogSettings()
+
+
 class _Writer(logging.Handler):
     """Hands records to a thread, which formats them and writes them to a file descriptor.
 
@@ -197,18 +209,13 @@ class _Writer(logging.Handler):
 
 
 @contextmanager
-def logging_to(
-    descriptor: int = 2, *, style: str = "json", level_name: str = "info"
-) -> Iterator[None]:
-    """Everything logged inside, from `level_name` up, goes to `descriptor`: standard error by default.
-
-    `style` is one of `FORMATS`.
-    """
-    writer = _Writer(descriptor, FORMATS[style]())
+def logging_to(descriptor: int = 2, settings: LogSettings = _DEFAULT) -> Iterator[None]:
+    """Everything logged inside goes to `descriptor` (default: standard error) as `settings` say."""
+    writer = _Writer(descriptor, FORMATS[settings.format]())
     root = logging.getLogger()
     level = logger.level
     root.addHandler(writer)
-    logger.setLevel(level_name.upper())
+    logger.setLevel(settings.level.upper())
     # What no line shows need not be found out for each (Python's logging HOWTO, "Optimization").
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     try:

@@ -15,6 +15,7 @@ from trio_router.observe.history import SLOT, History
 from trio_router.observe.lag import watch_lag
 from trio_router.observe.log import log_request
 from trio_router.observe.metrics import Metrics
+from trio_router.observe.tracing import passed_on
 from trio_router.record import Outcome
 from trio_router.relay.client import UpstreamClient
 from trio_router.routing.table import RouteTable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_router.config import Config, ProviderConfig
+    from trio_router.observe.tracing import Tracing
     from trio_router.record import RequestRecord, TargetState
     from trio_router.relay.exchange import Exchange
 
@@ -40,6 +42,7 @@ class Router:
         self._make_transport = make_transport
         self.metrics = Metrics()
         self.history = History(self.metrics.labels)
+        self.tracing: Tracing | None = None  # the application's, for as long as it runs
         self.alarms = AlarmClock()  # run by the application, for as long as it runs
         self.exchanges: set[Exchange] = set()
         self.clients: dict[str, UpstreamClient] = {}
@@ -66,8 +69,18 @@ class Router:
         self.metrics.ended(record)
         self.history.ended(record, time.time())
         log_request(record)
+        if record.span is not None and self.tracing is not None:
+            provider = self.config.providers.get(record.provider)
+            self.tracing.ended(record, "" if provider is None else provider.base_url)
         if not self.exchanges:
             self._idle.set()
+
+    def trace(self, record: RequestRecord, traceparent: bytes, tracestate: bytes) -> None:
+        """Takes the trace that a client says its request is part of, and tells the upstream."""
+        if self.tracing is not None:
+            record.trace_headers = self.tracing.begin(record, traceparent, tracestate)
+        elif traceparent:
+            record.trace_headers = passed_on(traceparent, tracestate)
 
     def target_states(self) -> list[TargetState]:
         """The targets that are not simply healthy."""
