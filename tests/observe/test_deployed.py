@@ -44,9 +44,7 @@ def test_every_metric_that_is_asked_for_exists(path):
 
 
 def test_the_board_shows_every_metric():
-    shown = {
-        re.sub("_bucket$|_sum$|_count$", "", name) for name in NAME.findall(GRAFANA.read_text())
-    }
+    shown = {re.sub("_bucket$|_sum$|_count$", "", name) for name in NAME.findall(GRAFANA.read_text())}
     assert shown == {re.sub("_bucket$|_sum$|_count$", "", name) for name in existing()}
 
 
