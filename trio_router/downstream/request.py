@@ -65,23 +65,28 @@ class ClientRequest:
 
     async def run(self) -> None:
         """To the answer's end; everything the request has opened is closed then."""
-        async with trio.open_nursery() as nursery:
-            self.nursery = nursery
-            self._scope = nursery.cancel_scope
-            path = self.link.path
-            is_booked = path not in _OPERATIONAL and not path.startswith("/dashboard")
-            self.exchange = Exchange(self.router, nursery, self.record, is_booked=is_booked)
-            try:
-                if self._has_left:
-                    self.client_left()
-                answer = await self._answer()
-                try:
-                    await self._respond(answer)
-                except ClientWriteStalled:
-                    self.exchange.client_stalled()
+        try:
+            async with trio.open_nursery() as nursery:
+                self.nursery = nursery
+                self._scope = nursery.cancel_scope
+                await self._run(nursery)
                 nursery.cancel_scope.cancel()
-            finally:
-                self.exchange.close()
+        finally:
+            # Only now has everything that was opened been counted.
+            self.exchange.close()
+
+    async def _run(self, nursery: trio.Nursery) -> None:
+        path = self.link.path
+        is_booked = path not in _OPERATIONAL and not path.startswith("/dashboard")
+        self.exchange = Exchange(self.router, nursery, self.record, is_booked=is_booked)
+        if self._has_left:
+            self.client_left()
+        answer = await self._answer()
+        try:
+            await self._respond(answer)
+            self.exchange.answered()
+        except ClientWriteStalled:
+            self.exchange.client_stalled()
 
     def client_left(self) -> None:
         """Nobody reads the answer any more: what the request has opened is to be closed at once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from trio_router.record import RequestRecord
 
 logger = logging.getLogger("trio_router")
+_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _LAST_LINES = 0.3  # s that the last lines may take when the process leaves
 _QUEUE = 10_000  # lines; beyond, the oldest are dropped rather than waited for
 _GATHER = 0.05  # s in which lines gather, to be written at once
@@ -52,7 +54,7 @@ def request_fields(record: RequestRecord) -> dict[str, Any]:
         "format": record.format,
         "status": record.status,
         "outcome": str(record.outcome),
-        "error_code": record.error_code,
+        "error_code": _code(record.error_code),
         "attempts": record.attempts,
         "chunks_processed": record.chunks_processed,
         "chunks_failed": record.chunks_failed,
@@ -66,6 +68,11 @@ def request_fields(record: RequestRecord) -> dict[str, Any]:
         "prompt_tokens": record.prompt_tokens,
         "completion_tokens": record.completion_tokens,
     }
+
+
+def _code(code: str | None) -> str | None:
+    """An upstream's word for its error: only if it is a word, and no text that may quote something."""
+    return code if code is None or _CODE.fullmatch(code) else "other"
 
 
 def write_line(event: str, level: str, descriptor: int = 2, **fields: Any) -> None:
