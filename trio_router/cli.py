@@ -128,6 +128,7 @@ def check(config_path: Path | None) -> None:
     config = _load(config_path)
     click.echo(f"{config_path or 'embedded default'}: good")
     click.echo(f"listens on {config.server.host}:{config.server.port}, {len(config.auth.keys)} keys")
+    click.echo(f"dashboard: {_dashboard_state(config)}")
     _refuse_open_address(config, config.server.host)
     for line in _provider_lines(config):
         click.echo(line)
@@ -192,6 +193,8 @@ def _refuse_open_address(config: Config, host: str) -> None:
 def _banner(config: Config, urls: list[str], *, is_embedded: bool) -> str:
     url = urls[0]
     lines = [f"trio-router {__version__} on {', '.join(urls)}"]
+    if config.auth.admin_keys or not config.auth.keys:
+        lines.append(f"every stream, live: {url}/dashboard")
     if is_embedded:
         lines.append("no configuration given; found:")
     lines += _provider_lines(config)
@@ -210,6 +213,14 @@ def _banner(config: Config, urls: list[str], *, is_embedded: bool) -> str:
             f"\ntry it:\n\n  {_curl(url, f'{name}/{model}', 'Hello!', bool(config.auth.keys))}\n"
         )
     return "\n".join(lines)
+
+
+def _dashboard_state(config: Config) -> str:
+    if config.auth.admin_keys:
+        return f"behind {len(config.auth.admin_keys)} admin keys"
+    if config.auth.keys:
+        return "closed, for there are keys but no admin key (auth.admin_keys)"
+    return "open, on loopback"
 
 
 def _provider_lines(config: Config) -> list[str]:

@@ -84,7 +84,7 @@ async def run(count: int, seed: int) -> None:
                 asked[model] += 1
                 nursery.start_soon(partial(client, stack, model, deed, choose, seen))
         await trio.sleep(10)
-        stack.router.sample()
+        await stack.router.sample()
         now = figures(await stack.router.metrics.render())
         history = stack.router.history
         outer.cancel_scope.cancel()

@@ -8,6 +8,11 @@ from trio_router.observe.history import RATIO, SLOT, SLOTS, History, bucket
 from trio_router.record import Outcome, RequestRecord, Try
 
 
+def look(history: History, records, now: float) -> None:
+    for _ in history.sample(records, now):
+        pass
+
+
 def labels(record: RequestRecord) -> tuple[str, str]:
     return record.provider, record.model
 
@@ -28,9 +33,9 @@ def total(history: History, field: str) -> int:
 def test_chunks_of_a_running_stream_fall_into_the_slots_they_came_in():
     history = History(labels)
     record = request(progress=Reading(3))
-    history.sample([record], 0)
+    look(history, [record], 0)
     record.progress.events = 10
-    history.sample([record], SLOT)
+    look(history, [record], SLOT)
     record.progress, record.chunks_processed = None, 12
     history.ended(record, 2 * SLOT)
     assert [slot.series["p", "m"].chunks for slot in history.slots] == [3, 7, 2]
@@ -39,8 +44,8 @@ def test_chunks_of_a_running_stream_fall_into_the_slots_they_came_in():
 def test_a_time_to_the_first_event_is_counted_once():
     history = History(labels)
     record = request(first_event_at=0.25)
-    history.sample([record], 0)
-    history.sample([record], SLOT)
+    look(history, [record], 0)
+    look(history, [record], SLOT)
     history.ended(record, 2 * SLOT)
     counts = [f.first for slot in history.slots for f in slot.series.values()]
     assert [sum(first.values()) for first in counts] == [1, 0, 0]

@@ -40,12 +40,13 @@ class Board:
         self.worker = 0 if peers is None else peers.mine
         self.workers = 1 if peers is None else peers.count
 
-    def scene(self) -> Scene:
+    async def scene(self) -> Scene:
         router = self._router
         now = time.time()
         if abs(now - self._sampled_at) > _FRESH:
             self._sampled_at = now
-            router.sample()
+            await router.sample()
+            now = time.time()
         return Scene(
             worker=self.worker,
             workers=self.workers,
@@ -65,7 +66,7 @@ class Board:
         while True:
             due = trio.current_time() + _BEAT
             message = None
-            steps = view.build(self.scene())
+            steps = view.build(await self.scene())
             while message is None:
                 try:
                     next(steps)

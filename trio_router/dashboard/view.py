@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trio_router.record import RequestRecord, TargetState, Try
 
 MAX_ROWS = 5000  # live requests that are shown one by one; beyond, only their number is told
-_SLICE = 200  # rows that are looked at in one go
+_SLICE = 100  # rows that are looked at in one go
 _STAGES = {stage: place for place, stage in enumerate(Stage)}
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from trio_router.record import FAULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from trio_router.record import RequestRecord
 
@@ -28,6 +28,7 @@ RATIO = 1.15  # between the bounds of two buckets; bucket n holds times up to RA
 _LAST_BUCKET = 90
 _MAX_SERIES = 64  # in one slot; the rest are counted together
 _OTHERS = ("", "other")
+_SLICE = 100  # records that are looked at in one go
 _ENDED = 200  # requests that are remembered after their end
 
 
@@ -94,12 +95,16 @@ class History:
             self.slots.append(Slot(number))
         return self.slots[-1]
 
-    def sample(self, records: Iterable[RequestRecord], now: float) -> None:
-        """Looks at all that run."""
+    def sample(self, records: Iterable[RequestRecord], now: float) -> Iterator[None]:
+        """Looks at all that run; yields now and then, so that others can run."""
         slot = self.slot(now)
         for figures in slot.series.values():
             figures.open = figures.waiting = 0
-        for record in records:
+        for place, record in enumerate(records, 1):
+            if place % _SLICE == 0:
+                yield
+            if record.ended_at is not None:
+                continue  # meanwhile
             figures = slot.of(self._labels(record))
             figures.open += 1
             figures.waiting += record.bytes_waiting

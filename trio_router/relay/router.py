@@ -86,10 +86,12 @@ class Router:
         """The targets that are not simply healthy."""
         return []
 
-    def sample(self) -> None:
+    async def sample(self) -> None:
         """Looks at all that runs, for the history and the gauges."""
         self.metrics.sample(self.target_states())
-        self.history.sample((exchange.record for exchange in self.exchanges), time.time())
+        records = [exchange.record for exchange in self.exchanges]
+        for _ in self.history.sample(records, time.time()):
+            await trio.lowlevel.checkpoint()
 
     async def observe(self) -> None:
         """Watches the event loop, and samples once a slot of the history; until cancelled."""
@@ -97,7 +99,7 @@ class Router:
             nursery.start_soon(watch_lag, self._note_lag)
             while True:
                 await trio.sleep(SLOT - time.time() % SLOT)
-                self.sample()
+                await self.sample()
 
     def _note_lag(self, seconds: float) -> None:
         self.metrics.loop_lag.observe(seconds)
