@@ -131,7 +131,7 @@ function renderDetails() {
   if (!opened) return;
   const isLive = state.workers.get(opened.worker)?.rows.get(opened.number) === opened;
   const facts = [
-    ["Request", opened.id], ["Model", opened.target || "–"], ["Key", opened.key || "–"],
+    ["Id", opened.id], ["Model", opened.target || "–"], ["Key", opened.key || "–"],
     ["Stage", isLive ? STAGES[opened.stage] : "ended"],
     ...(isLive ? [["Age", lasted(ageOf(opened, state.now))], ["Silent for", lasted(silenceOf(opened, state.now))]] : []),
     ["Chunks", count(opened.chunks)],

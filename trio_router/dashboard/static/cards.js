@@ -2,7 +2,7 @@
 
 import { bytes, count, el, lasted, rate, say, share } from "./format.js";
 import { Plot } from "./plot.js";
-import { past, recent, SLOT } from "./state.js";
+import { past, recent, SLOT, Sum } from "./state.js";
 
 const MOST_GROUPS = 5;
 const OTHERS = "others";
@@ -90,7 +90,9 @@ export class Cards {
         name, color: colour(place), values: slots.map((slot) => (slot ? slot.total.percentile(part) : NaN)),
       }));
     }
-    const names = this.names.filter((name) => slots.some((slot) => slot?.groups.has(name)));
+    if (this.more > 0 && this.picked === null) slots.forEach((slot) => slot && this.#gather(slot));
+    const all = this.more > 0 && this.picked === null ? [...this.names, OTHERS] : this.names;
+    const names = all.filter((name) => slots.some((slot) => slot?.groups.has(name)));
     const lines = names.map((name) => ({
       name: names.length > 1 ? name : "",
       color: this.colourOf(name),
@@ -101,6 +103,17 @@ export class Cards {
       }),
     }));
     return lines;
+  }
+
+  // Puts what has no line of its own together.
+  #gather(slot) {
+    const others = new Sum();
+    for (const [name, sum] of slot.groups) {
+      if (this.names.includes(name)) continue;
+      others.merge(sum);
+      slot.groups.delete(name);
+    }
+    slot.groups.set(OTHERS, others);
   }
 
   // The busiest groups get a line and a colour each, in an order that does not jump.
@@ -131,9 +144,15 @@ export class Cards {
         dot.style.background = this.colourOf(name);
         return el("button", { "data-name": name, "aria-pressed": String(this.picked === name), onclick: () => this.#pick(name) }, dot, name);
       }),
-      ...(this.more > 0 ? [el("span", { class: "more" }, `and ${this.more} more`)] : []),
+      ...(this.more > 0 ? [this.#others()] : []),
     );
     if (held !== null) [...this.legend.children].find((node) => node.dataset.name === held)?.focus();
+  }
+
+  #others() {
+    const dot = el("span", { class: "dot" });
+    dot.style.background = this.colourOf(OTHERS);
+    return el("span", { class: "more" }, dot, `${this.more} ${this.more === 1 ? "other" : "others"}`);
   }
 
   #pick(name) {

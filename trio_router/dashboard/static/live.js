@@ -28,7 +28,7 @@ export class LiveTable {
     this.stage = null;
     this.chosen = null; // of the keyboard
     this.state = null;
-    this.above = el("tr", { "aria-hidden": "true" }, el("td", { colspan: COLUMNS.length + 1 }));
+    this.above = el("tr", { "aria-hidden": "true" }, el("td"));
     this.below = this.above.cloneNode(true);
     body.append(this.above, this.below);
     head.append(...COLUMNS.map((column) => this.#heading(column)), el("th", { scope: "col" }, el("span", { class: "unseen" }, "Stop")));

@@ -33,9 +33,9 @@ export class Providers {
     const kinds = Object.entries(errors).sort((a, b) => b[1] - a[1]);
     const failed = kinds.reduce((sum, [, amount]) => sum + amount, 0);
     const cooling = states.filter(([, , until]) => until !== null && until > now);
-    const isBad = tries > 0 && failed / tries >= 0.5;
-    const health = cooling.length ? "cooling" : isBad ? "failing" : "healthy";
-    const word = cooling.length ? "cooling down" : isBad ? "failing" : "healthy";
+    const part = tries ? failed / tries : 0;
+    const health = cooling.length ? "cooling" : part >= 0.5 ? "failing" : part >= 0.05 ? "errors" : "healthy";
+    const word = { cooling: "cooling down", failing: "failing", errors: "some errors", healthy: "healthy" }[health];
     return el("article", { class: "provider" },
       el("h3", {}, name, el("span", { class: "health", "data-health": health }, word)),
       el("dl", {},
@@ -92,12 +92,14 @@ export class Ended {
   }
 
   #rows(request, key) {
-    const details = el("tr", { class: "opened", hidden: !this.open.has(key) }, el("td", { colspan: 9 }));
+    const details = el("tr", { class: "opened", hidden: !this.open.has(key) }, el("td"));
     const toggle = () => {
       const isOpen = details.hidden;
       if (isOpen) {
         this.open.add(key);
         if (!details.firstChild.childElementCount) details.firstChild.append(...told(request));
+        // Cells beyond the columns in sight would take room from them.
+        details.firstChild.colSpan = [...this.table.tHead.rows[0].cells].filter((cell) => cell.offsetParent).length;
       } else this.open.delete(key);
       details.hidden = !isOpen;
       button.setAttribute("aria-expanded", String(isOpen));

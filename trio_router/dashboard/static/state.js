@@ -108,6 +108,8 @@ export function silenceOf(row, now) {
   return row.read < 0 ? ageOf(row, now) : Math.max(0, now - row.started - row.read);
 }
 
+const TOTALS = ["open", "waiting", "ended", "failed", "chunks", "tokens", "tries"];
+
 // The figures of some series added up.
 export class Sum {
   constructor() {
@@ -128,6 +130,12 @@ export class Sum {
     for (let i = 0; i < first.length; i += 2) {
       this.first.set(first[i], (this.first.get(first[i]) ?? 0) + first[i + 1]);
     }
+  }
+
+  merge(other) {
+    for (const name of TOTALS) this[name] += other[name];
+    for (const kind in other.errors) this.errors[kind] = (this.errors[kind] ?? 0) + other.errors[kind];
+    for (const [place, amount] of other.first) this.first.set(place, (this.first.get(place) ?? 0) + amount);
   }
 
   // ms that `part` of the first events came within; NaN without any.
@@ -174,13 +182,7 @@ export function recent({ slots, span }, seconds) {
   for (const slot of slots.slice(-back - 1)) {
     if (!slot) continue;
     lag = Math.max(lag, slot.lag);
-    merge(sum, slot.total);
+    sum.merge(slot.total);
   }
   return { sum, lag, ms: back * SLOT + span };
-}
-
-function merge(sum, other) {
-  for (const name of ["open", "waiting", "ended", "failed", "chunks", "tokens", "tries"]) sum[name] += other[name];
-  for (const kind in other.errors) sum.errors[kind] = (sum.errors[kind] ?? 0) + other.errors[kind];
-  for (const [place, amount] of other.first) sum.first.set(place, (sum.first.get(place) ?? 0) + amount);
 }
