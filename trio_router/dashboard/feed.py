@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trio_router import __version__
-from trio_router.dashboard.peers import BROKEN, asked, lines_of
+from trio_router.dashboard.peers import BROKEN, Lines, asked
 from trio_router.dashboard.view import Scene, View
 from trio_router.errors import Stopped
 from trio_router.jsoncodec import dumps
@@ -87,7 +87,7 @@ class Board:
         while True:
             try:
                 async with await peers.connect(worker, {"do": "watch"}) as stream:
-                    async for line in lines_of(stream):
+                    async for line in Lines(stream):
                         await put(line)
             except BROKEN:
                 pass

@@ -15,7 +15,7 @@ import trio
 from trio_router.jsoncodec import JSONError, dumps, loads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     Answer = Callable[[dict[str, Any], trio.SocketStream], Awaitable[None]]
@@ -62,24 +62,39 @@ class Peers:
 
             async def handle(stream: trio.SocketStream) -> None:
                 async with stream:
-                    with suppress(*BROKEN):
-                        async for question in lines_of(stream):
+                    try:
+                        async for question in Lines(stream):
                             await answer(loads(question), stream)
+                    except BROKEN:
+                        pass  # the other has gone
+                    except Exception:
+                        logger.exception("another worker's question failed")  # streams go on
 
             await trio.serve_listeners(handle, [trio.SocketListener(listener)])
 
 
-async def lines_of(stream: trio.SocketStream) -> AsyncIterator[bytes]:
-    """The lines that come, each without its end.  Raises one of BROKEN."""
-    held = bytearray()
-    while data := await stream.receive_some(_READ):
-        held += data
-        while (end := held.find(b"\n")) >= 0:
-            line = bytes(held[:end])
-            del held[: end + 1]
-            yield line
-        if len(held) > _LONGEST:
-            return
+class Lines:
+    """The lines that come on a stream, each without its end.  Reading raises one of BROKEN.
+
+    No generator: one that is left in the middle would have to be closed.
+    """
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._held = bytearray()
+
+    def __aiter__(self) -> Lines:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while (end := self._held.find(b"\n")) < 0:
+            data = await self._stream.receive_some(_READ)
+            if not data or len(self._held) > _LONGEST:
+                raise StopAsyncIteration
+            self._held += data
+        line = bytes(self._held[:end])
+        del self._held[: end + 1]
+        return line
 
 
 async def asked(peers: Peers, worker: int, question: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +102,7 @@ async def asked(peers: Peers, worker: int, question: dict[str, Any]) -> dict[str
     with trio.move_on_after(2), suppress(*BROKEN, JSONError):
         stream = await peers.connect(worker, question)
         async with stream:
-            async for line in lines_of(stream):
+            async for line in Lines(stream):
                 answer: dict[str, Any] = loads(line)
                 return answer
     return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from trio_router.observe.tracing import Tracing
     from trio_router.record import RequestRecord, TargetState
     from trio_router.relay.exchange import Exchange
+
+
+logger = logging.getLogger("trio_router")
 
 
 class Router:
@@ -99,7 +103,10 @@ class Router:
             nursery.start_soon(watch_lag, self._note_lag)
             while True:
                 await trio.sleep(SLOT - time.time() % SLOT)
-                await self.sample()
+                try:
+                    await self.sample()
+                except Exception:
+                    logger.exception("sampling failed")  # streams go on
 
     def _note_lag(self, seconds: float) -> None:
         self.metrics.loop_lag.observe(seconds)
