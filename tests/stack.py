@@ -170,14 +170,16 @@ class RealStack:
 
 
 @asynccontextmanager
-async def real_stack(settings: str = "", providers: str = PROVIDERS) -> AsyncIterator[RealStack]:
+async def real_stack(
+    settings: str = "", providers: str = PROVIDERS, port: int = 0
+) -> AsyncIterator[RealStack]:
     async with trio.open_nursery() as nursery:
         upstream = DemoUpstream()
-        port = await nursery.start(upstream.serve)
-        where = providers.replace("http://upstream", f"http://127.0.0.1:{port}")
+        upstream_port = await nursery.start(upstream.serve)
+        where = providers.replace("http://upstream", f"http://127.0.0.1:{upstream_port}")
         app = RouterApp(Router(config(settings, where)))
         stop = trio.Event()
-        serving = partial(serve, app, bind("127.0.0.1", 0), shutdown_trigger=stop.wait)
+        serving = partial(serve, app, bind("127.0.0.1", port), shutdown_trigger=stop.wait)
         stopped = trio.Event()
 
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:

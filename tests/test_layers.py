@@ -18,6 +18,7 @@ LAYERS = [
     {"workers"},
     {"chat_client", "testing"},
     {"downstream"},
+    {"dashboard"},
     {"relay"},
     {"demo", "transport", "observe", "alarms"},
     {"record"},

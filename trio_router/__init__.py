@@ -4,15 +4,15 @@ General layout, from the client to the upstream:
 
     cli, serve        the command; the accept loop and the drain
     downstream        the client's side: HTTP/1.1, Quart on Trio, endpoints, one request's life
+    dashboard         the live page: what it shows, how it is fed, its files
     relay             the middle, the only room that moves bytes: exchange, attempt, upstream client
     transport         HTTP/1.1 to upstreams, made for streams
     routing           which target answers; pure
     dialects          what bytes mean: OpenAI's chat JSON is the hub; pure
     wire              how bytes are framed: lines, server-sent events, NDJSON; pure
     alarms            what rings rarely and is moved often: one task for all of it
-    record, observe   what is remembered of a request; metrics and the log read it
+    record, observe   what is remembered of a request; metrics, log, history and traces read it
     config            what the configuration says; config_file reads it, discover does without
-    bench             what a request and a chunk cost here
     workers           several processes on one address
     bench             what a request and a chunk cost here
     demo, testing     a scripted upstream, for newcomers and for tests

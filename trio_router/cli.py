@@ -17,8 +17,10 @@ from trio_router import __version__
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from trio_router.config import Config
+    from trio_router.observe.log import LogSettings
 
 # Heavy imports stand inside the commands that need them: `--version` and `--help` answer at once.
 
@@ -37,13 +39,42 @@ def main() -> None:
     """Routes OpenAI-compatible requests to many model providers."""
 
 
+_LOG_FORMAT = click.option(
+    "--log-format",
+    type=click.Choice(["console", "json"]),
+    default="json",
+    show_default=True,
+    envvar="TRIO_ROUTER_LOG_FORMAT",
+    help="How log lines are written: console is for people.",
+)
+_LOG_LEVEL = click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="TRIO_ROUTER_LOG_LEVEL",
+    help="The least that is logged.  A request that ends well is info.",
+)
+
+
 @main.command()
 @_CONFIG
 @click.option("--host", help="Address to listen on.  Default: the configuration's, 127.0.0.1.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port.  Default: 8777.")
 @click.option("--workers", type=click.IntRange(1), help="Processes.  Default: 1.")
-def serve(config_path: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
+@_LOG_FORMAT
+@_LOG_LEVEL
+def serve(
+    config_path: Path | None,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    log_format: str,
+    log_level: str,
+) -> None:
     """Run the router until SIGTERM or Ctrl-C."""
+    from trio_router.observe.log import LogSettings
+
     gc.disable()  # while modules are loaded there is nothing to collect; `serve` tunes and enables it
     config = _load(config_path)
     server = config.server
@@ -51,23 +82,29 @@ def serve(config_path: Path | None, host: str | None, port: int | None, workers:
     port = server.port if port is None else port
     workers = server.workers if workers is None else workers
     _refuse_open_address(config, host)
+    on_start = partial(_print_banner, is_embedded=config_path is None)
+    logs = LogSettings(log_format, log_level)
     if workers > 1:
-        _serve_with_workers(config, host, port, workers, is_embedded=config_path is None)
+        _serve_with_workers(config, partial(_bind, host, port), workers, on_start, logs)
     else:
         from trio_router.serve import run
 
-        run(config, _bind(host, port), partial(_print_banner, is_embedded=config_path is None))
+        run(config, _bind(host, port), on_start, logs)
 
 
 def _serve_with_workers(
-    config: Config, host: str, port: int, workers: int, *, is_embedded: bool
+    config: Config,
+    listeners: Callable[[], list[socket.socket]],
+    workers: int,
+    on_start: Callable[[Config, list[str]], None],
+    logs: LogSettings,
 ) -> None:
-    with TemporaryDirectory(prefix="trio-router-") as figures:
+    with TemporaryDirectory(prefix="trio-router-") as shared:
         # Where prometheus-client adds up the workers' figures; it looks when it is first imported.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
         from trio_router.serve import run_workers
 
-        run_workers(config, _bind(host, port), workers, partial(_print_banner, is_embedded=is_embedded))
+        run_workers(config, listeners(), workers, on_start, logs, Path(shared))
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:
@@ -91,6 +128,7 @@ def check(config_path: Path | None) -> None:
     config = _load(config_path)
     click.echo(f"{config_path or 'embedded default'}: good")
     click.echo(f"listens on {config.server.host}:{config.server.port}, {len(config.auth.keys)} keys")
+    click.echo(f"dashboard: {_dashboard_state(config)}")
     _refuse_open_address(config, config.server.host)
     from trio_router.routing.explain import explain_routes
 
@@ -159,6 +197,8 @@ def _refuse_open_address(config: Config, host: str) -> None:
 def _banner(config: Config, urls: list[str], *, is_embedded: bool) -> str:
     url = urls[0]
     lines = [f"trio-router {__version__} on {', '.join(urls)}"]
+    if config.auth.admin_keys or not config.auth.keys:
+        lines.append(f"every stream, live: {url}/dashboard")
     if is_embedded:
         lines.append("no configuration given; found:")
     lines += _provider_lines(config)
@@ -177,6 +217,14 @@ def _banner(config: Config, urls: list[str], *, is_embedded: bool) -> str:
             f"\ntry it:\n\n  {_curl(url, f'{name}/{model}', 'Hello!', bool(config.auth.keys))}\n"
         )
     return "\n".join(lines)
+
+
+def _dashboard_state(config: Config) -> str:
+    if config.auth.admin_keys:
+        return f"behind {len(config.auth.admin_keys)} admin keys"
+    if config.auth.keys:
+        return "closed, for there are keys but no admin key (auth.admin_keys)"
+    return "open, on loopback"
 
 
 def _provider_lines(config: Config) -> list[str]:

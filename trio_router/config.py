@@ -50,12 +50,32 @@ class ClientKey(Section):
         return key
 
 
+_ADMIN_KEY = 16  # characters: it is typed into a form that anyone can reach
+
+
 def _key_from_string(value: Any) -> Any:
     return {"key": value} if isinstance(value, str) else value
 
 
 class AuthConfig(Section):
     keys: tuple[Annotated[ClientKey, BeforeValidator(_key_from_string)], ...] = ()
+    admin_keys: tuple[Annotated[ClientKey, BeforeValidator(_key_from_string)], ...] = ()
+
+    @field_validator("admin_keys")
+    @classmethod
+    def _are_long(cls, keys: tuple[ClientKey, ...]) -> tuple[ClientKey, ...]:
+        for number, key in enumerate(keys, 1):
+            if len(key.key.get_secret_value()) < _ADMIN_KEY:
+                raise ValueError(f"key {number} is shorter than {_ADMIN_KEY} characters")
+        return keys
+
+    @model_validator(mode="after")
+    def _admins_are_no_clients(self) -> AuthConfig:
+        clients = {key.key.get_secret_value() for key in self.keys}
+        for number, key in enumerate(self.admin_keys, 1):
+            if key.key.get_secret_value() in clients:
+                raise ValueError(f"admin key {number} is a client's key too: give it one of its own")
+        return self
 
 
 class Timeouts(Section):

@@ -9,6 +9,8 @@
      |- RequestTooLarge          413
      |- Overloaded               503   the router is full
      |- Draining                 503   the router is going away
+     |- Stopped                  503   an operator ended the request
+     |- Forbidden                403   not for whoever asks, or not from where it is asked
      |- InternalError            500   our own fault
      `- UpstreamError                  the provider's fault
          |- NetworkError         503   cannot connect, connection lost
@@ -109,6 +111,14 @@ class Overloaded(RouterError):
 
 class Draining(RouterError):
     status, code = 503, "draining"
+
+
+class Stopped(RouterError):
+    status, code = 503, "stopped"
+
+
+class Forbidden(RouterError):
+    status, code, type = 403, "forbidden", "permission_error"
 
 
 class InternalError(RouterError):

@@ -16,6 +16,7 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio.lifespan import Lifespan
 
+from trio_router.dashboard.peers import Peers
 from trio_router.downstream.accept import accept_from, url_of
 from trio_router.downstream.app import RouterApp
 from trio_router.downstream.server import HttpServer
@@ -27,9 +28,11 @@ from trio_router.workers import Board, EvenTurn, Supervisor
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from trio_router.config import Config, ServerConfig
     from trio_router.downstream.accept import Turn
+    from trio_router.observe.log import LogSettings
 
     OnStart = Callable[[Config, list[str]], None]
 
@@ -138,13 +141,20 @@ async def serve_until_signalled(
             on_start(urls)
 
 
-def run(config: Config, listeners: list[socket.socket], on_start: OnStart) -> None:
+def run(config: Config, listeners: list[socket.socket], on_start: OnStart, logs: LogSettings) -> None:
     """Serves in this process until SIGTERM or SIGINT.  `on_start` is told what is served, and where."""
-    _run(config, listeners, on_start, serve_until_signalled)
+    _run(config, listeners, on_start, serve_until_signalled, logs)
 
 
-def run_workers(config: Config, listeners: list[socket.socket], count: int, on_start: OnStart) -> None:
-    """Serves in `count` processes until SIGTERM or SIGINT."""
+def run_workers(
+    config: Config,
+    listeners: list[socket.socket],
+    count: int,
+    on_start: OnStart,
+    logs: LogSettings,
+    shared: Path,
+) -> None:
+    """Serves in `count` processes until SIGTERM or SIGINT.  They meet in the folder `shared`."""
     board = Board(count)
     is_told = mmap.mmap(-1, 1)  # what is served is told once, by the first worker that serves
 
@@ -160,7 +170,8 @@ def run_workers(config: Config, listeners: list[socket.socket], count: int, on_s
             leash=leash,
             turn=lambda server: EvenTurn(board, worker, lambda: server.open),
         )
-        _run(config, listeners, tell_once, serving)
+        peers = Peers(shared, worker, count)
+        _run(config, listeners, tell_once, serving, logs, peers)
 
     def note_death(worker: int, process_id: int, code: int) -> None:
         board.absent(worker)
@@ -178,9 +189,11 @@ def _run(
     listeners: list[socket.socket],
     on_start: OnStart,
     serving: Callable[..., Awaitable[None]],
+    logs: LogSettings,
+    peers: Peers | None = None,
 ) -> None:
-    with logging_to():
-        app = RouterApp(Router(config))
+    with logging_to(settings=logs):
+        app = RouterApp(Router(config), peers)
         trio.run(partial(serving, app, listeners, lambda urls: on_start(app.router.config, urls)))
 
 

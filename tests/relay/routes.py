@@ -118,7 +118,8 @@ class Scene:
         return request_fields(self.records[-1])
 
     def metric(self, line: str) -> float:
-        text = self.router.render_metrics().decode()
+        self.router.show_states()
+        text = self.router.metrics.text().decode()
         found = [one for one in text.splitlines() if one.startswith(line)]
         return sum(float(one.rpartition(" ")[2]) for one in found)
 

@@ -166,7 +166,7 @@ async def test_every_gauge_returns_to_zero_and_outcomes_add_up():
         assert outcomes.count(Outcome.CLIENT_GONE) == 20
         assert outcomes.count(Outcome.TRUNCATED) == 20
         assert outcomes.count(Outcome.UPSTREAM_ERROR) == 20
-        text = stack.router.metrics.render().decode()
+        text = (await stack.router.metrics.render()).decode()
         gauges = [line for line in text.splitlines() if "s_open{" in line]
         assert gauges
         assert all(line.endswith(" 0.0") for line in gauges)

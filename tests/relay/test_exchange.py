@@ -19,7 +19,10 @@ async def test_no_comment_follows_a_stream_that_was_cancelled():
 
     config = SimpleNamespace(stream=SimpleNamespace(buffer=10))
     exchange = SimpleNamespace(
-        router=SimpleNamespace(config=config), move_stream=move_stream, stream_ended=lambda: None
+        router=SimpleNamespace(config=config),
+        move_stream=move_stream,
+        stream_ended=lambda: None,
+        record=SimpleNamespace(bytes_waiting=0),
     )
     run = StreamRun(exchange, None, SimpleNamespace(keepalive=b": \n\n"))
     said = []

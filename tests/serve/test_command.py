@@ -248,3 +248,36 @@ def test_hypercorn_serves_the_application_too():
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def test_the_log_can_be_for_people_and_of_one_level():
+    words = ("--log-format", "console", "--log-level", "warning")
+    with served(*words, stderr=subprocess.PIPE) as router:
+        with httpx.Client(base_url=router.url, trust_env=False) as client:
+            client.post("/v1/chat/completions", json=ask("demo/echo"))
+            client.post("/v1/chat/completions", json=ask("demo/echo-r500"))
+        router.end()
+        lines = router.process.stderr.read().splitlines()
+    assert len(lines) == 1
+    assert re.match(r"\d\d:\d\d:\d\d\.\d{3} WARNING request upstream_error demo/echo-r500 ", lines[0])
+
+
+def test_a_watcher_of_the_dashboard_holds_up_no_shutdown():
+    with served() as router, httpx.Client(base_url=router.url, trust_env=False) as client:
+        with client.stream("GET", "/dashboard/events") as response:
+            next(response.iter_raw())
+            assert router.end(within=3) == 0
+
+
+@pytest.mark.parametrize(
+    ("auth", "state"),
+    [
+        ("{}", "dashboard: open, on loopback"),
+        ("{keys: [k]}", "dashboard: closed, for there are keys but no admin key"),
+        ("{keys: [k], admin_keys: [a-long-admin-key]}", "dashboard: behind 1 admin keys"),
+    ],
+)
+def test_check_says_who_sees_the_dashboard(tmp_path, auth, state):
+    path = tmp_path / "router.yaml"
+    path.write_text(f"auth: {auth}\nproviders: {{p: {{base_url: http://x/v1}}}}\n")
+    assert state in run("check", "--config", str(path)).stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 import trio
@@ -10,12 +11,14 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from trio_router.config import ModelConfig, ProviderConfig
+from trio_router.dashboard.feed import Board
 from trio_router.demo import DemoUpstream
 from trio_router.demo.local_model import LocalModel
 from trio_router.dialects import CLIENTS
 from trio_router.downstream.auth import Authenticator
 from trio_router.downstream.body import RequestBody
 from trio_router.downstream.connection import RelayConnection
+from trio_router.downstream.dashboard import Dashboard
 from trio_router.downstream.endpoints import (
     CHAT_COMPLETIONS,
     chat_completions,
@@ -33,26 +36,29 @@ from trio_router.downstream.passing import (
 from trio_router.downstream.request import internal_error
 from trio_router.downstream.sides import SIDES
 from trio_router.errors import MethodNotAllowed, NotFound, RouterError
+from trio_router.observe.tracing import tracing_from
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from quart import Response
 
+    from trio_router.dashboard.peers import Peers
     from trio_router.downstream.reply import Reply
     from trio_router.downstream.request import ClientRequest
     from trio_router.relay.router import Router
 
 
 logger = logging.getLogger("trio_router")
+_LAST_SPANS = 0.5  # s that the last spans may take to be sent
 
 
 class RouterApp(QuartTrio):
-    """The application of one router."""
+    """The application of one router; `peers` are the other workers that share its address."""
 
     asgi_http_class = RelayConnection  # type: ignore[mutable-override]
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, peers: Peers | None = None) -> None:
         super().__init__("trio_router", static_folder=None)
         self.router = router
         self.authenticator = Authenticator(router.config.auth)
@@ -62,6 +68,7 @@ class RouterApp(QuartTrio):
             MAX_CONTENT_LENGTH=None,  # our own limit gives a clear error
             PROPAGATE_EXCEPTIONS=False,
         )
+        self.board = Board(router, peers)
         self._background = trio.CancelScope()
         self._background_ended = trio.Event()
         self.url_map.merge_slashes = False
@@ -70,6 +77,7 @@ class RouterApp(QuartTrio):
             **{("POST", path): client_call for path in CLIENTS},
             **SIDES,
             **PASSING_THROUGH,
+            **Dashboard(self.board, router.config.auth).endpoints(),
         }
         register(self)
         # Coroutine functions, all of them: Quart runs plain ones in a thread.
@@ -91,6 +99,7 @@ class RouterApp(QuartTrio):
         return RequestBody(server.max_body, declared)
 
     async def _start(self) -> None:
+        self.router.tracing = tracing_from(os.environ, self.router.metrics.labels)
         await self.nursery.start(self._run_background)
         self.router.is_ready = True
 
@@ -99,6 +108,9 @@ class RouterApp(QuartTrio):
         self._background.cancel()
         await self._background_ended.wait()
         await self.router.aclose()
+        if self.router.tracing is not None:
+            with trio.move_on_after(_LAST_SPANS):
+                await trio.to_thread.run_sync(self.router.tracing.close, abandon_on_cancel=True)
 
     async def _run_background(self, task_status: trio.TaskStatus[None]) -> None:
         """Runs what all requests share, for as long as the application."""
@@ -108,6 +120,8 @@ class RouterApp(QuartTrio):
                     self.router.nursery = nursery
                     nursery.start_soon(self.router.alarms.run)
                     await nursery.start(self.router.catalog.run)
+                    nursery.start_soon(self.router.observe)
+                    nursery.start_soon(self.board.answer_peers)
                     if self.router.config.server.demo:
                         await self._start_demo(nursery)
                     task_status.started()

@@ -55,6 +55,7 @@ def refuse_if_draining(router: Router) -> None:
 
 async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
     asked.record.is_stream = call.is_stream
+    asked.trace()
     target = asked.router.table.resolve(model)
     if isinstance(target, Route):
         asked.exchange.sticky = _sticky_key(asked, target, call)
@@ -113,7 +114,12 @@ async def readyz() -> Response:
 
 
 async def metrics() -> Response:
-    return Response(_router().render_metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")
+    router = _router()
+    router.show_states()
+    router.metrics.sample(router.target_states())
+    return Response(
+        await router.metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8"
+    )
 
 
 def response_of(reply: Reply) -> Response:

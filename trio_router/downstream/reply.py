@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from trio_router.errors import Stopped
 from trio_router.jsoncodec import dumps
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def error_reply(
     reply = json_reply(body(error), error.status)
     if error.retry_after is not None:
         reply.headers["retry-after"] = error.retry_after
+    if isinstance(error, Stopped):
+        reply.headers["x-should-retry"] = "false"  # OpenAI's own clients ask again otherwise
     if record.attempts:
         reply.headers |= origin(record)
     return reply

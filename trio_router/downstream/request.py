@@ -33,6 +33,7 @@ class ClientRequest:
     """Answers the request that came in on `link`."""
 
     exchange: Exchange
+    nursery: trio.Nursery  # of all that is done for the request
 
     def __init__(self, app: RouterApp, link: Link) -> None:
         self.app = app
@@ -54,10 +55,15 @@ class ClientRequest:
             given = f"Bearer {key.decode('latin-1')}"
         self.record.key = self.app.authenticator.check(given, self.link.server)
 
+    def trace(self) -> None:
+        """Notes the trace that the request is part of (W3C Trace Context)."""
+        self.router.trace(self.record, self.header(b"traceparent"), self.header(b"tracestate"))
+
     async def run(self) -> None:
         """To the answer's end; everything the request has opened is closed then."""
         try:
             async with trio.open_nursery() as nursery:
+                self.nursery = nursery
                 self._scope = nursery.cancel_scope
                 await self._run(nursery)
                 nursery.cancel_scope.cancel()
@@ -67,9 +73,9 @@ class ClientRequest:
             self.exchange.close()
 
     async def _run(self, nursery: trio.Nursery) -> None:
-        self.exchange = Exchange(
-            self.router, nursery, self.record, is_booked=self.link.path not in _OPERATIONAL
-        )
+        path = self.link.path
+        is_booked = path not in _OPERATIONAL and not path.startswith("/dashboard")
+        self.exchange = Exchange(self.router, nursery, self.record, is_booked=is_booked)
         if self._has_left:
             self.client_left()
         try:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trio_router.jsoncodec import dumps
+from trio_router.record import FAULTS, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from trio_router.record import RequestRecord
 
 logger = logging.getLogger("trio_router")
+_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _LAST_LINES = 0.3  # s that the last lines may take when the process leaves
 _QUEUE = 10_000  # lines; beyond, the oldest are dropped rather than waited for
 _GATHER = 0.05  # s in which lines gather, to be written at once
@@ -26,7 +30,17 @@ _AT_ONCE = 4096  # bytes of one write: so many a pipe takes in one piece, whoeve
 
 def log_request(record: RequestRecord) -> None:
     """The line that ends a request.  It holds no text of prompt or answer and no secret."""
-    logger.info("request", extra={"fields": request_fields(record)})
+    level = _level(record.outcome)
+    if logger.isEnabledFor(level):
+        logger.log(level, "request", extra={"fields": request_fields(record)})
+
+
+def _level(outcome: Outcome | None) -> int:
+    if outcome is Outcome.INTERNAL_ERROR:
+        return logging.ERROR
+    if outcome in FAULTS or outcome is Outcome.CLIENT_STALLED:
+        return logging.WARNING
+    return logging.INFO
 
 
 def request_fields(record: RequestRecord) -> dict[str, Any]:
@@ -40,7 +54,7 @@ def request_fields(record: RequestRecord) -> dict[str, Any]:
         "format": record.format,
         "status": record.status,
         "outcome": str(record.outcome),
-        "error_code": record.error_code,
+        "error_code": _code(record.error_code),
         "route": record.route,
         "attempts": _attempts(record),
         "hedged": record.is_hedged,
@@ -51,6 +65,7 @@ def request_fields(record: RequestRecord) -> dict[str, Any]:
         "unicode_errors": record.unicode_errors,
         "json_errors": record.json_errors,
         "first_event_ms": None if first is None else round(first * 1000, 1),
+        "max_gap_ms": round(record.max_gap * 1000, 1),
         "duration_ms": round(record.duration * 1000, 1),
         "backpressure_ms": round(record.backpressure * 1000, 1),
         "prompt_tokens": record.prompt_tokens,
@@ -62,18 +77,23 @@ def request_fields(record: RequestRecord) -> dict[str, Any]:
 def _attempts(record: RequestRecord) -> list[dict[str, Any]]:
     if record.tried:
         return [
-            {"target": t.target, "outcome": t.outcome, "error": t.error, "ms": _ms(t.seconds)}
+            {"target": t.target, "outcome": t.outcome, "error": _code(t.error), "ms": _ms(t.seconds)}
             for t in record.tried
         ]
     if not record.attempts:
         return []
     target = f"{record.provider}/{record.model}"
-    outcome, error = str(record.outcome), record.error_code
+    outcome, error = str(record.outcome), _code(record.error_code)
     return [{"target": target, "outcome": outcome, "error": error, "ms": _ms(record.duration)}]
 
 
 def _ms(seconds: float) -> float:
     return round(seconds * 1000, 1)
+
+
+def _code(code: str | None) -> str | None:
+    """An upstream's word for its error: only if it is a word, and no text that may quote something."""
+    return code if code is None or _CODE.fullmatch(code) else "other"
 
 
 def write_line(event: str, level: str, descriptor: int = 2, **fields: Any) -> None:
@@ -103,6 +123,62 @@ class JSONFormatter(logging.Formatter):
         return dumps(line).decode()
 
 
+class ConsoleFormatter(logging.Formatter):
+    """For people: `12:34:56.789 INFO  request completed deepseek/chat 1.2 s ...`"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = time.strftime("%H:%M:%S", time.localtime(record.created))
+        fields: dict[str, Any] = getattr(record, "fields", None) or {}
+        told = _request_text(fields) if "duration_ms" in fields else _pairs(fields)
+        line = (
+            f"{at}.{int(record.msecs):03d} {record.levelname:<7} "
+            f"{record.getMessage()}{told and ' ' + told}"
+        )
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def _request_text(fields: dict[str, Any]) -> str:
+    target = f"{fields['provider']}/{fields['model']}" if fields["provider"] else "-"
+    first = fields["first_event_ms"]
+    words = [fields["outcome"], target, f"{fields['duration_ms'] / 1000:.2f} s"]
+    if first is not None:
+        words.append(f"first {first:.0f} ms")
+    rest = {
+        "status": fields["status"],
+        "error": fields["error_code"],
+        "chunks": fields["chunks_processed"],
+        "failed": fields["chunks_failed"],
+        "unicode_errors": fields["unicode_errors"],
+        "json_errors": fields["json_errors"],
+        "max_gap_ms": fields["max_gap_ms"],
+        "blocked_ms": fields["backpressure_ms"],
+        "tokens": fields["completion_tokens"],
+        "key": fields["key"],
+        "id": fields["request_id"],
+    }
+    return " ".join([*words, _pairs({name: value for name, value in rest.items() if value})])
+
+
+def _pairs(fields: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in fields.items())
+
+
+FORMATS: dict[str, type[logging.Formatter]] = {"json": JSONFormatter, "console": ConsoleFormatter}
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """How to log: `format` is one of FORMATS, `level` the least that is logged."""
+
+    format: str = "json"
+    level: str = "info"
+
+
+_DEFAULT = LogSettings()
+
+
 class _Writer(logging.Handler):
     """Hands records to a thread, which formats them and writes them to a file descriptor.
 
@@ -112,9 +188,9 @@ class _Writer(logging.Handler):
     reading lets end, would stop the process from leaving.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, formatter: logging.Formatter) -> None:
         super().__init__()
-        self.setFormatter(JSONFormatter())
+        self.setFormatter(formatter)
         self._descriptor = descriptor
         self._lines: deque[logging.LogRecord] = deque(maxlen=_QUEUE)
         self._some = threading.Event()
@@ -161,13 +237,13 @@ class _Writer(logging.Handler):
 
 
 @contextmanager
-def logging_to(descriptor: int = 2) -> Iterator[None]:
-    """Everything logged inside goes to `descriptor` (default: standard error) as JSON lines."""
-    writer = _Writer(descriptor)
+def logging_to(descriptor: int = 2, settings: LogSettings = _DEFAULT) -> Iterator[None]:
+    """Everything logged inside goes to `descriptor` (default: standard error) as `settings` say."""
+    writer = _Writer(descriptor, FORMATS[settings.format]())
     root = logging.getLogger()
     level = logger.level
     root.addHandler(writer)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(settings.level.upper())
     # What no line shows need not be found out for each (Python's logging HOWTO, "Optimization").
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     try:

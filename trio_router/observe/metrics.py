@@ -10,7 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 if TYPE_CHECKING:
-    from trio_router.record import Outcome, RequestRecord
+    from collections.abc import Iterable
+
+    from trio_router.record import Outcome, RequestRecord, TargetState
 
 # prometheus-client's own name: a folder for the figures of several processes.  It is looked at when
 # prometheus-client is first imported.
@@ -20,6 +22,7 @@ _FIRST_EVENT = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 12
 _GAP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # s
 _STREAM = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800)  # s
 _RELEASE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)  # s
+_LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)  # s
 # Names that clients make up must not become time series without end.
 _MAX_UNLISTED = 100
 
@@ -93,6 +96,24 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
+        self.requests_open = Gauge(
+            f"{_PREFIX}requests_open",
+            "Requests under way, whatever they wait for",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self.loop_lag = self._histogram(
+            "loop_lag_seconds", "How late the event loop wakes a task that is due", [], _LAG
+        )
+        self._cooling = Gauge(
+            f"{_PREFIX}target_cooling_down",
+            "1 for a target that is given no requests for a while",
+            by_model,
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self._were_cooling: set[tuple[str, str]] = set()
+        self._rendering = trio.CapacityLimiter(1)
         self._unlisted: dict[str, set[str]] = {}
         self._series: dict[tuple[str, str], ModelMetrics] = {}
 
@@ -134,9 +155,23 @@ class Metrics:
         """Books one attempt of a route's request, at its end, once."""
         self.of(self.labels(attempt)).tried(attempt, outcome)
 
-    def render(self) -> bytes:
-        """The Prometheus text: this process's figures, or the sum over all that share the work."""
+    def sample(self, states: Iterable[TargetState]) -> None:
+        """Sets what is a state and no event: to be called now and then, in each process."""
         self._tasks.set(trio.lowlevel.current_statistics().tasks_living)
+        cooling = {(state.provider, state.model) for state in states if state.until is not None}
+        for labels in cooling | self._were_cooling:
+            self._cooling.labels(*labels).set(labels in cooling)
+        self._were_cooling |= cooling
+
+    async def render(self) -> bytes:
+        """The Prometheus text: this process's figures, or the sum over all that share the work.
+
+        Made in a thread: on the event loop a thousand series would stop every stream for tens of
+        milliseconds.  One at a time, or scrapes that wait would take turns with the streams.
+        """
+        return await trio.to_thread.run_sync(self.text, limiter=self._rendering)
+
+    def text(self) -> bytes:
         if MANY_PROCESSES not in os.environ:
             return generate_latest(self.registry)
         everyone = CollectorRegistry()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -15,6 +16,8 @@ from trio_router.errors import (
     StreamError,
     UpstreamTimeout,
 )
+from trio_router.observe.failure import kind_of, text_of
+from trio_router.record import Stage, Try
 from trio_router.relay.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -78,6 +81,9 @@ class Attempt:
         self._limits = target.timeouts
         self._watchdog = Watchdog(self._limits.total)
         self._asked_bytes = 0
+        self._try = Try(target.provider, target.model, trio.current_time())
+        record.tries.append(self._try)
+        record.stage = Stage.QUEUED
 
     async def whole(self) -> bytes:
         """The client's JSON for an answer without streaming.  Raises RouterError."""
@@ -100,19 +106,38 @@ class Attempt:
     async def _ask(self, on_asked: Callable[[], None] | None = None) -> UpstreamAnswer:
         request = self._call.request_for(self.target)
         self._asked_bytes = len(request.body)
+        record = self._record
+        early, late = (on_asked, None) if self._is_impatient else (None, on_asked)
         return await self._client.ask(
             self.target,
             request,
-            request_id=self._record.request_id,
-            on_admitted=on_asked if self._is_impatient else None,
-            on_sent=None if self._is_impatient else on_asked,
+            request_id=record.request_id,
+            more=record.trace_headers,
+            on_admitted=partial(self._note_slot, early),
+            on_sent=partial(self._note_sent, late),
         )
+
+    def _note_slot(self, then: Callable[[], None] | None) -> None:
+        self._record.stage = Stage.CONNECTING
+        if then is not None:
+            then()
+
+    def _note_sent(self, then: Callable[[], None] | None) -> None:
+        self._record.stage = Stage.FIRST_EVENT
+        self._try.sent_at = trio.current_time()
+        if then is not None:
+            then()
+
+    def _note_first_event(self, now: float) -> None:
+        record = self._record
+        record.stage = Stage.STREAMING
+        record.first_event_at = record.last_read_at = self._try.first_event_at = now
 
     async def _relay(self, response: UpstreamAnswer, sink: Sink) -> None:
         content_type = response.header(b"content-type")
         response.forget_headers()
         translator = self._call.translator(self.target, self._identity, content_type)
-        reader = translator.reader
+        reader = self._record.progress = translator.reader
         try:
             await self._pump(response, translator, sink)
         finally:
@@ -129,11 +154,14 @@ class Attempt:
                 frames = translator.receive_data(data)
                 if reader.has_first:
                     if last is None:
-                        record.first_event_at = now
+                        self._note_first_event(now)
                         gaps = self._metrics.of(self._metrics.labels(record)).gap
                     else:
-                        gaps.observe(now - last)
-                    last = now
+                        gap = now - last
+                        gaps.observe(gap)
+                        if gap > record.max_gap:
+                            record.max_gap = gap
+                    last = record.last_read_at = now
                     await self._hand_over(frames, sink, reader)
                     if reader.is_done:
                         return await self._linger(reads)
@@ -151,10 +179,12 @@ class Attempt:
         if frames and not sink.put_nowait(frames):
             began = trio.current_time()
             self._watchdog.enter("stall", self._limits.stall)
+            self._record.stage = Stage.CLIENT
             try:
                 await sink.put(frames)
             finally:
                 self._record.backpressure += trio.current_time() - began
+            self._record.stage = Stage.STREAMING
         if reader.failure is not None:
             raise reader.failure
 
@@ -186,7 +216,7 @@ class Attempt:
         size = 0
         async for data in response:
             if strict and self._record.first_event_at is None:
-                self._record.first_event_at = trio.current_time()
+                self._note_first_event(trio.current_time())
             self._record.bytes_received += len(data)
             parts.append(data)
             size += len(data)
@@ -206,6 +236,7 @@ class Attempt:
 
     def _book(self, reader: AnswerReader) -> None:
         record = self._record
+        record.progress = None
         record.format = reader.format or record.format
         record.chunks_processed += reader.events
         record.chunks_failed += reader.events_failed
@@ -222,6 +253,10 @@ class Attempt:
     def _note_release(self) -> None:
         if self._record.left_at is not None:
             self._metrics.released(self._record, trio.current_time() - self._record.left_at)
+
+    def _note_failure(self, error: RouterError) -> None:
+        self._try.error = kind_of(error)
+        self._try.error_text = text_of(error)
 
     def _without_secrets(self, message: str) -> str:
         for secret in self.target.headers.values():
@@ -251,12 +286,16 @@ class _Running:
         finally:
             attempt._open_upstreams.dec()
             attempt._note_release()
+            attempt._try.ended_at = trio.current_time()
         if watchdog.scope.cancelled_caught:
             if watchdog.phase == "stall":
                 raise ClientStalled
-            raise UpstreamTimeout(attempt.target.provider, watchdog.phase, watchdog.limit)
+            late = UpstreamTimeout(attempt.target.provider, watchdog.phase, watchdog.limit)
+            attempt._note_failure(late)
+            raise late
         if isinstance(fault, RouterError):
             fault.message = attempt._without_secrets(fault.message)
+            attempt._note_failure(fault)
 
 
 def _count(usage: dict[str, object], name: str) -> int | None:

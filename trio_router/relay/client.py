@@ -61,14 +61,16 @@ class UpstreamClient:
         request: UpstreamRequest,
         *,
         request_id: str,
+        more: bytes = b"",
         on_admitted: Callable[[], None] | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> UpstreamAnswer:
         """The upstream's answer, whose body has not been read; to be entered with `with` at once.
 
-        `on_admitted` is called when there is a slot, `on_sent` when the request's last byte is out.
-        Raises NetworkError, UpstreamTimeout and, if too many wait for a slot, Overloaded.  On cancel
-        the connection is closed at once and the slot given back.
+        `more` are header lines of this request alone.  `on_admitted` is called when there is a slot,
+        `on_sent` when the request's last byte is out.  Raises NetworkError, UpstreamTimeout and, if too
+        many wait for a slot, Overloaded.  On cancel the connection is closed at once and the slot given
+        back.
         """
         if self._gate is not None:
             await self._enter(self._gate, target)
@@ -77,7 +79,7 @@ class UpstreamClient:
                 on_admitted()
             prepared, limits = self._prepare(target, request)
             answer = await self._transport.post(
-                prepared, request.body, request_id.encode(), limits, on_sent
+                prepared, request.body, request_id.encode(), limits, on_sent, more
             )
         except BaseException as fault:
             if self._gate is not None:

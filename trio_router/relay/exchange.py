@@ -66,6 +66,7 @@ class Exchange:
         self._is_open = is_booked  # health checks and scrapes are no requests to be counted
         if is_booked:
             router.exchanges.add(self)
+            router.metrics.requests_open.inc()
 
     # -- what the client's side calls
 
@@ -156,11 +157,17 @@ class Exchange:
         else:
             self._end_as(Outcome.REJECTED)
 
+    def answered(self) -> None:
+        """The answer is out to its end: a client that leaves now has missed nothing."""
+        is_good = 0 < self.record.status < 400
+        self._end_as(Outcome.COMPLETED if is_good else Outcome.REJECTED)
+
     def close(self) -> None:
         """Books the request, once, whatever its end was."""
         if not self._is_open:
             return
         self._is_open = False
+        self.router.metrics.requests_open.dec()
         self.record.ended_at = trio.current_time()
         if self._holds_slot and self.router.gate is not None:
             self.router.gate.leave()
@@ -203,6 +210,7 @@ class Exchange:
     def begin(self, target: Target, record: RequestRecord) -> None:
         """An attempt of the route begins, which counts in `record`."""
         self._attempts.append(record)
+        self.record.running = record
         self.record.attempts += 1
         if self.record.first_event_at is None:
             self._record_target(target)
@@ -214,6 +222,8 @@ class Exchange:
 
     def end(self, record: RequestRecord, tried: Tried) -> None:
         self._attempts.remove(record)
+        if self.record.running is record:
+            self.record.running = self._attempts[-1] if self._attempts else None
         self.record.tried.append(tried)
         self.record.add(record)
 

@@ -201,6 +201,8 @@ class _Trial:
             is_listed=self._keyed.is_listed,
             is_stream=exchange.record.is_stream,
             attempts=1,
+            tries=exchange.record.tries,
+            trace_headers=exchange.record.trace_headers,
         )
 
     def attempt(self) -> Attempt:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,9 +15,12 @@ from trio_router.addresses import is_loopback
 from trio_router.alarms import AlarmClock
 from trio_router.dialects.base import ListedModel
 from trio_router.errors import Draining
+from trio_router.observe.history import SLOT, History
+from trio_router.observe.lag import watch_lag
 from trio_router.observe.log import log_request
 from trio_router.observe.metrics import Metrics
-from trio_router.record import Outcome
+from trio_router.observe.tracing import passed_on
+from trio_router.record import Outcome, TargetState
 from trio_router.relay.catalog import Catalog
 from trio_router.relay.client import UpstreamClient
 from trio_router.relay.gate import Gate
@@ -27,8 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_router.config import Config, ProviderConfig
+    from trio_router.observe.tracing import Tracing
     from trio_router.record import RequestRecord
     from trio_router.relay.exchange import Exchange
+
+
+logger = logging.getLogger("trio_router")
 
 
 class Router:
@@ -42,6 +51,8 @@ class Router:
     ) -> None:
         self._make_transport = make_transport
         self.metrics = Metrics()
+        self.history = History(self.metrics.labels)
+        self.tracing: Tracing | None = None  # the application's, for as long as it runs
         self.alarms = AlarmClock()  # run by the application, for as long as it runs
         self.catalog = Catalog()  # likewise
         self.exchanges: set[Exchange] = set()
@@ -102,16 +113,19 @@ class Router:
     def booked(self, record: RequestRecord) -> None:
         """A request has ended."""
         self.metrics.ended(record)
+        self.history.ended(record, time.time())
         log_request(record)
+        if record.span is not None and self.tracing is not None:
+            provider = self.config.providers.get(record.provider)
+            self.tracing.ended(record, "" if provider is None else provider.base_url)
         if not self.exchanges:
             self._idle.set()
 
-    def render_metrics(self) -> bytes:
-        """The Prometheus text."""
+    def show_states(self) -> None:
+        """Notes how all targets of routes do."""
         for route in self.table.routes.values():
             for target in route.targets:
                 self.show_state(target.target.provider, target.target.model)
-        return self.metrics.render()
 
     def show_state(self, provider: str, model: str) -> None:
         """Notes how a target does, if it stands in a route: other processes may be who renders it."""
@@ -119,6 +133,47 @@ class Router:
         if state is not None:
             now = trio.current_time()
             self.metrics.target_state.labels(provider, model).set(state.state(now))
+
+    def trace(self, record: RequestRecord, traceparent: bytes, tracestate: bytes) -> None:
+        """Takes the trace that a client says its request is part of, and tells the upstream."""
+        if self.tracing is not None:
+            record.trace_headers = self.tracing.begin(record, traceparent, tracestate)
+        elif traceparent:
+            record.trace_headers = passed_on(traceparent, tracestate)
+
+    def target_states(self) -> list[TargetState]:
+        """The targets of routes that are not simply healthy."""
+        now = trio.current_time()
+        targets = {t.name: t.target for route in self.table.routes.values() for t in route.targets}
+        states = self.fleet.targets.items()
+        found = [(targets[name], state) for name, state in states if name in targets]
+        return [
+            TargetState(t.provider, t.model, *told, state.last_error)
+            for t, state in found
+            if (told := state.health(now)) is not None
+        ]
+
+    async def sample(self) -> None:
+        """Looks at all that runs, for the history and the gauges."""
+        self.metrics.sample(self.target_states())
+        records = [exchange.record for exchange in self.exchanges]
+        for _ in self.history.sample(records, time.time()):
+            await trio.lowlevel.checkpoint()
+
+    async def observe(self) -> None:
+        """Watches the event loop, and samples once a slot of the history; until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch_lag, self._note_lag)
+            while True:
+                await trio.sleep(SLOT - time.time() % SLOT)
+                try:
+                    await self.sample()
+                except Exception:
+                    logger.exception("sampling failed")  # streams go on
+
+    def _note_lag(self, seconds: float) -> None:
+        self.metrics.loop_lag.observe(seconds)
+        self.history.lagged(seconds, time.time())
 
     async def drain(self, grace: float) -> None:
         """Refuses new work; waits up to `grace` seconds for running requests, then ends the rest.

@@ -57,6 +57,8 @@ class StreamRun:
         buffer = exchange.router.config.stream.buffer
         self._send, self._frames = trio.open_memory_channel[bytes](buffer)
         self._write_now: WriteNow | None = None
+        self._record = exchange.record
+        self._taken = 0  # bytes that the client's side is writing
         self._keepalive = math.inf
         self._alarm: Alarm | None = None
 
@@ -144,10 +146,12 @@ class StreamRun:
             self._send.send_nowait(frames)
         except trio.WouldBlock:
             return False
+        self._record.bytes_waiting += len(frames)
         self._postpone()
         return True
 
     async def put(self, frames: bytes) -> None:
+        self._record.bytes_waiting += len(frames)
         try:
             await self._send.send(frames)
         except trio.BrokenResourceError:
@@ -160,19 +164,22 @@ class StreamRun:
     async def next(self, write_now: WriteNow) -> bytes | None:
         parts: list[bytes] = []
         size = 0
+        self._record.bytes_waiting -= self._taken
+        self._taken = 0
         try:
             while size < _JOIN:
                 parts.append(self._frames.receive_nowait())
                 size += len(parts[-1])
-        except trio.EndOfChannel:
-            return b"".join(parts) if parts else None
-        except trio.WouldBlock:
+        except (trio.EndOfChannel, trio.WouldBlock):
             pass
         if parts:
+            self._taken = size
             return b"".join(parts)
         self._write_now = write_now
         try:
-            return await self._frames.receive()
+            frames = await self._frames.receive()
+            self._taken = len(frames)
+            return frames
         except trio.EndOfChannel:
             return None
         finally:

@@ -45,6 +45,14 @@ class TargetState:
         """The worst that any of its routes sees."""
         return max((c.state(now) for c in self.circuits.values()), default=State.CLOSED)
 
+    def health(self, now: float) -> tuple[str, float | None] | None:
+        """What people are told of it, and until when that is so; None if it simply does well."""
+        ends = [c.open_until for c in self.circuits.values() if c.open_until is not None]
+        until = max([*ends, self.rest_until])
+        if until > now:
+            return "cooling down", until
+        return None if self.state(now) is State.CLOSED else ("on trial", None)
+
     def succeeded(self, now: float) -> None:
         self.rest_until = 0.0
         for circuit in self.circuits.values():

@@ -91,18 +91,20 @@ class HeadTemplate:
         self._data = head.data[:-2]
         self._keep_alive = head.keep_alive
 
-    def head(self, request_id: bytes, length: int) -> RequestHead:
+    def head(self, request_id: bytes, length: int, more: bytes = b"") -> RequestHead:
         """The head of one request with a body of `length` bytes.
 
-        `request_id` goes out as x-request-id; that it is a field's value is the caller's word.
+        `request_id` goes out as x-request-id, `more` are further field lines; that they are what a
+        head may hold is the caller's word.
         """
         head = RequestHead.__new__(RequestHead)
         head.chunked = False
         head.keep_alive = self._keep_alive
         head.length = length
-        head.data = b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+        head.data = b"%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n" % (
             self._data,
             request_id,
+            more,
             length,
         )
         return head

@@ -129,9 +129,10 @@ class StreamTransport(httpx.AsyncBaseTransport):
         request_id: bytes,
         timeouts: Timeouts,
         on_sent: Callable[[], None] | None = None,
+        more: bytes = b"",
     ) -> Answer:
         """What `handle_async_request` does, past httpx's own objects, which cost as much again."""
-        head = prepared.template.head(request_id, len(body))
+        head = prepared.template.head(request_id, len(body), more)
         return await self._ask(prepared.origin, OutgoingRequest(head, body), timeouts, on_sent)
 
     async def send(

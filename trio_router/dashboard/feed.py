@@ -1,0 +1,140 @@
+"""The second's beat: this process's view, and those of the other workers, for one watcher or a peer.
+
+A view is built only when the one before has been taken: who is slow misses what lay between, and
+holds up nobody.  Nobody watches, nothing runs.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trio_router import __version__
+from trio_router.dashboard.peers import BROKEN, Lines, asked
+from trio_router.dashboard.view import Scene, View
+from trio_router.errors import Stopped
+from trio_router.jsoncodec import dumps
+from trio_router.record import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_router.dashboard.peers import Peers
+    from trio_router.relay.router import Router
+
+    Put = Callable[[bytes], Awaitable[None]]
+
+_BEAT = 1.0  # s
+_FRESH = 0.9  # s that a sample of the running streams serves all who watch
+
+
+class Board:
+    """What this process shows of itself; with `peers` it speaks for all workers."""
+
+    def __init__(self, router: Router, peers: Peers | None) -> None:
+        self._router = router
+        self._peers = peers
+        self._sampled_at = 0.0
+        self.worker = 0 if peers is None else peers.mine
+        self.workers = 1 if peers is None else peers.count
+
+    async def scene(self) -> Scene:
+        router = self._router
+        now = time.time()
+        if abs(now - self._sampled_at) > _FRESH:
+            self._sampled_at = now
+            await router.sample()
+            now = time.time()
+        return Scene(
+            worker=self.worker,
+            workers=self.workers,
+            version=__version__,
+            now=now,
+            current=trio.current_time(),
+            is_draining=router.is_draining,
+            history=router.history,
+            records=sorted((e.record for e in router.exchanges), key=lambda record: record.number),
+            providers=router.config.providers,
+            states=router.target_states(),
+        )
+
+    async def tell(self, put: Put) -> None:
+        """Gives `put` this process's view, a line of JSON each beat, until cancelled."""
+        view = View()
+        while True:
+            due = trio.current_time() + _BEAT
+            message = None
+            steps = view.build(await self.scene())
+            while message is None:
+                try:
+                    next(steps)
+                    await trio.lowlevel.checkpoint()
+                except StopIteration as end:
+                    message = end.value
+            await put(dumps(message))
+            await trio.sleep_until(due)
+
+    async def tell_all(self, nursery: trio.Nursery, put: Put) -> None:
+        """Gives `put` the views of all workers; one that is away is told of as `{"away": number}`."""
+        if self._peers is not None:
+            for worker in self._peers.others:
+                nursery.start_soon(self._tell_other, self._peers, worker, put)
+        await self.tell(put)
+
+    async def _tell_other(self, peers: Peers, worker: int, put: Put) -> None:
+        while True:
+            try:
+                async with await peers.connect(worker, {"do": "watch"}) as stream:
+                    async for line in Lines(stream):
+                        await put(line)
+            except BROKEN:
+                pass
+            await put(dumps({"away": worker}))
+            await trio.sleep(_BEAT)
+
+    async def stop(self, worker: int, number: int, request_id: str) -> bool:
+        """Ends a live request of `worker`; False if there is no such request any more."""
+        if worker == self.worker:
+            return self._stop(number, request_id)
+        if self._peers is None or worker not in self._peers.others:
+            return False
+        question = {"do": "stop", "number": number, "request_id": request_id}
+        return bool((await asked(self._peers, worker, question)).get("stopped"))
+
+    async def answer_peers(self) -> None:
+        """Answers the other workers, until cancelled."""
+        if self._peers is not None:
+            await self._peers.serve(self._answer_peer)
+
+    async def _answer_peer(self, question: dict[str, Any], stream: trio.SocketStream) -> None:
+        if question.get("do") == "watch":
+            await self.tell(lambda line: stream.send_all(line + b"\n"))
+        elif question.get("do") == "stop":
+            stopped = self._stop(question["number"], question["request_id"])
+            await stream.send_all(dumps({"stopped": stopped}) + b"\n")
+
+    def _stop(self, number: int, request_id: str) -> bool:
+        for exchange in self._router.exchanges:
+            if exchange.record.number == number and exchange.record.request_id == request_id:
+                exchange.abort(Stopped("an operator of the router ended this request"), Outcome.STOPPED)
+                return True
+        return False
+
+
+class WatchReply:
+    """The page's event stream, as the client's side takes a stream."""
+
+    tail = b""
+    is_torn = False
+
+    def __init__(self, board: Board, nursery: trio.Nursery) -> None:
+        self._send, self._frames = trio.open_memory_channel[bytes](0)
+        nursery.start_soon(board.tell_all, nursery, self._put)
+
+    async def _put(self, line: bytes) -> None:
+        await self._send.send(b"data: %b\n\n" % line)
+
+    async def next(self, write_now: Callable[[bytes], bytes | None]) -> bytes:
+        return await self._frames.receive()
