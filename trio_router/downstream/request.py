@@ -61,6 +61,9 @@ class ClientRequest:
                 self._scope = nursery.cancel_scope
                 await self._run(nursery)
                 nursery.cancel_scope.cancel()
+        except trio.Cancelled:  # from outside: the connection is given up
+            self.exchange.client_left()
+            raise
         finally:
             self.body.discard()
             self.exchange.close()  # now that nothing is left that could add to the record
