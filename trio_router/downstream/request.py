@@ -76,7 +76,7 @@ class ClientRequest:
             self.client_left()
         try:
             await self._respond(await self._answer())
-            self.exchange.answered()
+            self.exchange.close()  # before the client can ask what was counted
         except ClientWriteStalled:
             self.exchange.client_stalled()
 

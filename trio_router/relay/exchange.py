@@ -146,11 +146,6 @@ class Exchange:
         else:
             self._end_as(Outcome.REJECTED)
 
-    def answered(self) -> None:
-        """The answer is out to its end: a client that leaves now has missed nothing."""
-        is_good = 0 < self.record.status < 400
-        self._end_as(Outcome.COMPLETED if is_good else Outcome.REJECTED)
-
     def close(self) -> None:
         """Books the request, once, whatever its end was."""
         if not self._is_open:
@@ -158,7 +153,8 @@ class Exchange:
         self._is_open = False
         self._router.exchanges.discard(self)
         self.record.ended_at = trio.current_time()
-        self.answered()
+        is_good = 0 < self.record.status < 400
+        self._end_as(Outcome.COMPLETED if is_good else Outcome.REJECTED)
         if self._alarm is not None:
             self._alarm.stop()
         if self._open_streams is not None:
