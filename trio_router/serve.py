@@ -179,9 +179,12 @@ def run_workers(
         if code:
             write_line("a worker died", "error", worker=worker, process=process_id, code=code)
 
+    def note_failure(worker: int, fault: OSError) -> None:
+        write_line("a worker could not be started", "error", worker=worker, reason=str(fault))
+
     gc.freeze()  # what was imported stays shared between the processes
     grace = config.server.graceful_timeout
-    Supervisor(count, work, grace=grace, on_death=note_death).run()
+    Supervisor(count, work, grace=grace, on_death=note_death, on_failure=note_failure).run()
 
 
 def _run(

@@ -72,7 +72,8 @@ class Supervisor:
 
     `work` is given its worker's number and a descriptor that becomes readable if the parent dies.  It
     must leave then and on SIGTERM, draining for up to `grace` seconds; on a second SIGTERM at once.
-    `on_death` is told the worker, process id and exit code (negative: the signal) of each that ends.
+    `on_death` is told the worker, process id and exit code (negative: the signal) of each that ends,
+    `on_failure` of each that could not be started.
     """
 
     def __init__(
@@ -82,11 +83,13 @@ class Supervisor:
         *,
         grace: float,
         on_death: Callable[[int, int, int], None],
+        on_failure: Callable[[int, OSError], None],
     ) -> None:
         self._count = count
         self._work = work
         self._grace = grace
         self._on_death = on_death
+        self._on_failure = on_failure
         self._running: dict[int, tuple[int, float]] = {}  # process id -> worker, when it was started
         self._due: dict[int, float] = {}  # worker -> when it is to be started
         self._pause = [0.0] * count
@@ -137,8 +140,13 @@ class Supervisor:
     def _start_what_is_due(self, mask: set[int | signal.Signals]) -> None:
         now = time.monotonic()
         for worker in [w for w, at in self._due.items() if at <= now]:
+            try:
+                pid = os.fork()
+            except OSError as fault:  # no process or no memory left: what runs goes on
+                self._on_failure(worker, fault)
+                self._due[worker] = now + _MAX_PAUSE
+                continue
             del self._due[worker]
-            pid = os.fork()
             if pid == 0:
                 self._live(worker, mask)
             self._running[pid] = worker, now

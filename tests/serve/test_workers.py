@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.serve.test_command import ask, served
+from trio_router.workers import Supervisor
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
 
@@ -68,6 +69,25 @@ def test_a_worker_that_dies_is_replaced_and_nobody_is_refused():
             connected(port_of(router), stack)
         wait_for(lambda: len(set(workers_of(router.process.pid)) - {first}) == 2)
         assert other in workers_of(router.process.pid)
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again_and_ends_no_other(monkeypatch):
+    def fork() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    failed = []
+    supervisor = Supervisor(
+        2,
+        lambda *_: None,
+        grace=1,
+        on_death=lambda *_: None,
+        on_failure=lambda *what: failed.append(what),
+    )
+    supervisor._due = {0: 0.0, 1: 0.0}
+    monkeypatch.setattr(os, "fork", fork)
+    supervisor._start_what_is_due(set())
+    assert [worker for worker, _ in failed] == [0, 1]
+    assert all(5 < when - time.monotonic() < 20 for when in supervisor._due.values())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -221,6 +221,18 @@ async def test_a_stale_connection_is_replaced_once_and_the_body_sent_again(net, 
     assert transport.open_connections == 0
 
 
+async def test_no_request_is_repeated_once_it_may_have_been_worked_on(net, ask, autojump_clock):
+    transport = net.transport()
+    await answered(transport, net, ask, OK)
+    asked = ask(transport, post(b"costs money"))
+    await trio.sleep(5)
+    await net.streams[0].aclose()
+    await settled()
+    assert isinstance(asked.got, httpx.RemoteProtocolError)
+    assert len(net.streams) == 1
+    assert transport.open_connections == 0
+
+
 async def test_no_request_is_repeated_once_any_byte_has_come(net, ask):
     transport = net.transport()
     await answered(transport, net, ask, OK)

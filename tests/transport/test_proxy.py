@@ -204,3 +204,13 @@ def test_the_scheme_picks_the_proxy():
     only = ProxyTable({"all": "https://x", "https": ""})
     assert only.proxy_for("https", "a", 443) == Proxy("x", 443, secure=True)
     assert ProxyTable({}).proxy_for("http", "a", 80) is None
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:secret#x@proxy:80", "http://proxy:secret", "socks5://u:secret@h"]
+)
+def test_a_proxy_that_cannot_be_used_is_refused_without_its_secrets(url):
+    with pytest.raises(httpx.UnsupportedProtocol) as refused:
+        Proxy.from_url(url)
+    assert "secret" not in str(refused.value)
+    assert refused.value.__cause__ is None

@@ -51,7 +51,7 @@ class AzureDialect(OpenAIDialect):
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
     ) -> UpstreamRequest:
         plain = super().build_request(body, ask_usage=ask_usage, drop_unsupported=drop_unsupported)
-        deployment = quote(str(body.get("model")), safe="")
+        deployment = quote(str(body.get("model")), safe="", errors="replace")
         return UpstreamRequest(f"/openai/deployments/{deployment}/chat/completions", plain.body)
 
     def recognises(self, record: dict[str, Any]) -> bool:

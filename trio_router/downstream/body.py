@@ -76,6 +76,7 @@ class RequestBody:
             with trio.move_on_after(patience) as limit:
                 await self._change()
             if limit.cancelled_caught and self._size == size:
+                self.is_given_up = True
                 raise RequestTimeout(f"nothing came of the request's body for {patience:g} s")
         self._check()
         data, self._data = bytes(self._data), bytearray()

@@ -3,6 +3,9 @@
 Hypercorn shields every write without a deadline: a client that stays connected and does not read pins
 its task, and with it the whole process at shutdown.  Here a write that is not done in `stall` seconds
 closes the connection, and a cancelled write closes it too (a part of it may be out already).
+
+Nor does it bear a body that goes on after its answer is out, or a path that is not ASCII: either ends
+the connection with all the streams on it.
 """
 
 from __future__ import annotations
@@ -14,18 +17,23 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 from h2.errors import ErrorCodes
+from h2.events import DataReceived, RequestReceived
 from h2.exceptions import ProtocolError
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.events import Closed, RawData
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr
 
 from trio_router.downstream.link import ClientWriteStalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from h2.events import Event as H2Event
     from hypercorn.events import Event
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
@@ -61,12 +69,71 @@ async def _reset(stream: HTTPStream) -> None:
         await protocol._flush()
 
 
+class RelayH2Protocol(H2Protocol):
+    """Hypercorn's, for whom an event of one stream is not the end of the others."""
+
+    async def _handle_events(self, events: list[H2Event]) -> None:
+        for event in events:  # each by itself: what one does may close the stream of the next
+            if isinstance(event, DataReceived) and event.stream_id not in self.streams:
+                self._discard(event)
+            elif isinstance(event, RequestReceived) and not _is_ascii(event):
+                self.connection.reset_stream(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
+            else:
+                await super()._handle_events([event])
+        await self._flush()
+
+    def _discard(self, late: DataReceived) -> None:
+        """The answer was out before the body had come: its room is to be given back all the same."""
+        size = late.flow_controlled_length
+        if size:
+            self.connection.acknowledge_received_data(size, late.stream_id)
+
+
+def _is_ascii(request: RequestReceived) -> bool:
+    fields = request.headers or ()
+    return all(value.isascii() for name, value in fields if name in (b":method", b":path"))
+
+
 class RelayTCPServer(TCPServer):
-    """`stall` is in seconds; None is no limit."""
+    """`stall` is in seconds; None is no limit.  What comes in is HTTP/2, and TLS is established."""
 
     def __init__(self, *args: Any, stall: float | None = None) -> None:
         super().__init__(*args)
         self._stall = math.inf if stall is None else stall
+
+    async def run(self) -> None:
+        try:
+            await self._serve()
+        except* (OSError, ClientWriteStalled):
+            pass  # the client has left, or was given up
+
+    async def _serve(self) -> None:
+        is_secure = isinstance(self.stream, trio.SSLStream)
+        sock = (self.stream.transport_stream if is_secure else self.stream).socket
+        try:
+            client = parse_socket_addr(sock.family, sock.getpeername())
+            server = parse_socket_addr(sock.family, sock.getsockname())
+            with trio.CancelScope() as serving:
+                async with TaskGroup() as task_group:
+                    self._task_group = task_group
+                    self.protocol = RelayH2Protocol(  # type: ignore[assignment]
+                        self.app,
+                        self.config,
+                        self.context,
+                        task_group,
+                        ConnectionState(self.state),
+                        is_secure,
+                        client,
+                        server,
+                        self.protocol_send,
+                    )
+                    await self.protocol.initiate()
+                    await self.idle_task.restart(task_group, self._idle_timeout)
+                    await self._read_data()
+                    # The client has left.  Hypercorn would wait for its own idle timer now.
+                    serving.cancel()
+        finally:
+            await self._close()
 
     async def protocol_send(self, event: Event) -> None:
         if not isinstance(event, RawData):
@@ -78,7 +145,8 @@ class RelayTCPServer(TCPServer):
                     await self.stream.send_all(event.data)
                 if limit.cancelled_caught:
                     raise ClientWriteStalled
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            # Busy: it is being closed just now.
             await self.protocol.handle(Closed())
         except BaseException:
             # Stalled or cancelled: the stream is torn in mid-write, nothing more can be said on it.

@@ -67,6 +67,9 @@ class ClientRequest:
                 self._scope = nursery.cancel_scope
                 await self._run(nursery)
                 nursery.cancel_scope.cancel()
+        except trio.Cancelled:  # from outside: the connection is given up
+            self.exchange.client_left()
+            raise
         finally:
             self.body.discard()
             # Cut short: booked when its tasks have ended, for they count up to their last moment.

@@ -157,11 +157,6 @@ class Exchange:
         else:
             self._end_as(Outcome.REJECTED)
 
-    def answered(self) -> None:
-        """The answer is out to its end: a client that leaves now has missed nothing."""
-        is_good = 0 < self.record.status < 400
-        self._end_as(Outcome.COMPLETED if is_good else Outcome.REJECTED)
-
     def close(self) -> None:
         """Books the request, once, whatever its end was."""
         if not self._is_open:

@@ -28,8 +28,11 @@ class Proxy:
 
     @classmethod
     def from_url(cls, text: str) -> Proxy:
-        """Raises httpx.UnsupportedProtocol for anything but http and https."""
-        url = httpx.URL(text if "://" in text else f"http://{text}")
+        """Raises httpx.UnsupportedProtocol for anything but a URL of http or https."""
+        try:
+            url = httpx.URL(text if "://" in text else f"http://{text}")
+        except httpx.InvalidURL:  # which quotes what may be a part of the password
+            raise httpx.UnsupportedProtocol("the proxy's URL cannot be read") from None
         if url.scheme not in ("http", "https"):
             raise httpx.UnsupportedProtocol(f"proxies of scheme {url.scheme!r} are not supported")
         secure = url.scheme == "https"

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     Timeouts = Mapping[str, float | None]  # in seconds, by httpx's names for them
 
+# s within which a kept connection shows that it was dead already; one that ends later ended because of
+# the request, or while it was being worked on, and a POST must not be done twice.
+_STALE = 1.0
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -106,8 +109,8 @@ class StreamTransport(httpx.AsyncBaseTransport):
 
         Raises httpx.TransportError in its kinds: PoolTimeout, ConnectError, ConnectTimeout,
         ProxyError, WriteError, WriteTimeout, ReadError, ReadTimeout, RemoteProtocolError,
-        LocalProtocolError, UnsupportedProtocol.  A kept connection that proves dead before any
-        byte of the response is replaced once, if the request can be sent again.
+        LocalProtocolError, UnsupportedProtocol.  A kept connection that proves dead at once, before
+        any byte of the response, is replaced once, if the request can be sent again.
         """
         timeouts: Timeouts = request.extensions.get("timeout") or {}
         origin = self._origin(request.url)
@@ -227,10 +230,12 @@ class StreamTransport(httpx.AsyncBaseTransport):
         exchange = Exchange(
             connection.wire, outgoing, write=timeouts.get("write"), read=timeouts.get("read")
         )
+        begun_at = trio.current_time()
         try:
             begun = await exchange.run(on_sent)
         except BaseException as fault:
-            if connection.used and outgoing.repeatable and _is_stale(exchange, fault):
+            is_early = trio.current_time() - begun_at <= _STALE
+            if connection.used and is_early and outgoing.repeatable and _is_stale(exchange, fault):
                 self._pool.replace(connection)
                 raise _Stale from None  # noqa: ASYNC104 - never for a cancellation
             self._pool.discard(connection)
