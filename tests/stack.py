@@ -104,6 +104,7 @@ class Stack:
         self.app = RouterApp(self.router)
         self.router.is_ready = True
         nursery.start_soon(self.router.alarms.run)
+        nursery.start_soon(self.router.catalog.run)
         self._context = WorkerContext(None)
         self._wrapper = ASGIWrapper(self.app)
         self._settings = hypercorn_config()
@@ -145,9 +146,11 @@ class Stack:
 
 
 @asynccontextmanager
-async def memory_stack(settings: str = "", *, tight: bool = False) -> AsyncIterator[Stack]:
+async def memory_stack(
+    settings: str = "", providers: str = PROVIDERS, *, tight: bool = False
+) -> AsyncIterator[Stack]:
     async with trio.open_nursery() as nursery:
-        stack = Stack(nursery, config(settings), tight=tight)
+        stack = Stack(nursery, config(settings, providers), tight=tight)
         yield stack
         nursery.cancel_scope.cancel()
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import SecretStr
 
+from trio_router.config import DialectName
 from trio_router.config_file import ConfigError, load_config, parse_config
+from trio_router.dialects import DIALECTS
 from trio_router.discover import WELL_KNOWN, embedded_config
 from trio_router.routing.table import RouteTable
 
@@ -170,3 +173,22 @@ def test_well_known_providers_are_found_by_their_keys():
     assert {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "MISTRAL_API_KEY"} <= set(
         WELL_KNOWN
     )
+
+
+@pytest.mark.parametrize(
+    ("variable", "name", "dialect"),
+    [
+        ("OPENAI_API_KEY", "openai", "openai"),
+        ("ANTHROPIC_API_KEY", "anthropic", "anthropic"),
+        ("GEMINI_API_KEY", "gemini", "gemini"),
+        ("CO_API_KEY", "cohere", "cohere"),
+        ("COHERE_API_KEY", "cohere", "cohere"),
+    ],
+)
+def test_well_known_providers_are_spoken_to_in_their_own_dialect(variable, name, dialect):
+    config = embedded_config({variable: "k"})
+    assert config.providers[name].dialect == dialect
+
+
+def test_every_dialect_can_be_configured():
+    assert set(get_args(DialectName)) == set(DIALECTS)

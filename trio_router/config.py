@@ -18,6 +18,7 @@ from pydantic import (
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
+DialectName = Literal["openai", "azure", "ollama", "anthropic", "gemini", "cohere"]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^\s/]+$")]
 
 
@@ -31,6 +32,7 @@ class ServerConfig(Section):
     workers: Annotated[int, Field(ge=1)] = 1
     graceful_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
     max_body: Bytes = 33554432
+    max_upload: Bytes = 536870912  # of a form that passes through (audio, images, files)
     demo: bool = False  # serve the embedded `demo` provider too
 
     certfile: FilePath | None = None  # PEM: clients are served over TLS
@@ -129,9 +131,18 @@ def _no_empty_key(value: Any) -> Any:
 
 _HAVE_RESPONSES = ("api.openai.com", "openai.azure.com", "openrouter.ai", "api.x.ai", "api.groq.com")
 
+_ONLY_CHAT = (
+    "api.anthropic.com",
+    "api.deepseek.com",
+    "api.groq.com",
+    "api.mistral.ai",
+    "api.perplexity.ai",
+    "generativelanguage.googleapis.com",
+)
+
 
 class ProviderConfig(Section):
-    dialect: Literal["openai", "azure", "ollama", "anthropic"] = "openai"
+    dialect: DialectName = "openai"
     base_url: str
     api_key: Annotated[SecretStr | None, BeforeValidator(_no_empty_key)] = None
     headers: dict[str, SecretStr] = Field(default_factory=dict)
@@ -140,6 +151,7 @@ class ProviderConfig(Section):
     lenient_end: bool = False
     drop_unsupported: bool = False  # leave out what the provider cannot do, instead of refusing it
     responses: bool | None = None  # it has OpenAI's /responses; None: if it is known to
+    completions: bool | None = None  # it has OpenAI's /completions; None: unless it is known not to
     query: dict[str, str] = Field(default_factory=dict)  # of each request's URL (Azure's api-version)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     models: dict[str, ModelConfig] | None = None
@@ -151,10 +163,15 @@ class ProviderConfig(Section):
 
     @property
     def has_responses(self) -> bool:
-        if self.responses is not None:
-            return self.responses
+        return self._is_at(_HAVE_RESPONSES) if self.responses is None else self.responses
+
+    @property
+    def has_completions(self) -> bool:
+        return not self._is_at(_ONLY_CHAT) if self.completions is None else self.completions
+
+    def _is_at(self, hosts: tuple[str, ...]) -> bool:
         host = urlsplit(self.base_url).hostname or ""
-        return any(host == known or host.endswith("." + known) for known in _HAVE_RESPONSES)
+        return any(host == known or host.endswith("." + known) for known in hosts)
 
     @field_validator("base_url")
     @classmethod

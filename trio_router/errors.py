@@ -156,7 +156,13 @@ class Truncated(UpstreamError):
 
 
 class StreamError(UpstreamError):
+    """`kind` is what the upstream called it, if it did: "overloaded_error", "UNAVAILABLE", "429"."""
+
     status, code = 502, "provider_stream_error"
+
+    def __init__(self, message: str, *, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class EventTooLarge(UpstreamError):

@@ -90,7 +90,15 @@ async def test_an_async_client_that_leaves_in_the_middle_releases_the_upstream()
 
 async def test_the_models_are_listed():
     async with real_stack() as stack, async_client(stack) as client:
-        assert [m.id async for m in client.models.list()] == ["deepseek/chat"]
+        assert [m.id async for m in client.models.list()] == [
+            "deepseek/chat",
+            *(
+                f"{provider}/{name}"
+                for provider in ("any", "ollama")
+                for name in ("echo", "echo-ndjson")
+            ),
+        ]
+        assert (await client.models.retrieve("any/echo")).id == "any/echo"
 
 
 @pytest.mark.parametrize(

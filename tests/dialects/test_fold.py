@@ -91,3 +91,16 @@ def test_nulls_and_empty_deltas_lose_nothing():
     for delta in ({"content": None}, None, {"content": "a"}, {"content": None}, {"content": "b"}):
         fold.add({"choices": [{"index": 0, "delta": delta}]})
     assert fold.completion()["choices"][0]["message"]["content"] == "ab"
+
+
+def test_content_that_turns_from_thoughts_in_parts_to_text_keeps_both():
+    def thought(piece):
+        return [{"type": "thinking", "thinking": [{"type": "text", "text": piece}]}]
+
+    fold = Fold(WHO)
+    for content in ("", thought("Hm"), thought("m."), "Four", ", I ", "think."):
+        fold.add({"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": None}]})
+    assert fold.completion()["choices"][0]["message"]["content"] == [
+        *thought("Hmm."),
+        {"type": "text", "text": "Four, I think."},
+    ]

@@ -169,7 +169,7 @@ async def test_a_body_over_the_limit_is_refused_and_not_kept():
     body.feed(b"x" * 8)
     with pytest.raises(RequestTooLarge):
         await body.read()
-    assert body._parts == []
+    assert not body._parts
     assert not body.is_complete
 
 

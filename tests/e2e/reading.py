@@ -64,7 +64,7 @@ class Said:
 def _join(texts: dict[int, str], index: int, text: Any) -> None:
     """Text, text in parts (Mistral's reasoning), or a value (Cloudflare's structured answers)."""
     if isinstance(text, dict):
-        text = json.dumps(text, sort_keys=True)
+        text = json.dumps(text, ensure_ascii=False, separators=(",", ":"))
     if isinstance(text, list):
         text = "".join(p.get("text") or "" for p in text if isinstance(p, dict))
     if text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import trio
 
 from tests.helpers import at_offsets, corpus
 from tests.stack import real_stack
-from trio_router.demo import Answer, Send
+from trio_router.demo import Answer, SeenRequest, Send
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -24,9 +25,23 @@ PROVIDERS = """
 providers:
   openai: {base_url: "http://upstream/v1"}
   ollama: {base_url: "http://upstream", dialect: ollama}
+  gemini: {base_url: "http://upstream/v1beta", dialect: gemini}
+  cohere: {base_url: "http://upstream/v2", dialect: cohere}
   lenient: {base_url: "http://upstream/v1", lenient_end: true}
+  anthropic: {base_url: "http://upstream/v1", dialect: anthropic, api_key: sk-ant}
+  openai-responses: {base_url: "http://upstream/v1", responses: true}
+  openai-completions: {base_url: "http://upstream/v1"}
+  only-chat: {base_url: "http://upstream/v1", completions: false}
 """
 AT_ONCE = 4  # replays
+CHAT = "/v1/chat/completions"
+# What each endpoint is asked.
+ASK: dict[str, dict[str, Any]] = {
+    CHAT: {"messages": [{"role": "user", "content": "?"}]},
+    "/v1/messages": {"messages": [{"role": "user", "content": "?"}], "max_tokens": 64},
+    "/v1/responses": {"input": "?"},
+    "/v1/completions": {"prompt": "?"},
+}
 
 
 def recordings(kind: str, *dialects: str) -> list[Record]:
@@ -63,30 +78,36 @@ def recorded_answer(record: Record, pieces: Iterable[bytes]) -> Answer:
     return answer(response["status"], (response.get("headers") or {}).get("content-type"), pieces)
 
 
+def _model(request: SeenRequest) -> str:
+    """Gemini has it in the path."""
+    named = re.search("/models/(m[0-9]+):", request.path)
+    return named[1] if named else request.json["model"]
+
+
 class Replayer:
     """One running router, and an upstream that answers with what it was told for each model."""
 
     def __init__(self, stack: RealStack, client: httpx.AsyncClient) -> None:
         self.stack, self.client = stack, client
         self._answers: dict[str, Answer] = {}
-        stack.upstream.script = lambda request: self._answers[request.json["model"]]
+        stack.upstream.script = lambda request: self._answers[_model(request)]
 
-    async def ask(self, provider: str, answer: Answer, **fields: Any) -> httpx.Response:
-        """The router's answer, when the upstream says `answer`."""
+    async def ask(
+        self, provider: str, answer: Answer, path: str = CHAT, **fields: Any
+    ) -> httpx.Response:
+        """The router's answer at `path`, when the upstream says `answer`."""
         model = f"m{len(self._answers)}"
         self._answers[model] = answer
-        body = {
-            "messages": [{"role": "user", "content": "?"}],
-            **fields,
-            "model": f"{provider}/{model}",
-        }
-        return await self.client.post("/v1/chat/completions", json=body)
+        body = {**ASK[path], **fields, "model": f"{provider}/{model}"}
+        return await self.client.post(path, json=body)
 
     async def check_all(
         self,
         records: Sequence[Record],
         cuts: Sequence[Callable[[bytes, int], list[bytes]]],
         check: Callable[[Record, httpx.Response], None],
+        path: str = CHAT,
+        provider: str = "",
         **fields: Any,
     ) -> int:
         """Replays every record in every cut and checks each; the number of replays.
@@ -101,7 +122,7 @@ class Replayer:
             nonlocal count
             async with limit:
                 told = recorded_answer(record, cut(body_of(record), seed))
-                response = await self.ask(record["dialect"], told, **fields)
+                response = await self.ask(provider or record["dialect"], told, path, **fields)
             try:
                 check(record, response)
             except (AssertionError, LookupError, TypeError, ValueError) as fault:

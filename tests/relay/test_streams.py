@@ -164,6 +164,14 @@ async def test_blank_keep_alive_lines_before_a_whole_answer_are_skipped(autojump
     assert text_of(items) == "hi"
 
 
+async def test_a_whole_answer_whose_content_is_an_object_is_streamed_as_its_json(autojump_clock):
+    said = {"name": "Åse", "size": 3}
+    choice = {"index": 0, "message": {"content": said}, "finish_reason": "stop"}
+    whole = {"object": "chat.completion", "choices": [choice]}
+    _, items, _ = await answered(Answer(headers=SSE, steps=[Send(json.dumps(whole).encode())]))
+    assert json.loads(text_of(items)) == said
+
+
 class TestTheEnd:
     async def test_a_finish_reason_without_done_gets_its_done(self, autojump_clock):
         _, items, record = await answered(Answer(headers=SSE, steps=sse(delta("a"), STOP, done=False)))

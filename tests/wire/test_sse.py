@@ -95,6 +95,32 @@ def test_an_event_of_the_very_limit_passes():
     assert decoder.receive_data(b"data: " + b"x" * 1000 + b"\n\n") == [ServerSentEvent(b"x" * 1000)]
 
 
+BARE = b'{\n  "error": {\n    "code": 499,\n    "message": "data: cancelled"\n  }\n}'
+
+
+@given(st.sampled_from([b"\n", b"\r\n"]), st.sampled_from([0, 1, 2]), cuts(120))
+def test_an_error_that_is_bare_json_among_the_events_is_one(end, blanks, offsets):
+    data = b"data: 1\n\n" + BARE + b"\n" * blanks
+    pieces = at_offsets(data.replace(b"\n", end), offsets)
+    assert decoded(pieces) == [ServerSentEvent(b"1"), ServerSentEvent(BARE)]
+
+
+def test_other_lines_that_are_no_fields_are_ignored_as_ever():
+    for lines in (b'{"a": 1}', b'{"error": null}', b'{"error": 1', b'"error"', b'[{"error": 1}]'):
+        assert decoded([b"data: 1\n" + lines + b"\n\ndata: 2\n\n"]) == [
+            ServerSentEvent(b"1"),
+            ServerSentEvent(b"2"),
+        ]
+
+
+def test_bare_json_without_end_is_refused():
+    decoder = SSEDecoder(1000)
+    decoder.receive_data(b"{\n")
+    with pytest.raises(LineTooLongError):
+        for _ in range(1000):
+            decoder.receive_data(b'"a": 1,\n')
+
+
 @pytest.mark.corpus
 def test_every_recorded_sse_vector_holds_under_every_cut():
     """The standard drops a block that no blank line closed; ours comes out at the end, as it must."""

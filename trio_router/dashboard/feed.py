@@ -127,6 +127,7 @@ class WatchReply:
     """The page's event stream, as the client's side takes a stream."""
 
     tail = b""
+    is_torn = False
 
     def __init__(self, board: Board, nursery: trio.Nursery) -> None:
         self._send, self._frames = trio.open_memory_channel[bytes](0)

@@ -40,6 +40,7 @@ class Chat:
     prompt_words: int
     stream: bool
     want_usage: bool
+    is_text: bool = False  # a text completion, whose prompt it is that is echoed
 
 
 class _Shape(Protocol):
@@ -106,6 +107,29 @@ class _OpenAI:
         return {"prompt_tokens": words, "completion_tokens": chunks, "total_tokens": words + chunks}
 
 
+class _Text(_OpenAI):
+    """Text completions, the API before chats."""
+
+    def opening(self) -> list[bytes]:
+        return []
+
+    def whole(self, text: str, chunks: int) -> bytes:
+        answer = self._base("text_completion")
+        return dumps(answer | {"choices": [_text_choice(text, "stop")], "usage": self._usage(chunks)})
+
+    def _event(self, delta: dict[str, str], finish: str | None) -> bytes:
+        choice = _text_choice(delta.get("content", ""), finish)
+        return dumps(self._base("text_completion") | {"choices": [choice]})
+
+    def _base(self, kind: str) -> dict[str, Any]:
+        number = f"cmpl-demo-{self._chat.number:06}"
+        return super()._base(kind) | {"id": number, "object": "text_completion"}
+
+
+def _text_choice(text: str, finish: str | None) -> dict[str, Any]:
+    return {"text": text, "index": 0, "logprobs": None, "finish_reason": finish}
+
+
 class _Ollama:
     content_type = "application/x-ndjson"
     malformed = b'{"message":{oops'
@@ -154,7 +178,9 @@ class _Ollama:
 
 def reply(chat: Chat, script: Script, *, ollama: bool) -> Answer:
     """The answer that the script asks for; a streamed one is made step by step while it is sent."""
-    shape: _Shape = _Ollama(chat, script) if ollama or script.ndjson else _OpenAI(chat, script)
+    shape: _Shape = _Text(chat, script) if chat.is_text else _OpenAI(chat, script)
+    if ollama or script.ndjson:
+        shape = _Ollama(chat, script)
     delay = script.first_ms / 1000
     if script.status is not None:
         return _failure(shape, script.status, delay)

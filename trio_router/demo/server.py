@@ -40,11 +40,11 @@ class ClosedEarly:
 class DemoUpstream:
     """One scripted upstream; counts what it saw.
 
-    Requests to `/v1/chat/completions` (OpenAI) and `/api/chat` (Ollama) are answered as the model's
-    name says (`trio_router.demo.script`); a test may set `script` and answer any request itself.
-    What is counted are POST requests, and `requests` holds the last `remember` of all.  A reader that
-    closes its connection, or only its sending side, is taken to have left: its answer is cancelled
-    at once, whatever it was doing.
+    Requests to `/v1/chat/completions`, `/v1/completions` (OpenAI) and `/api/chat` (Ollama) are answered
+    as the model's name says (`trio_router.demo.script`); a test may set `script` and answer any
+    request itself.  What is counted are POST requests, and `requests` holds the last `remember` of all.
+    A reader that closes its connection, or only its sending side, is taken to have left: its answer is
+    cancelled at once, whatever it was doing.
 
     Time is trio's alone, and `handle` takes any stream: under an autojump clock, with memory streams,
     everything here is exact and takes no time.  (Memory streams have no end to their buffers; an
@@ -227,22 +227,29 @@ class DemoUpstream:
         match request.method, request.path:
             case "POST", "/v1/chat/completions":
                 return self._chat(request, ollama=False)
+            case "POST", "/v1/completions":
+                return self._chat(request, ollama=False, is_text=True)
             case "POST", "/api/chat":
                 return self._chat(request, ollama=True)
             case (("GET" | "HEAD"), path):
                 return self._listing(path)
         return error_answer(404, f"there is no {request.method} {request.path} here", "not_found")
 
-    def _chat(self, request: SeenRequest, *, ollama: bool) -> Answer:
+    def _chat(self, request: SeenRequest, *, ollama: bool, is_text: bool = False) -> Answer:
         if not isinstance(request.json, dict):
             return error_answer(400, "the body is not a JSON object", "invalid_json")
         body: dict[str, Any] = request.json
         model, messages = body.get("model"), body.get("messages")
+        if is_text and isinstance(prompt := body.get("prompt"), str):
+            messages = [{"role": "user", "content": prompt}]
         if not isinstance(model, str):
             return error_answer(400, "model must be a string", "invalid_request", param="model")
         if not isinstance(messages, list) or not messages:
             what = "messages must be a list that is not empty"
-            return error_answer(400, what, "invalid_request", param="messages")
+            name = "messages"
+            if is_text:
+                what, name = "prompt must be a string", "prompt"
+            return error_answer(400, what, "invalid_request", param=name)
         try:
             script = parse(model)
         except NoSuchModel as fault:
@@ -257,6 +264,7 @@ class DemoUpstream:
             prompt_words=sum(len(_text(message).split()) for message in messages),
             stream=bool(body.get("stream", ollama)),
             want_usage=isinstance(options, dict) and bool(options.get("include_usage")),
+            is_text=is_text,
         )
         return reply(chat, script, ollama=ollama)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects import recognise
+from trio_router.dialects.base import HoldingDecoder
 from trio_router.errors import (
     EventTooLarge,
     MalformedJSON,
@@ -28,6 +29,10 @@ from trio_router.wire.lines import LineTooLongError, repair_utf8
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Chunk, ChunkDecoder, Dialect
     from trio_router.wire.sse import ServerSentEvent
+
+
+# What reading JSON of good form and wrong shape raises: it is the upstream's fault, not ours.
+_WRONG_SHAPE = (TypeError, AttributeError, KeyError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class AnswerReader:
 
     @property
     def format(self) -> str | None:
-        """ "sse", "ndjson" or "json"; None until it is known."""
+        """ "sse", "ndjson", "json-array" or "json"; None until it is known."""
         return "json" if self.is_json else self._frames.format
 
     @property
@@ -104,6 +109,8 @@ class AnswerReader:
             items = self._read(self._frames.receive_eof())
         except LineTooLongError as fault:
             return self._too_large(fault)
+        if self.failure is None and not self.is_done:
+            items += self._held()
         if self.failure is None and not self._may_end(clean):
             self._fail(Truncated("the upstream's stream ended before the answer was complete"))
         return items
@@ -125,6 +132,18 @@ class AnswerReader:
             if self.failure or self.is_done:
                 break
         return items
+
+    def _held(self) -> list[Item]:
+        if not isinstance(self._decoder, HoldingDecoder):
+            return []
+        try:
+            chunks = self._decoder.end(is_whole=self.format == "json")
+        except _WRONG_SHAPE:
+            self._fail(MalformedJSON("the upstream's answer has an unexpected shape"))
+            return []
+        for chunk in chunks:
+            self._observe(chunk)
+        return [Item(chunk, None) for chunk in chunks]
 
     def _too_large(self, fault: LineTooLongError) -> list[Item]:
         items = self._read(fault.before)
@@ -180,7 +199,7 @@ class AnswerReader:
             self._decoder = self._decoder_for(value)
         try:
             chunks = self._decoder.decode(value)
-        except (TypeError, AttributeError, KeyError, ValueError):
+        except _WRONG_SHAPE:
             # The JSON is good, but nothing of the shape it should have: a broken event like any other.
             self.json_errors += 1
             raise MalformedJSON("an event of the upstream has an unexpected shape") from None
@@ -212,7 +231,12 @@ class AnswerReader:
 
 def stream_error(value: dict[str, Any]) -> StreamError:
     """The error that an event of the stream tells of, its message kept."""
-    return StreamError(error_message(value) or "the upstream reported an error in its stream")
+    message = error_message(value) or "the upstream reported an error in its stream"
+    error = value.get("error")
+    fields = error if isinstance(error, dict) else value
+    kinds = (fields.get(name) for name in ("type", "status", "code"))
+    kind = next((k for k in kinds if k and isinstance(k, str | int)), "")
+    return StreamError(message, kind=str(kind))
 
 
 def error_message(value: Any) -> str | None:

@@ -8,11 +8,13 @@ fields nobody here has heard of, which a closed vocabulary would lose.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trio_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio_router.errors import RouterError
 
 Chunk = dict[str, Any]  # a chat.completion.chunk
@@ -63,6 +65,15 @@ class ChunkDecoder(Protocol):
         ...
 
 
+@runtime_checkable
+class HoldingDecoder(ChunkDecoder, Protocol):
+    """Where no record says that it is the last one, some chunks wait for the end of the body."""
+
+    def end(self, *, is_whole: bool) -> list[Chunk]:
+        """These chunks.  `is_whole`: the body was one JSON value, so it says all there is."""
+        ...
+
+
 class Dialect(Protocol):
     """How one family of providers wants to be asked, and how it answers."""
 
@@ -91,11 +102,81 @@ class Dialect(Protocol):
     def auth_headers(self, api_key: str) -> dict[str, str]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """What an upstream's embeddings say: a vector for each input, in order.  None: it does not say."""
+
+    vectors: list[list[float]]
+    prompt_tokens: int | None
+    model: str | None
+
+
+class EmbeddingDialect(Protocol):
+    """How one family of providers embeds texts.  One that cannot has none: see `EMBEDDINGS`."""
+
+    is_openai: bool  # its answers reach the client as they are
+
+    def request(self, body: dict[str, Any], *, drop_unsupported: bool) -> UpstreamRequest:
+        """`body` is checked (`embedding.py`), with the upstream's model name; it is not changed.
+
+        Raises InvalidRequest, which names the field, for what cannot be said in this dialect.
+        """
+        ...
+
+    def embeddings(self, record: dict[str, Any]) -> Embeddings:
+        """Raises KeyError, TypeError, ValueError or AttributeError for what has another shape."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model as its provider lists it.  `created` is in Unix seconds, 0 if it is not told."""
+
+    id: str
+    created: int = 0
+    title: str = ""
+
+
+class ModelListing(Protocol):
+    """How a provider tells which models it has, page by page.  See `LISTINGS`."""
+
+    def path(self, mark: str | None) -> str:
+        """Of the page that `mark` stands for, None for the first; appended to the base URL."""
+        ...
+
+    def read(self, page: Any) -> tuple[list[ListedModel], str | None]:
+        """A page's models, and the mark of the next page; what has another shape gives none."""
+        ...
+
+
+class ModelTeller(Protocol):
+    """How clients of one API are told of models, whose ids are `provider/model` then."""
+
+    def model(self, model: ListedModel) -> dict[str, Any]: ...
+
+    def models(self, models: Sequence[ListedModel]) -> dict[str, Any]: ...
+
+
+class PassingDialect(Protocol):
+    """Providers whose other endpoints are OpenAI's too, so that requests for them pass through."""
+
+    def passing_path(self, path: str, model: str) -> str:
+        """Where `path` (`/audio/speech`) is, from the base URL; `model` may be empty."""
+        ...
+
+
 class StreamEncoder(Protocol):
     """One answer's chunks, as a client of another API gets them.  One per answer."""
 
     def encode(self, chunk: Chunk) -> bytes:
         """The frames that `chunk` stands for, finished bytes; perhaps none."""
+        ...
+
+    def passes(self, event: dict[str, Any]) -> bool:
+        """An event of the API's own is about to pass by: whether the client asked for it.
+
+        What `fail` says later must follow on the events that passed.
+        """
         ...
 
     def finish(self) -> bytes:
@@ -110,8 +191,21 @@ class StreamEncoder(Protocol):
 class NativeApi(Protocol):
     """A client's API as upstreams themselves have it: what passes through is read for the record."""
 
-    path: str  # appended to the provider's base URL
     end: bytes  # the frame that ends a good stream, beside the upstream's own events
+    forwarded: frozenset[bytes]  # a client's headers, in lower case, that go to the upstream with it
+    tells_errors: bool  # an error in a stream passes as it is, with what the upstream says after it
+
+    def request(self, body: dict[str, Any], *, ask_usage: bool) -> dict[str, Any]:
+        """What the upstream is asked: the client's body, and usage where that has to be asked for."""
+        ...
+
+    def recognises(self, record: dict[str, Any]) -> bool:
+        """Whether a record of an answer is of this API, by its shape."""
+        ...
+
+    def whole(self, event: dict[str, Any]) -> dict[str, Any] | None:
+        """The whole answer, if the event that ended a stream holds it."""
+        ...
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder: ...
 
@@ -127,10 +221,18 @@ class ClientDialect(Protocol):
     native: NativeApi
     keepalive: bytes  # what bridges silence in this API's streams
 
-    def chat_request(self, body: dict[str, Any]) -> dict[str, Any]:
+    def check(self, body: dict[str, Any]) -> None:
+        """Raises InvalidRequest, which names the field, for what no target could answer.
+
+        Afterwards `model` is there, and `stream` is a boolean or is not.
+        """
+        ...
+
+    def chat_request(self, body: dict[str, Any], *, drop_unsupported: bool = False) -> dict[str, Any]:
         """A client's request as a chat request in OpenAI's shape; `body` is not changed.
 
-        Raises InvalidRequest, which names the field of `body`, for what is wrong or cannot be kept.
+        Raises InvalidRequest, which names the field of `body`, for what is wrong or cannot be kept;
+        with `drop_unsupported` the latter is left out.
         """
         ...
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Chunk, Completion
 
 # Strings that come whole in every chunk; all other strings of a delta are pieces to be joined.
-_WHOLE = frozenset({"role", "id", "type", "name", "format", "signature"})
+_WHOLE = frozenset({"role", "id", "type", "name", "format", "signature", "thought_signature"})
 
 
 class Fold:
@@ -51,7 +51,7 @@ class Fold:
         choice = self._choices.setdefault(index, {"index": index, "message": {}})
         message = piece.get("delta") or piece.get("message")
         if isinstance(message, dict):
-            _merge(choice["message"], message)
+            _merge_message(choice["message"], message)
         for name, value in piece.items():
             if name == "logprobs" and isinstance(value, dict):
                 choice["logprobs"] = _joined_lists(choice.get("logprobs") or {}, value)
@@ -64,6 +64,45 @@ def _choice(choice: dict[str, Any]) -> dict[str, Any]:
     for call in message.get("tool_calls") or ():
         call.pop("index", None)
     return {**choice, "message": message, "finish_reason": choice.get("finish_reason")}
+
+
+def _merge_message(into: dict[str, Any], piece: dict[str, Any]) -> None:
+    """Content may change its kind on its way: Mistral thinks in parts and answers in text."""
+    held, value = into.get("content"), piece.get("content")
+    if not isinstance(held, list) and not isinstance(value, list):
+        _merge(into, piece)
+        return
+    parts: list[Any] = []
+    _append_parts(parts, held)
+    _append_parts(parts, value)
+    _merge(into, {name: value for name, value in piece.items() if name != "content"})
+    into["content"] = parts
+
+
+def _append_parts(parts: list[Any], content: Any) -> None:
+    """Texts that follow one another, within thoughts too, are pieces of one."""
+    if isinstance(content, str) and content:
+        content = [{"type": "text", "text": content}]
+    for part in content or ():
+        if not (parts and _goes_on(parts[-1], part)):
+            parts.append(_copied(part, ""))
+
+
+def _goes_on(last: Any, part: Any) -> bool:
+    """Whether `part` was a piece of `last`; it is joined to it then."""
+    if not (isinstance(last, dict) and isinstance(part, dict) and last.keys() == part.keys()):
+        return False
+    kind = part.get("type")
+    if kind not in ("text", "thinking") or last.get("type") != kind:
+        return False
+    held, piece = last[kind], part[kind]
+    if isinstance(held, str) and isinstance(piece, str) and len(part) == 2:
+        last[kind] = held + piece
+    elif isinstance(held, list) and isinstance(piece, list):
+        _append_parts(held, piece)
+    else:
+        return False
+    return True
 
 
 def _merge(into: dict[str, Any], piece: dict[str, Any]) -> None:

@@ -1,15 +1,17 @@
 """An answer in the client's own API: passed through as it is, and read along the way.
 
 What is read is what the record needs: usage, the end, errors.  What is sent is the upstream's own.
+An upstream that answers in the shape of chat completions all the same is translated.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from trio_router.dialects import recognise
 from trio_router.dialects.answer import AnswerReader, Item, stream_error
-from trio_router.errors import MalformedJSON
-from trio_router.jsoncodec import JSONError, loads
+from trio_router.errors import MalformedJSON, StreamError
+from trio_router.jsoncodec import JSONError, dumps, loads
 from trio_router.wire.lines import repair_utf8
 from trio_router.wire.sse import encode_event
 
@@ -23,25 +25,73 @@ if TYPE_CHECKING:
         NativeApi,
         StreamEncoder,
     )
+    from trio_router.dialects.translate import EncodedAnswer
     from trio_router.wire.sse import ServerSentEvent
 
 
 class NativeReader(AnswerReader):
-    """Gives each event as it came; of a whole answer, the chunks it could have been."""
+    """Gives each event as it came, `chunk` being what it says; of a whole answer, the chunks it could
+    have been.
+
+    `told` is an error that the upstream's own events have told the client already.
+    """
 
     def __init__(
         self, api: NativeApi, identity: AnswerIdentity, content_type: str, rules: ReadingRules
     ) -> None:
-        super().__init__(cast("Dialect", api), identity, content_type, rules)  # never recognised
+        super().__init__(cast("Dialect", api), identity, content_type, rules)
         self._api = api
+        self._is_own = True  # the answer is in the API that was asked
+        self._has_passed = False
+        self.told: StreamError | None = None
+
+    def receive_data(self, data: bytes) -> list[Item]:
+        return self._judged(super().receive_data(data))
+
+    def receive_eof(self, *, clean: bool = True) -> list[Item]:
+        items = super().receive_eof(clean=clean)
+        if self.told is not None:
+            self.failure = self.told
+        return items
+
+    def _judged(self, items: list[Item]) -> list[Item]:
+        if self.is_done and self.told is not None and self.failure is None:
+            self._fail(self.told)
+        return items
+
+    def _may_end(self, clean: bool) -> bool:
+        is_whole_body = self._is_own and self.format == "json" and self.has_first and clean
+        return is_whole_body or super()._may_end(clean)
+
+    def _record(self, record: ServerSentEvent) -> list[Item]:
+        try:
+            return super()._record(record)
+        except StreamError as fault:
+            if not (self._api.tells_errors and self._is_own and self._has_passed):
+                raise
+            self.told = self.told or fault
+            self.is_done = self._decoder is not None and self._decoder.is_done
+            return [Item(_object(record.data), record)]
 
     def _decoder_for(self, value: dict[str, Any]) -> ChunkDecoder:
-        return self._api.decoder(self._identity)
+        dialect = recognise(value, self._configured)
+        self._is_own = dialect is self._configured
+        return dialect.decoder(self._identity)
 
     def _items(self, chunks: list[Chunk], value: dict[str, Any], record: ServerSentEvent) -> list[Item]:
-        if self.format == "sse":
-            return [Item({}, record)]
+        if self._is_own and self.format == "sse":
+            self._has_passed = True
+            return [Item(value, record)]
         return [Item(chunk, None) for chunk in chunks]
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """What an error event says; it need not be JSON."""
+    try:
+        value = loads(data)
+    except JSONError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 class NativeTranslator:
@@ -69,7 +119,7 @@ class NativeTranslator:
 
     def _frame(self, item: Item) -> bytes:
         if item.event is not None:
-            return encode_event(item.event)
+            return encode_event(item.event) if self._encoder.passes(item.chunk) else b""
         self._is_encoded = True
         return self._encoder.encode(item.chunk)
 
@@ -77,28 +127,68 @@ class NativeTranslator:
         return self._encoder.finish() if self._is_encoded else self._api.end
 
 
-class NativeAnswer:
-    """One answer without streaming; see WholeAnswer."""
+class PlainAnswer:
+    """One answer without streaming, whatever it is of; see WholeAnswer."""
 
-    def __init__(
-        self, api: NativeApi, identity: AnswerIdentity, content_type: str, rules: ReadingRules
-    ) -> None:
-        self._api = api
-        self.reader: AnswerReader = NativeReader(api, identity, content_type, rules)
+    def __init__(self, reader: AnswerReader) -> None:
+        self.reader = reader
 
     def translate(self, body: bytes) -> bytes:
         """The upstream's JSON as it is.  Raises UpstreamError."""
         text, wrong = repair_utf8(body)
-        self.reader.unicode_errors += wrong
         try:
             value = loads(text)
         except JSONError:
-            value = None
+            return self._no_json(body)
         if not isinstance(value, dict):
             raise MalformedJSON("the upstream's answer is no JSON object")
         if value.get("error"):
             raise stream_error(value)
+        if not self._is_own(value):
+            return self._of_another(body)
+        self.reader.unicode_errors += wrong
         self.reader.is_json = True
         self.reader.events += 1
-        self.reader.usage = self._api.usage(value)
+        self._note(value)
         return text
+
+    def _no_json(self, body: bytes) -> bytes:
+        raise MalformedJSON("the upstream's answer is no JSON object")
+
+    def _is_own(self, value: dict[str, Any]) -> bool:
+        return True
+
+    def _of_another(self, body: bytes) -> bytes:
+        raise NotImplementedError
+
+    def _note(self, value: dict[str, Any]) -> None:
+        """What else the record is told of an answer."""
+
+
+class NativeAnswer(PlainAnswer):
+    """One answer in the client's own API.  `other` reads what is in another one."""
+
+    def __init__(self, api: NativeApi, reader: NativeReader, other: EncodedAnswer) -> None:
+        super().__init__(reader)
+        self._api = api
+        self._other = other
+
+    def _no_json(self, body: bytes) -> bytes:
+        """A stream, although none was asked for: the whole answer, where its end holds it."""
+        items = self.reader.receive_data(body)
+        items += self.reader.receive_eof()
+        if self.reader.failure is not None:
+            raise self.reader.failure
+        whole = self._api.whole(items[-1].chunk) if items and items[-1].event is not None else None
+        return self._of_another(body) if whole is None else dumps(whole)
+
+    def _is_own(self, value: dict[str, Any]) -> bool:
+        api: object = self._api
+        return recognise(value, cast("Dialect", api)) is api
+
+    def _of_another(self, body: bytes) -> bytes:
+        self.reader = self._other.reader
+        return self._other.translate(body)
+
+    def _note(self, value: dict[str, Any]) -> None:
+        self.reader.usage = self._api.usage(value)

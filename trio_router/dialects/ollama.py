@@ -14,7 +14,6 @@ from trio_router.jsoncodec import dumps
 if TYPE_CHECKING:
     from trio_router.dialects.base import ChunkDecoder
 
-_OWN = frozenset({"message", "response", "done"})  # one of these is in every record
 _FINISH = {"length": "length", "stop": "stop"}
 
 
@@ -28,7 +27,8 @@ class OllamaDialect:
         return UpstreamRequest("/api/chat", dumps(build_body(body, unsupported)))
 
     def recognises(self, record: dict[str, Any]) -> bool:
-        return "choices" not in record and not record.keys().isdisjoint(_OWN)
+        is_own = "done" in record or isinstance(record.get("response"), str)
+        return is_own and "choices" not in record
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
         return OllamaDecoder(identity)

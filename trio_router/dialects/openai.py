@@ -113,6 +113,8 @@ def completion_to_chunks(completion: Completion) -> list[Chunk]:
 
 def _message_to_delta(message: dict[str, Any]) -> dict[str, Any]:
     delta = {"role": "assistant", **message}
+    if isinstance(message.get("content"), dict):  # a structured answer of Cloudflare's
+        delta["content"] = dumps(message["content"]).decode()
     if isinstance(calls := message.get("tool_calls"), list):
         delta["tool_calls"] = [{"index": i, **call} for i, call in enumerate(calls)]
     return delta

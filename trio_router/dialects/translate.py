@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects import recognise
 from trio_router.dialects.answer import AnswerReader, Item, error_message, stream_error
 from trio_router.dialects.fold import Fold
-from trio_router.errors import MalformedJSON, MalformedUTF8, RouterError, UpstreamStatus
+from trio_router.errors import (
+    MalformedJSON,
+    MalformedUTF8,
+    ProviderAuthError,
+    RouterError,
+    UpstreamError,
+    UpstreamStatus,
+)
 from trio_router.jsoncodec import JSONError, dumps, loads
 from trio_router.wire.lines import repair_utf8
 from trio_router.wire.sse import encode_data, encode_event
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
 DONE = b"data: [DONE]\n\n"
 # What reading JSON of good form and wrong shape raises: it is the upstream's fault, not ours.
 _WRONG_SHAPE = (TypeError, AttributeError, KeyError, ValueError)
+_SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 KEEPALIVE = b": keep-alive\n\n"
 
 
@@ -179,7 +189,7 @@ class EncodedAnswer:
             raise MalformedJSON("the upstream's answer has an unexpected shape") from None
 
 
-def status_error(provider: str, status: int, body: bytes, retry_after: str | None) -> UpstreamStatus:
+def status_error(provider: str, status: int, body: bytes, retry_after: str | None) -> UpstreamError:
     """The error that an upstream's own 4xx or 5xx answer tells of: its status, code and message."""
     text, _ = repair_utf8(body)
     try:
@@ -193,12 +203,28 @@ def status_error(provider: str, status: int, body: bytes, retry_after: str | Non
     if not isinstance(inner, dict):  # xAI: the message is under `error`, the code beside it
         inner = outer
     message = error_message(value) or f"{provider} answered with status {status}"
+    details = inner.get("details")
+    details = [d for d in details if isinstance(d, dict)] if isinstance(details, list) else []
+    if any(detail.get("reason") == "API_KEY_INVALID" for detail in details):
+        return ProviderAuthError(f"{provider} refused the router's credentials ({status})")
+    retry_after = retry_after or _retry_delay(details)
     error = UpstreamStatus(message, status=status, type=_type(status), retry_after=retry_after)
     code = inner.get("code", inner.get("type", f"upstream_{status}"))
+    if isinstance(code, int) and isinstance(inner.get("status"), str):
+        code = inner["status"]  # Google's `code` is the HTTP status; its `status` tells what it is
     error.code = "" if code is None else str(code)
     param = inner.get("param")
     error.param = param if isinstance(param, str) else None
     return error
+
+
+def _retry_delay(details: list[dict[str, Any]]) -> str | None:
+    """Google says in the body when to come again: a `RetryInfo` with a delay such as "37.5s"."""
+    for detail in details:
+        found = _SECONDS.fullmatch(str(detail.get("retryDelay")))
+        if found:
+            return str(math.ceil(float(found[1])))
+    return None
 
 
 def _type(status: int) -> str:

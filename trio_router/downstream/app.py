@@ -16,6 +16,7 @@ from trio_router.demo import DemoUpstream
 from trio_router.demo.local_model import LocalModel
 from trio_router.dialects import CLIENTS
 from trio_router.downstream.auth import Authenticator
+from trio_router.downstream.body import RequestBody
 from trio_router.downstream.connection import RelayConnection
 from trio_router.downstream.dashboard import Dashboard
 from trio_router.downstream.endpoints import (
@@ -26,7 +27,14 @@ from trio_router.downstream.endpoints import (
     register,
     this_request,
 )
+from trio_router.downstream.passing import (
+    PASSING_THROUGH,
+    UPLOADS,
+    file_endpoint,
+    file_methods,
+)
 from trio_router.downstream.request import internal_error
+from trio_router.downstream.sides import SIDES
 from trio_router.errors import MethodNotAllowed, NotFound, RouterError
 from trio_router.observe.tracing import tracing_from
 
@@ -68,6 +76,8 @@ class RouterApp(QuartTrio):
             ("POST", CHAT_COMPLETIONS): chat_completions,
             **{("POST", path): client_call for path in CLIENTS},
             **Dashboard(self.board, router.config.auth).endpoints(),
+            **SIDES,
+            **PASSING_THROUGH,
         }
         register(self)
         # Coroutine functions, all of them: Quart runs plain ones in a thread.
@@ -76,6 +86,17 @@ class RouterApp(QuartTrio):
         self.register_error_handler(Exception, _internal_error)
         self.before_serving(self._start)
         self.after_serving(self._stop)
+
+    def endpoint_of(self, method: str, path: str) -> Callable[[ClientRequest], Awaitable[Reply]] | None:
+        """What answers; None for what Quart's views do."""
+        return self.hot.get((method, path)) or file_endpoint(method, path)
+
+    def new_body(self, path: str, declared: int | None) -> RequestBody:
+        """For a request's body, which says it has `declared` bytes, if it says so."""
+        server = self.router.config.server
+        if path in UPLOADS:
+            return RequestBody(server.max_upload, declared, is_streamed=True)
+        return RequestBody(server.max_body, declared)
 
     async def _start(self) -> None:
         self.router.tracing = tracing_from(os.environ, self.router.metrics.labels)
@@ -99,6 +120,7 @@ class RouterApp(QuartTrio):
                     nursery.start_soon(self.router.alarms.run)
                     nursery.start_soon(self.router.observe)
                     nursery.start_soon(self.board.answer_peers)
+                    await nursery.start(self.router.catalog.run)
                     if self.router.config.server.demo:
                         await self._start_demo(nursery)
                     task_status.started()
@@ -132,6 +154,7 @@ async def _http_error(error: HTTPException) -> Response:
     asked = this_request()
     allowed = set(getattr(error, "valid_methods", None) or ())
     allowed |= {method for method, path in asked.app.hot if path == asked.link.path}
+    allowed |= file_methods(asked.link.path)
     refusal = f"{asked.link.method} {asked.link.path}"[:200]
     if allowed:
         response = error_response(MethodNotAllowed(f"{refusal}: the method is not allowed here"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import trio
@@ -11,21 +12,31 @@ from trio_router.errors import InvalidRequest, RequestTooLarge
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+_FULL = 1 << 18  # bytes of a streamed body that wait, beyond which no more is read from the client
+_ROOM = 1 << 17  # bytes down to which they have to go before it is read from again
+
 
 class RequestBody:
     """Of a body over `limit` bytes nothing is kept.  `declared` is its content-length, if it has one.
 
-    `on_wanted` is called once, when somebody first waits for the body.
+    One `is_streamed` is taken piece by piece with `next`, any other whole with `read`.  `on_wanted` is
+    called once, when somebody first waits for the body.
     """
 
-    def __init__(self, limit: int, declared: int | None) -> None:
+    def __init__(self, limit: int, declared: int | None, *, is_streamed: bool = False) -> None:
+        self.declared = declared
         self._limit = limit
-        self._parts: list[bytes] = []
+        self._is_streamed = is_streamed
+        self._parts: deque[bytes] = deque()
         self._size = 0
+        self._taken = 0
         self._is_refused = declared is not None and declared > limit
+        self._is_unwanted = False
         self._changed: trio.Event | None = None
+        self._emptied: trio.Event | None = None
         self.on_wanted: Callable[[], Awaitable[None]] | None = None
         self._is_torn = False
+        self.is_given_up = False  # the client has stopped sending: the rest is not to be waited for
         self.is_complete = False  # or will never be
 
     def feed(self, data: bytes) -> None:
@@ -34,8 +45,10 @@ class RequestBody:
             self._is_refused = True
             self._parts.clear()
             self._tell()
-        if not self._is_refused:
+        if not self._is_refused and not self._is_unwanted:
             self._parts.append(data)
+            if self._is_streamed:
+                self._tell()
 
     def end(self) -> None:
         self.is_complete = True
@@ -51,21 +64,66 @@ class RequestBody:
 
         Raises InvalidRequest if it is not framed as HTTP has it.
         """
-        if not self.is_complete and not self._is_refused and self.on_wanted is not None:
-            await self.on_wanted()
-            self.on_wanted = None
+        await self._want()
         while not self.is_complete and not self._is_refused:
             await self._change()
+        self._check()
+        parts, self._parts = self._parts, deque()
+        return b"".join(parts)
+
+    async def next(self) -> bytes:
+        """The next piece, nothing at the end.  Raises as `read` does."""
+        await self._want()
+        while not (self._parts or self.is_complete or self._is_refused):
+            await self._change()
+        if self._is_refused or not self._parts:
+            self._check()
+            return b""
+        piece = self._parts.popleft()
+        self._taken += len(piece)
+        if self._emptied is not None and self._waiting <= _ROOM:
+            self._emptied.set()
+        return piece
+
+    async def wait_complete(self) -> None:
+        """Until all of it has come; nobody wants the rest."""
+        self.discard()
+        while not self.is_complete:
+            await self._change()
+
+    def discard(self) -> None:
+        """What has not been taken, and what is still to come, is not wanted."""
+        self._is_unwanted = True
+        self._parts.clear()
+        if self._emptied is not None:
+            self._emptied.set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits to be taken that no more should be read from the client."""
+        return self._is_streamed and bool(self._parts) and self._waiting > _FULL
+
+    async def wait_room(self) -> None:
+        """Until it `is_full` no more, by a good measure."""
+        if self.is_full:
+            self._emptied = trio.Event()
+            await self._emptied.wait()
+            self._emptied = None
+
+    @property
+    def _waiting(self) -> int:
+        return self._size - self._taken
+
+    def _check(self) -> None:
         if self._is_refused:
             raise RequestTooLarge(f"the request's body has more than {self._limit} bytes")
         if self._is_torn:
             raise InvalidRequest("the request's body is not framed as HTTP has it")
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
 
-    async def wait_complete(self) -> None:
-        while not self.is_complete:
-            await self._change()
+    async def _want(self) -> None:
+        if not self.is_complete and not self._is_refused and self.on_wanted is not None:
+            await self.on_wanted()
+            self.on_wanted = None
 
     async def _change(self) -> None:
         if self._changed is None:

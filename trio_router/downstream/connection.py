@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
-from trio_router.downstream.body import RequestBody
+from trio_router.downstream.http2 import RESET
 from trio_router.downstream.request import ClientRequest
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class RelayConnection(TrioASGIHTTPConnection):
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         app: RouterApp = self.app  # type: ignore[assignment]
-        link = AsgiLink(self.scope, send, app.router.config.server.max_body)
+        link = AsgiLink(self.scope, send, app)
         request = ClientRequest(app, link)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch, request, link, receive)
@@ -44,6 +44,7 @@ async def _watch(request: ClientRequest, link: AsgiLink, receive: ASGIReceiveCal
         if message["type"] == "http.request":
             if data := message.get("body", b""):
                 link.body.feed(data)
+                await link.body.wait_room()  # the server holds the client back then
             if not message.get("more_body", False):
                 link.body.end()
         elif message["type"] == "http.disconnect":
@@ -55,14 +56,14 @@ async def _watch(request: ClientRequest, link: AsgiLink, receive: ASGIReceiveCal
 class AsgiLink:
     """See `Link`."""
 
-    def __init__(self, scope: HTTPScope, send: ASGISendCallable, limit: int) -> None:
+    def __init__(self, scope: HTTPScope, send: ASGISendCallable, app: RouterApp) -> None:
         self._scope = scope
         self._send = send
         self.method = scope["method"]
         self.path = scope["path"]
         self.headers: Headers = list(scope["headers"])
         declared = next((v for n, v in self.headers if n == b"content-length"), b"")
-        self.body = RequestBody(limit, int(declared) if declared.isdigit() else None)
+        self.body = app.new_body(self.path, int(declared) if declared.isdigit() else None)
         self.is_finishing = False
         self.may_wait_for_body = True
 
@@ -95,3 +96,8 @@ class AsgiLink:
     async def finish(self, data: bytes = b"") -> None:
         self.is_finishing = True
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def tear(self) -> None:
+        reset = self._scope["extensions"].get(RESET)
+        if reset is not None:
+            await reset["call"]()

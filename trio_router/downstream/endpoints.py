@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from quart import Response, current_app, request
 
-from trio_router.dialects import CLIENTS
+from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.chat_request import parse_chat_request, parse_object
 from trio_router.downstream.reply import Reply, error_reply, json_reply, origin
 from trio_router.errors import Draining
 from trio_router.relay.call import ChatCall, ClientCall
 
 if TYPE_CHECKING:
+    from trio_router.dialects.base import ModelTeller
     from trio_router.downstream.app import RouterApp
     from trio_router.downstream.request import ClientRequest
     from trio_router.errors import RouterError
@@ -42,8 +43,8 @@ async def client_call(asked: ClientRequest) -> Reply:
     asked.authenticate()
     refuse_if_draining(asked.router)
     body = parse_object(await asked.body.read())
-    chat = client.chat_request(body)
-    return await _answer(asked, chat["model"], ClientCall(client, body, chat))
+    client.check(body)
+    return await _answer(asked, body["model"], ClientCall(client, body, asked.link.headers))
 
 
 def refuse_if_draining(router: Router) -> None:
@@ -72,14 +73,15 @@ def register(app: RouterApp) -> None:
 
 
 async def models() -> Response:
-    this_request().authenticate()
-    names = _router().table.names()
-    return response_of(json_reply({"object": "list", "data": [_model(name) for name in names]}))
+    asked = this_request()
+    asked.authenticate()
+    return response_of(json_reply(_teller(asked).models(await _router().models())))
 
 
 async def model(name: str) -> Response:
-    this_request().authenticate()
-    return response_of(json_reply(_model(_router().table.resolve(name).name)))
+    asked = this_request()
+    asked.authenticate()
+    return response_of(json_reply(_teller(asked).model(_router().model(name))))
 
 
 async def healthz() -> Response:
@@ -118,9 +120,10 @@ def this_request() -> ClientRequest:
     return cast("ClientRequest", request.scope["trio_router"])  # type: ignore[typeddict-item]
 
 
-def _model(name: str) -> dict[str, Any]:
-    owner = name.partition("/")[0]
-    return {"id": name, "object": "model", "created": 0, "owned_by": owner}
+def _teller(asked: ClientRequest) -> ModelTeller:
+    """How this client is told of models."""
+    found = (MODELS_BY_HEADER[name] for name, _ in asked.link.headers if name in MODELS_BY_HEADER)
+    return next(found, MODELS)
 
 
 def _router() -> Router:

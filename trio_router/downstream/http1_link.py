@@ -123,6 +123,9 @@ class Http1Link:
         await self._send(end + _LAST if self._is_chunked else end)
         self.is_finished = True
 
+    async def tear(self) -> None:
+        """A connection whose answer is not finished is closed in any case."""
+
     def _framed(self, data: bytes) -> bytes:
         if self._is_bodiless or not data:
             return b""

@@ -8,18 +8,57 @@ closes the connection, and a cancelled write closes it too (a part of it may be 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
+from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.events import Closed, RawData
+from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.trio.tcp_server import TCPServer
 
 from trio_router.downstream.link import ClientWriteStalled
 
 if TYPE_CHECKING:
-    from hypercorn.events import Event
+    from collections.abc import Callable
 
+    from hypercorn.events import Event
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+
+RESET = "trio_router.reset"  # among a request's ASGI extensions
 PREFACE = b"PRI * HTTP/2.0\r\n"
+
+
+class Http2App(ASGIWrapper):
+    """Gives each request a way to reset its stream, which ASGI has no word for (RFC 9113, 5.4.2).
+
+    Without it a client would wait for ever for the rest of an answer that broke off.
+    """
+
+    async def __call__(
+        self,
+        scope: Scope,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
+        sync_spawn: Callable[..., Any],
+        call_soon: Callable[..., Any],
+    ) -> None:
+        stream = getattr(send, "__self__", None)
+        if isinstance(stream, HTTPStream) and scope["type"] == "http":
+            scope["extensions"][RESET] = {"call": partial(_reset, stream)}
+        await super().__call__(scope, receive, send, sync_spawn, call_soon)
+
+
+async def _reset(stream: HTTPStream) -> None:
+    protocol = getattr(stream.send, "__self__", None)
+    if isinstance(protocol, H2Protocol):
+        with suppress(ProtocolError):
+            protocol.connection.reset_stream(stream.stream_id, ErrorCodes.INTERNAL_ERROR)
+        await protocol._flush()
 
 
 class RelayTCPServer(TCPServer):

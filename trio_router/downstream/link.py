@@ -60,3 +60,7 @@ class Link(Protocol):
     async def finish(self, data: bytes = b"") -> None:
         """The last piece of the body, and the answer's end."""
         ...
+
+    async def tear(self) -> None:
+        """Ends an answer that broke off, so that the client can tell."""
+        ...

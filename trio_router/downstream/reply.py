@@ -47,7 +47,8 @@ def error_reply(
 
 def origin(record: RequestRecord) -> dict[str, str]:
     """The headers that tell who answered, and after how many attempts."""
+    target = f"{record.provider}/{record.model}" if record.model else record.provider
     return {
-        "x-trio-router-target": f"{record.provider}/{record.model}",
+        "x-trio-router-target": target,
         "x-trio-router-attempts": str(record.attempts),
     }

@@ -41,7 +41,7 @@ class ClientRequest:
         self.link = link
         self.body = link.body
         self.record = RequestRecord(
-            request_id=_request_id(self._header(b"x-request-id")), started_at=trio.current_time()
+            request_id=_request_id(self.header(b"x-request-id")), started_at=trio.current_time()
         )
         # How this request's API tells errors; an endpoint says so as soon as it is asked.
         self.error_body: Callable[[RouterError], dict[str, Any]] = RouterError.body
@@ -50,18 +50,15 @@ class ClientRequest:
 
     def authenticate(self) -> None:
         """Notes whose key the request has.  Raises Unauthorized."""
-        given = self._header(b"authorization").decode("latin-1")
-        if not given and (key := self._header(b"x-api-key")):  # as Anthropic's clients send it
+        given = self.header(b"authorization").decode("latin-1")
+        if not given and (key := self.header(b"x-api-key")):  # as Anthropic's clients send it
             given = f"Bearer {key.decode('latin-1')}"
         self.record.key = self.app.authenticator.check(given, self.link.server)
 
-    def header(self, name: bytes) -> str:
-        """The value of the first header of that name (lower case); empty if there is none."""
-        return self._header(name).decode("latin-1")
-
-    def trace(self) -> None:
+    def trace(self, operation: str = "chat") -> None:
         """Notes the trace that the request is part of (W3C Trace Context)."""
-        self.router.trace(self.record, self._header(b"traceparent"), self._header(b"tracestate"))
+        self.record.operation = operation
+        self.router.trace(self.record, self.header(b"traceparent"), self.header(b"tracestate"))
 
     async def run(self) -> None:
         """To the answer's end; everything the request has opened is closed then."""
@@ -73,6 +70,7 @@ class ClientRequest:
                 nursery.cancel_scope.cancel()
         finally:
             # Only now has everything that was opened been counted.
+            self.body.discard()
             self.exchange.close()
 
     async def _run(self, nursery: trio.Nursery) -> None:
@@ -96,7 +94,7 @@ class ClientRequest:
             self._scope.cancel()
 
     async def _answer(self) -> Reply | QuartAnswer:
-        endpoint = self.app.hot.get((self.link.method, self.link.path))
+        endpoint = self.app.endpoint_of(self.link.method, self.link.path)
         if endpoint is None:
             return await quart_answer(self.app, self)
         # What everyone asks for goes past Quart's contexts, signals and response objects.
@@ -114,7 +112,8 @@ class ClientRequest:
     async def _respond(self, answer: Reply | QuartAnswer) -> None:
         self.record.status = answer.status
         answer.headers["x-request-id"] = self.record.request_id
-        if not self.body.is_complete and self.link.may_wait_for_body:
+        is_coming = not self.body.is_complete and not self.body.is_given_up
+        if is_coming and self.link.may_wait_for_body:
             with trio.move_on_after(_DRAIN_SECONDS):
                 await self.body.wait_complete()
         if not self.body.is_complete:
@@ -123,6 +122,7 @@ class ClientRequest:
             await answer.send()
         elif answer.stream is not None:
             await self.link.start(answer.status, _raw(answer.headers))
+            answer.headers.clear()  # or the stream would keep them
             await self._send_stream(answer.stream)
         else:
             answer.headers["content-length"] = str(len(answer.body))
@@ -133,9 +133,12 @@ class ClientRequest:
         link = self.link
         while (frames := await stream.next(link.write_now)) is not None:
             await link.write(frames)
-        await link.finish(stream.tail)
+        if stream.is_torn:
+            await link.tear()
+        else:
+            await link.finish(stream.tail)
 
-    def _header(self, name: bytes) -> bytes:
+    def header(self, name: bytes) -> bytes:
         return next((value for key, value in self.link.headers if key == name), b"")
 
 

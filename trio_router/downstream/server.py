@@ -13,14 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
-from trio_router.downstream.body import RequestBody
 from trio_router.downstream.http1 import RequestParser
 from trio_router.downstream.http1_link import Http1Link, refusal
-from trio_router.downstream.http2 import PREFACE, RelayTCPServer, Replayed
+from trio_router.downstream.http2 import PREFACE, Http2App, RelayTCPServer, Replayed
 from trio_router.downstream.request import ClientRequest
 from trio_router.transport.sockets import BROKEN, SocketWire, Wire, stream_over, wire_over
 
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
 
     from trio_router.alarms import Alarm
     from trio_router.downstream.app import RouterApp
+    from trio_router.downstream.body import RequestBody
     from trio_router.downstream.http1 import RequestHead
 
 logger = logging.getLogger("trio_router")
@@ -63,7 +62,7 @@ class HttpServer:
         self._handshake = settings.ssl_handshake_timeout
         self._context = WorkerContext(None)
         self._http2 = partial(
-            RelayTCPServer, ASGIWrapper(app), settings, self._context, ConnectionState({})
+            RelayTCPServer, Http2App(app), settings, self._context, ConnectionState({})
         )
 
     async def handle(self, sock: socket.socket) -> None:
@@ -136,6 +135,7 @@ class Http1Connection:
         self.scheme = server.scheme
         self._parser = RequestParser(self._begin)
         self._waiting: list[Http1Link] = []
+        self._latest: RequestBody | None = None  # the one that is being read, or was last
         self._current: ClientRequest | None = None
         self._is_closing = False
         self._fewer: trio.Event | None = None
@@ -170,6 +170,8 @@ class Http1Connection:
             while len(self._waiting) >= _AHEAD:
                 self._fewer = trio.Event()
                 await self._fewer.wait()
+            if self._latest is not None and self._latest.is_full:
+                await self._wait_for_room(self._latest)
             try:
                 data = await self.wire.receive()
             except BROKEN:
@@ -177,10 +179,22 @@ class Http1Connection:
 
     def _begin(self, head: RequestHead) -> RequestBody:
         declared = head.header(b"content-length")
-        limit = self.server.app.router.config.server.max_body
-        link = Http1Link(self, head, RequestBody(limit, int(declared) if declared.isdigit() else None))
-        self._waiting.append(link)
-        return link.body
+        body = self.server.app.new_body(head.path, int(declared) if declared.isdigit() else None)
+        self._latest = body
+        self._waiting.append(Http1Link(self, head, body))
+        return body
+
+    async def _wait_for_room(self, body: RequestBody) -> None:
+        """Reads no further than the body is taken; but a client that leaves is seen all the same."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_hangup, nursery.cancel_scope)
+            await body.wait_room()
+            nursery.cancel_scope.cancel()
+
+    async def _watch_hangup(self, waiting: trio.CancelScope) -> None:
+        await self.wire.wait_hangup()
+        self.wire.close()
+        waiting.cancel()
 
     def _go_on(self) -> None:
         """Begins the next request, if there is one and none is being answered."""

@@ -85,7 +85,8 @@ class Attempt:
             self._watchdog.enter("response", self._limits.response)
             with await self._ask(self._note_sent) as response:
                 await self._check_status(response)
-                raw = await self._read(response, self.target.rules.max_event, strict=True)
+                limit = self._call.max_answer or self.target.rules.max_event
+                raw = await self._read(response, limit, strict=True)
                 answer = self._translate(response, raw)
         return answer
 
@@ -121,6 +122,7 @@ class Attempt:
 
     async def _relay(self, response: UpstreamAnswer, sink: Sink) -> None:
         content_type = response.header(b"content-type")
+        response.forget_headers()
         translator = self._call.translator(self.target, self._identity, content_type)
         reader = self._record.progress = translator.reader
         try:

@@ -23,9 +23,14 @@ from trio_router.dialects.translate import (
 from trio_router.jsoncodec import dumps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trio_router.dialects.base import ClientDialect, StreamEncoder
     from trio_router.errors import RouterError
     from trio_router.routing.table import Target
+
+
+_CONVERSATION = frozenset({"messages", "input", "prompt"})
 
 
 class Translator(Protocol):
@@ -51,6 +56,7 @@ class Call(Protocol):
 
     is_stream: bool
     keepalive: bytes  # what bridges silence
+    max_answer: int | None  # bytes of an answer without streaming; None: `stream.max_event`
 
     def request_for(self, target: Target) -> UpstreamRequest:
         """Raises InvalidRequest for what `target` cannot do."""
@@ -71,6 +77,7 @@ class ChatCall:
     """`POST /v1/chat/completions`: `body` is checked, and in the hub's shape."""
 
     keepalive = KEEPALIVE
+    max_answer: int | None = None
 
     def __init__(self, body: dict[str, Any]) -> None:
         self.is_stream = bool(body.get("stream"))
@@ -95,44 +102,73 @@ class ChatCall:
 
 
 class ClientCall:
-    """A request in another API, `client`'s: `body` as it came, `chat` the same in the hub's shape."""
+    """A request in another API, `client`'s: `body` as it came, checked.
 
-    def __init__(self, client: ClientDialect, body: dict[str, Any], chat: dict[str, Any]) -> None:
+    `headers` are the client's, with lower-case names: some of them are the API's own.
+    """
+
+    max_answer: int | None = None
+
+    def __init__(
+        self,
+        client: ClientDialect,
+        body: dict[str, Any],
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
         self.is_stream = bool(body.get("stream"))
         self.keepalive = client.keepalive
         self._client = client
         self._body = body
-        self._chat = chat
+        own = client.native.forwarded
+        self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
+        self._chats: dict[bool, dict[str, Any]] = {}  # by whether what is not supported is dropped
         self._encoder: StreamEncoder | None = None
+        self._native: NativeReader | None = None
 
     def request_for(self, target: Target) -> UpstreamRequest:
-        if self._is_native(target):
-            return UpstreamRequest(self._client.native.path, dumps(target.body_for(self._body)))
-        chat = self._client.for_others(self._chat)
-        return _chat_request(target, chat, is_stream=self.is_stream)
+        path = target.native.get(self._client.name)
+        if path is None:
+            return _chat_request(target, self._chat(target), is_stream=self.is_stream)
+        ask_usage = target.ask_usage and self.is_stream
+        body = self._client.native.request(target.body_for(self._body), ask_usage=ask_usage)
+        return UpstreamRequest(path, dumps(body), self._headers)
 
     def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator:
         self._encoder = encoder = self._client.encoder(identity, self._body)
+        self._native = None
         if self._is_native(target):
             native = self._client.native
-            native_reader = NativeReader(native, identity, content_type, target.rules)
-            return NativeTranslator(native, native_reader, encoder)
+            self._native = NativeReader(native, identity, content_type, target.rules)
+            return NativeTranslator(native, self._native, encoder)
         reader = AnswerReader(target.dialect, identity, content_type, target.rules)
         return EncodedTranslator(reader, encoder)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
-        if self._is_native(target):
-            return NativeAnswer(self._client.native, identity, content_type, target.rules)
         answer = WholeAnswer(target.dialect, identity, content_type, target.rules)
-        return EncodedAnswer(answer, self._client, identity, self._body)
+        encoded = EncodedAnswer(answer, self._client, identity, self._body)
+        if self._is_native(target):
+            reader = NativeReader(self._client.native, identity, content_type, target.rules)
+            return NativeAnswer(self._client.native, reader, encoded)
+        return encoded
 
     def fail(self, error: RouterError) -> bytes:
+        if self._native is not None and error is self._native.told:
+            return b""  # the upstream's own words were passed on
         if self._encoder is None:  # an early commit: nothing has come yet
             self._encoder = self._client.encoder(AnswerIdentity("", 0, ""), self._body)
         return self._encoder.fail(error)
 
     def forget(self) -> None:
-        self._body = self._chat = {}
+        # Answers tell parts of the request again; the conversation, which is long, they do not.
+        self._body = {name: value for name, value in self._body.items() if name not in _CONVERSATION}
+        self._chats = {}
+
+    def _chat(self, target: Target) -> dict[str, Any]:
+        drop = target.drop_unsupported
+        if drop not in self._chats:
+            chat = self._client.chat_request(self._body, drop_unsupported=drop)
+            self._chats[drop] = self._client.for_others(chat)
+        return self._chats[drop]
 
     def _is_native(self, target: Target) -> bool:
         return self._client.name in target.native

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import httpx
@@ -10,7 +11,7 @@ import trio
 from trio_router.errors import MalformedJSON, NetworkError, UpstreamError, UpstreamTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 
     from trio_router.dialects.base import UpstreamRequest
     from trio_router.routing.table import Target
@@ -22,6 +23,21 @@ _TIMEOUTS = (
     (httpx.WriteTimeout, "write"),
     (httpx.PoolTimeout, "pool"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class PassingRequest:
+    """What is to be sent where it is no chat: `path` is appended to the provider's base URL.
+
+    `length` is that of a body in pieces, in bytes; None if it is not known.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | AsyncIterable[bytes] = b""
+    length: int | None = None
+    takes_slot: bool = True  # counts as one of the provider's `max_in_flight`
 
 
 class UpstreamClient:
@@ -72,6 +88,54 @@ class UpstreamClient:
             raise
         return UpstreamAnswer(answer, target, self._slots)
 
+    async def send(
+        self,
+        target: Target,
+        request: PassingRequest,
+        *,
+        request_id: str,
+        more: bytes = b"",
+        on_slot: Callable[[], None] | None = None,
+        on_sent: Callable[[], None] | None = None,
+    ) -> UpstreamAnswer:
+        """As `ask`, for what is no chat; what `request.body` raises comes out of here too."""
+        slots = self._slots if request.takes_slot else None
+        if slots is not None:
+            await self._take_slot(slots, target)
+        if on_slot is not None:
+            on_slot()
+        try:
+            answer = await self._transport.send(
+                request.method.encode(),
+                _url(target, request.path),
+                self._passing_headers(target, request, request_id) + _fields(more),
+                request.body,
+                _limits(target),
+                on_sent,
+            )
+        except BaseException as fault:
+            if slots is not None:
+                slots.release()
+            if isinstance(fault, httpx.TransportError):
+                raise _as_ours(fault, target) from fault  # noqa: ASYNC104 - no cancellation
+            raise
+        return UpstreamAnswer(answer, target, slots)
+
+    def _passing_headers(
+        self, target: Target, request: PassingRequest, request_id: str
+    ) -> list[tuple[bytes, bytes]]:
+        headers = {
+            "accept": "*/*",
+            "accept-encoding": "identity",
+            "user-agent": self._user_agent,
+            **request.headers,
+            **target.headers,
+            "x-request-id": request_id,
+        }
+        if not isinstance(request.body, bytes) and request.length is not None:
+            headers["content-length"] = str(request.length)
+        return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
     async def aclose(self) -> None:
         await self._transport.aclose()
 
@@ -83,12 +147,7 @@ class UpstreamClient:
         if known is not None and known[0] is target and not request.headers:
             return known[1], known[2]
         prepared = self._transport.prepare(_url(target, request.path), self._headers(target, request))
-        limits = {
-            "connect": target.timeouts.connect,
-            "write": target.timeouts.write,
-            "pool": target.timeouts.pool,
-            "read": None,  # silence is the watchdog's matter
-        }
+        limits = _limits(target)
         if not request.headers:
             if len(self._prepared) >= _REMEMBERED:
                 self._prepared.clear()
@@ -127,7 +186,8 @@ class UpstreamAnswer:
         self._target = target
         self._slots = slots
         self._reads: AsyncIterator[bytes] = answer.body
-        if self.header(b"content-encoding") not in ("", "identity"):
+        self.is_decoded = self.header(b"content-encoding") not in ("", "identity")
+        if self.is_decoded:
             self._reads = answer.as_httpx().aiter_bytes()
 
     def __enter__(self) -> UpstreamAnswer:
@@ -147,12 +207,21 @@ class UpstreamAnswer:
         except (httpx.TransportError, httpx.DecodingError) as fault:
             raise _as_ours(fault, self._target) from fault
 
+    def forget_headers(self) -> None:
+        """A stream would keep them for as long as it lasts."""
+        self._answer.headers.clear()
+
     def header(self, name: bytes) -> str:
         """A header, by its lower-case name; empty if it is not there."""
         for key, value in self._answer.headers:
             if key.lower() == name:
                 return value.decode("latin-1")
         return ""
+
+
+def _fields(lines: bytes) -> list[tuple[bytes, bytes]]:
+    """Header lines as pairs."""
+    return [(name, value) for line in lines.splitlines() for name, _, value in [line.partition(b": ")]]
 
 
 def _as_ours(fault: httpx.TransportError | httpx.DecodingError, target: Target) -> UpstreamError:
@@ -167,6 +236,15 @@ def _as_ours(fault: httpx.TransportError | httpx.DecodingError, target: Target) 
         case httpx.ConnectError():
             return NetworkError(f"cannot connect to {provider}: {fault}")
     return NetworkError(f"the connection to {provider} was lost: {fault}")
+
+
+def _limits(target: Target) -> dict[str, float | None]:
+    return {
+        "connect": target.timeouts.connect,
+        "write": target.timeouts.write,
+        "pool": target.timeouts.pool,
+        "read": None,  # silence is the watchdog's matter
+    }
 
 
 def _url(target: Target, path: str) -> httpx.URL:

@@ -14,15 +14,17 @@ from trio_router.errors import Draining, InternalError, RouterError, UpstreamErr
 from trio_router.record import Outcome
 from trio_router.relay.attempt import Attempt, ClientStalled
 from trio_router.relay.client import trio_seconds
+from trio_router.relay.passage import Passage, PassageAttempt, PassageCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from prometheus_client import Gauge
 
     from trio_router.alarms import Alarm, AlarmClock
     from trio_router.record import RequestRecord
     from trio_router.relay.call import Call
+    from trio_router.relay.passage import Opening
     from trio_router.relay.router import Router
     from trio_router.routing.table import Target
 
@@ -35,6 +37,7 @@ _JOIN = 65536  # bytes: frames that wait already go out in one write, up to abou
 class StreamReply(Protocol):
     """A stream that has begun, as the client's side takes it."""
 
+    is_torn: bool  # it has ended badly, and nothing that could follow would say so
     tail: bytes  # what follows the frames once they end: the error event of a bad end, or nothing
 
     async def next(self, write_now: WriteNow) -> bytes | None:
@@ -105,6 +108,18 @@ class Exchange:
             self._alarm = run.bridge_silence(self._router.alarms, target.timeouts.keepalive)
         return run
 
+    async def passage(self, opening: Opening) -> Passage:
+        """An answer that passes through as it is, whose head has come.  Raises RouterError.
+
+        `opening` is entered by the task that asks: what it holds lives as long as the asking.
+        """
+        passage = Passage(opening, self._router.config.stream.buffer)
+        self._nursery.start_soon(self._move_passage, passage)
+        await passage.begun.wait()
+        if passage.error is not None:
+            raise passage.error
+        return passage
+
     def client_left(self) -> None:
         """The client's connection is gone; the nursery is about to be cancelled."""
         self.record.left_at = trio.current_time()
@@ -174,23 +189,49 @@ class Exchange:
 
     async def move_stream(self, run: _StreamRun) -> None:
         """Moves the stream; every fault of it ends in `run.fail`."""
+        if error := await self._fault_of(lambda: self._attempt(run.target, run.call).stream(run)):
+            run.fail(error)
+
+    async def _move_passage(self, passage: Passage) -> None:
+        with passage.send:
+            error = await self._fault_of(lambda: self._pass(passage))
+            if error is not None and passage.is_committed:
+                self.failed(error)
+                passage.is_torn = True
+            else:
+                passage.error = error
+            passage.begun.set()
+
+    async def _pass(self, passage: Passage) -> None:
+        async with passage.opening() as (target, request):
+            self._record_target(target)
+            self.record.attempts += 1
+            client, metrics = self._router.clients[target.provider], self._router.metrics
+            call = PassageCall(request, passage)
+            await PassageAttempt(target, client, call, self.record, metrics).run()
+
+    async def _fault_of(self, work: Callable[[], Awaitable[None]]) -> RouterError | None:
+        """Does `work`, of which nothing is raised; the error that the client is to be told of."""
         try:
             with self._work:
-                await self._attempt(run.target, run.call).stream(run)
+                await work()
             if self._work.cancelled_caught:
-                run.fail(self._abort_error or Draining("the router is shutting down"))
+                return self._abort_error or Draining("the router is shutting down")
         except RouterError as error:
-            run.fail(error)
+            return error
         except ClientStalled:
             self.client_stalled()
         except Exception:
             request_id = self.record.request_id
             logger.exception("a stream failed", extra={"fields": {"request_id": request_id}})
-            run.fail(InternalError(f"internal error; request id {request_id}"))
+            return InternalError(f"internal error; request id {request_id}")
+        return None
 
 
 class _StreamRun:
     """A stream on its way: the channel between the upstream's task and the client's."""
+
+    is_torn = False
 
     def __init__(self, exchange: Exchange, target: Target, call: Call) -> None:
         self._exchange = exchange

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ import trio
 
 from trio_router.addresses import is_loopback
 from trio_router.alarms import AlarmClock
+from trio_router.dialects.base import ListedModel
 from trio_router.errors import Draining
 from trio_router.observe.history import SLOT, History
 from trio_router.observe.lag import watch_lag
@@ -18,6 +20,7 @@ from trio_router.observe.log import log_request
 from trio_router.observe.metrics import Metrics
 from trio_router.observe.tracing import passed_on
 from trio_router.record import Outcome
+from trio_router.relay.catalog import Catalog
 from trio_router.relay.client import UpstreamClient
 from trio_router.routing.table import RouteTable
 from trio_router.transport import StreamTransport
@@ -48,6 +51,7 @@ class Router:
         self.history = History(self.metrics.labels)
         self.tracing: Tracing | None = None  # the application's, for as long as it runs
         self.alarms = AlarmClock()  # run by the application, for as long as it runs
+        self.catalog = Catalog()  # likewise
         self.exchanges: set[Exchange] = set()
         self.clients: dict[str, UpstreamClient] = {}
         self.is_ready = False
@@ -59,7 +63,7 @@ class Router:
     def use(self, config: Config) -> None:
         """Takes a configuration; requests that are under way go on with the one they began with."""
         self.config = config
-        self.table = RouteTable(config)
+        self.table = RouteTable(config, self._heard)
         for name, provider in config.providers.items():
             self.clients.setdefault(name, self._client(provider))
 
@@ -67,6 +71,31 @@ class Router:
         """Adds a provider that is known only once the router runs (the embedded demo)."""
         providers = {name: provider, **self.config.providers}
         self.use(self.config.model_copy(update={"providers": providers}))
+
+    async def models(self) -> list[ListedModel]:
+        """All that can be asked for: what the configuration names, and what other providers list."""
+        asked = [
+            (self.table.whole_provider(name), self.clients[name])
+            for name in self.table.unlisted_providers()
+        ]
+        lists = await self.catalog.lists(asked)
+        named = [ListedModel(name) for name in self.table.names()]
+        return named + [
+            replace(model, id=f"{provider}/{model.id}")
+            for provider, models in lists.items()
+            for model in models
+        ]
+
+    def model(self, name: str) -> ListedModel:
+        """One of them, with what is known of it by now.  Raises ModelNotFound."""
+        target = self.table.resolve(name)
+        known = self.catalog.known().get(target.provider, ())
+        found = (replace(model, id=target.name) for model in known if model.id == target.model)
+        return next(found, ListedModel(target.name))
+
+    def _heard(self) -> list[str]:
+        lists = self.catalog.known().items()
+        return [f"{provider}/{model.id}" for provider, models in lists for model in models]
 
     def booked(self, record: RequestRecord) -> None:
         """A request has ended."""

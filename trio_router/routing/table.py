@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from trio_router.config import ModelConfig, Timeouts
 from trio_router.dialects import DIALECTS
@@ -12,12 +13,13 @@ from trio_router.dialects.answer import ReadingRules
 from trio_router.errors import ModelNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from trio_router.config import Config, ProviderConfig
     from trio_router.dialects.base import Dialect
 
 
+_COMPARED = 500  # names that a wrong one is held against: it takes milliseconds for a thousand
 _REMEMBERED = 1000  # targets of names that are just passed on; beyond, they are made anew each time
 
 
@@ -36,14 +38,15 @@ class Target:
     ask_usage: bool
     drop_unsupported: bool
     query: Mapping[str, str]  # of each request's URL
-    native: frozenset[str]  # clients' APIs that the provider speaks itself
+    native: Mapping[str, str]  # clients' APIs that the provider speaks itself, and their paths
     defaults: Mapping[str, Any]
     options: Mapping[str, Any]
     is_listed: bool  # named in the configuration, not just passed through
 
     @property
     def name(self) -> str:
-        return f"{self.provider}/{self.model}"
+        """As clients ask for it; the provider alone where there is no model."""
+        return f"{self.provider}/{self.model}" if self.model else self.provider
 
     def body_for(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The client's request with the configuration's word put under and over it."""
@@ -70,10 +73,14 @@ def deep_merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, 
 
 
 class RouteTable:
-    """All that clients can ask for."""
+    """All that clients can ask for.
 
-    def __init__(self, config: Config) -> None:
+    `heard` gives names of models that providers were heard to have: what a wrong name may have meant.
+    """
+
+    def __init__(self, config: Config, heard: Callable[[], Iterable[str]] = tuple) -> None:
         self._config = config
+        self._heard = heard
         self._known: dict[str, Target] = {}
         self._passed: dict[str, Target] = {}  # names that clients made up and a provider takes
         for name, provider in config.providers.items():
@@ -93,16 +100,23 @@ class RouteTable:
             return target
         raise ModelNotFound(self._complaint(name, provider_name, provider), param="model")
 
+    def whole_provider(self, name: str) -> Target:
+        """A provider where no model is asked for.  Raises KeyError."""
+        return self._target(name, self._config.providers[name], "")
+
     def names(self) -> list[str]:
         """Every model that the configuration names, as clients ask for it."""
         return list(self._known)
 
-    def open_providers(self) -> list[str]:
-        """The providers that take any model name."""
-        return [n for n, p in self._config.providers.items() if p.takes_any_model]
+    def unlisted_providers(self) -> list[str]:
+        """The providers whose models the configuration does not name."""
+        return [n for n, p in self._config.providers.items() if p.models is None]
 
     def _complaint(self, name: str, provider: str, known: ProviderConfig | None) -> str:
-        near = difflib.get_close_matches(name, self._known, n=3, cutoff=0.5)
+        heard = list(self._heard())
+        near = [one for one in heard if one.partition("/")[2] == name][:3]
+        if not near:
+            near = _near(name, [*self._known, *heard[:_COMPARED]])
         if not near and known is None:
             near = [f"{p}/..." for p in _near(provider, self._config.providers)]
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -134,21 +148,37 @@ class RouteTable:
             ask_usage=provider.ask_usage,
             drop_unsupported=provider.drop_unsupported,
             query=provider.query,
-            native=native_apis(provider),
+            native=native_apis(provider, settings.upstream_model or model),
             defaults=settings.defaults,
             options=settings.options,
             is_listed=config is not None,
         )
 
 
-def native_apis(provider: ProviderConfig) -> frozenset[str]:
-    """The clients' APIs that a provider speaks itself: what is asked in them passes through."""
+def native_apis(provider: ProviderConfig, model: str) -> dict[str, str]:
+    """The clients' APIs that a provider speaks itself, with the path of each under its base URL.
+
+    What is asked in them passes through.  `model` is the upstream's name of it.
+    """
     match provider.dialect:
         case "anthropic":
-            return frozenset({"messages"})
-        case "openai" | "azure":
-            return frozenset({"completions", *(["responses"] if provider.has_responses else [])})
-    return frozenset()
+            return {"messages": "/messages"}
+        case "openai":
+            paths = {"completions": "/completions", "responses": "/responses"}
+        case "azure":
+            # Responses have no deployment in their path; versions by date are of the older one.
+            dated = provider.query.get("api-version", "preview") not in ("preview", "latest", "v1")
+            paths = {
+                "completions": f"/openai/deployments/{quote(model, safe='')}/completions",
+                "responses": "/openai/responses" if dated else "/openai/v1/responses",
+            }
+        case _:
+            return {}
+    if not provider.has_responses:
+        del paths["responses"]
+    if not provider.has_completions:
+        del paths["completions"]
+    return paths
 
 
 def _near(name: str, known: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ from trio_router.transport.http1 import RequestHead, ResponseParser, chunk
 from trio_router.transport.sockets import BROKEN, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 
     from trio_router.transport.dial import Origin
 
@@ -44,7 +44,7 @@ class OutgoingRequest:
         self,
         head: RequestHead,
         body: bytes | None,
-        stream: httpx.AsyncByteStream | None = None,
+        stream: AsyncIterable[bytes] | None = None,
         *,
         bodyless_response: bool = False,
     ) -> None:
@@ -66,8 +66,9 @@ class OutgoingRequest:
         pieces = stream if isinstance(stream, httpx.AsyncByteStream) else None
         return cls(head, body, pieces, bodyless_response=method in (b"HEAD", b"CONNECT"))
 
-    def forget_body(self) -> None:
-        """It is out: a long prompt need not be kept for as long as its answer takes."""
+    def forget(self) -> None:
+        """All is out: a long prompt need not be kept for as long as its answer takes."""
+        self.head.data = b""
         self._body = None
         self._stream = None
 
@@ -170,7 +171,7 @@ class Exchange:
             if broken is None or self.response.touched:
                 raise
             raise httpx.WriteError(text_of(broken)) from fault
-        self._request.forget_body()
+        self._request.forget()
         return body
 
     async def read(self) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import sys
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import ClassVar
@@ -42,6 +43,10 @@ class Wire(ABC):
     @abstractmethod
     async def receive(self) -> bytes:
         """What one read gives, b"" at the end; always a checkpoint.  Loses nothing on cancel."""
+
+    @abstractmethod
+    async def wait_hangup(self) -> None:
+        """Until the other side has closed, though there be unread data; where it can be known."""
 
     @abstractmethod
     def is_quiet(self) -> bool:
@@ -107,6 +112,10 @@ class SocketWire(Wire):
                 self._expect_more = len(data) == READ_SIZE
                 return data
 
+    async def wait_hangup(self) -> None:
+        self._check_open()
+        await _wait_hangup(self._socket.fileno())
+
     def is_quiet(self) -> bool:
         return _is_quiet(self._socket.fileno())
 
@@ -146,6 +155,13 @@ class StreamWire(Wire):
 
     async def receive(self) -> bytes:
         return bytes(await self._stream.receive_some(READ_SIZE))
+
+    async def wait_hangup(self) -> None:
+        bottom = _bottom(self._stream)
+        if isinstance(bottom, trio.SocketStream):
+            await _wait_hangup(bottom.socket.fileno())
+        else:
+            await trio.sleep_forever()
 
     def is_quiet(self) -> bool:
         bottom = _bottom(self._stream)
@@ -217,6 +233,16 @@ def _is_quiet(fileno: int) -> bool:
     except ValueError:  # closed
         return False
     return not poll.poll(0)
+
+
+async def _wait_hangup(fileno: int) -> None:
+    """Trio waits for data to read; that there will be no more, only an epoll of our own tells."""
+    if fileno < 0 or sys.platform != "linux":
+        await trio.sleep_forever()
+        return
+    with select.epoll() as watch:
+        watch.register(fileno, select.EPOLLRDHUP)
+        await trio.lowlevel.wait_readable(watch.fileno())
 
 
 async def _aclose_quietly(stream: trio.abc.Stream) -> None:

@@ -11,14 +11,14 @@ import trio
 from trio_router.transport.body import ResponseBody
 from trio_router.transport.dial import Connect, Origin, dial
 from trio_router.transport.exchange import Connection, Exchange, OutgoingRequest
-from trio_router.transport.http1 import HeadTemplate
+from trio_router.transport.http1 import HeadTemplate, RequestHead
 from trio_router.transport.pool import Pool, PoolClosed
 from trio_router.transport.proxy import ProxyTable
 from trio_router.transport.sockets import open_tcp
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterable, Callable, Mapping
 
     from trio_router.transport.http1 import ResponseParser
 
@@ -134,6 +134,29 @@ class StreamTransport(httpx.AsyncBaseTransport):
         """What `handle_async_request` does, past httpx's own objects, which cost as much again."""
         head = prepared.template.head(request_id, len(body), more)
         return await self._ask(prepared.origin, OutgoingRequest(head, body), timeouts, on_sent)
+
+    async def send(
+        self,
+        method: bytes,
+        url: httpx.URL,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes | AsyncIterable[bytes],
+        timeouts: Timeouts,
+        on_sent: Callable[[], None] | None = None,
+    ) -> Answer:
+        """Any request.  A body in pieces is taken as fast as the other side takes it, and no further
+        than its answer asks for; without a content-length among `headers` it goes out in chunks.
+
+        What `body` raises comes out of here, and the connection is closed.
+        """
+        origin = self._origin(url)
+        target, extra = _target(url, origin)
+        fields = [(b"host", url.netloc), *headers, *extra]
+        whole = body if isinstance(body, bytes) else None
+        pieces = None if isinstance(body, bytes) else body
+        head = RequestHead(method, target, fields, whole)
+        outgoing = OutgoingRequest(head, whole, pieces, bodyless_response=method == b"HEAD")
+        return await self._ask(origin, outgoing, timeouts, on_sent)
 
     async def _ask(
         self,

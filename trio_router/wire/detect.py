@@ -1,12 +1,14 @@
-"""The format of an answer is seen, not assumed: server-sent events, NDJSON or one JSON value.
+"""The format of an answer is seen, not assumed: server-sent events, NDJSON, a JSON array of records or
+one JSON value.
 
-The first byte that is not white space tells.  JSON starts with `{` or `[`; everything else is taken
-for server-sent events, whose decoder ignores what it does not know.  A markup page is neither.
+The first byte that is not white space tells.  JSON starts with `{`, an array with `[`; everything else
+is taken for server-sent events, whose decoder ignores what it does not know.  A markup page is neither.
 """
 
 from __future__ import annotations
 
 from trio_router.jsoncodec import JSONError, loads
+from trio_router.wire.json_array import JSONArrayDecoder
 from trio_router.wire.lines import LineTooLongError
 from trio_router.wire.ndjson import NDJSONDecoder
 from trio_router.wire.sse import ServerSentEvent, SSEDecoder
@@ -26,14 +28,14 @@ class NotAStreamError(Exception):
 class FormatReader:
     """Bytes in any pieces -> records, whatever the format: `ServerSentEvent`s, unnamed for JSON.
 
-    `format` is None until it is known, then "sse", "ndjson" or "json".  A record of more than `limit`
-    bytes raises LineTooLongError; a body that is neither raises NotAStreamError.
+    `format` is None until it is known, then "sse", "ndjson", "json-array" or "json".  A record of more
+    than `limit` bytes raises LineTooLongError; a body that is none of these raises NotAStreamError.
     """
 
     def __init__(self, content_type: str, limit: int) -> None:
         self._content_type = content_type.partition(";")[0].strip().lower()
         self._limit = limit
-        self._decoder: SSEDecoder | _JSONRecords | None = None
+        self._decoder: SSEDecoder | _ArrayRecords | _JSONRecords | None = None
         self._head = b""
         self.is_alive = False  # a byte of any kind has come
 
@@ -41,6 +43,8 @@ class FormatReader:
     def format(self) -> str | None:
         if isinstance(self._decoder, SSEDecoder):
             return "sse"
+        if isinstance(self._decoder, _ArrayRecords):
+            return "json-array"
         if isinstance(self._decoder, _JSONRecords):
             single = self._decoder.records < 2 and "ndjson" not in self._content_type
             return "json" if single else "ndjson"
@@ -66,19 +70,38 @@ class FormatReader:
         head = self._head
         if len(head) < len(_BOM) and _BOM.startswith(head):
             return False
-        start = head.removeprefix(_BOM).lstrip(_SPACE)
+        rest = head.removeprefix(_BOM)
+        start = rest.lstrip(_SPACE)
         if not start:
             # Blank lines keep a connection alive before the answer; they are not worth keeping.
-            self._head = head[-1:]
+            self._head = rest[-1:] or head
             return False
         if start[0] in b"{[":
             self._head = start
-            self._decoder = _JSONRecords(self._limit)
+            kind = _ArrayRecords if start[0] == 0x5B else _JSONRecords
+            self._decoder = kind(self._limit)
         elif start[0] == 0x3C and self._content_type != "text/event-stream":
             raise NotAStreamError(start[:200])
         else:
             self._decoder = SSEDecoder(self._limit)
         return True
+
+
+class _ArrayRecords:
+    """The elements of an array, as records."""
+
+    def __init__(self, limit: int) -> None:
+        self._elements = JSONArrayDecoder(limit)
+
+    def receive_data(self, data: bytes) -> list[ServerSentEvent]:
+        try:
+            return [ServerSentEvent(element) for element in self._elements.receive_data(data)]
+        except LineTooLongError as fault:
+            before = [ServerSentEvent(element) for element in fault.before]
+            raise LineTooLongError(fault.limit, before) from None
+
+    def receive_eof(self) -> list[ServerSentEvent]:
+        return [ServerSentEvent(element) for element in self._elements.receive_eof()]
 
 
 class _JSONRecords:

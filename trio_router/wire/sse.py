@@ -1,13 +1,16 @@
 """Server-sent events, as the WHATWG HTML standard (section 9.2) defines them.
 
-One rule is ours: what is left in the buffer when the stream ends is an event too (`receive_eof`).
-The standard drops a block that no blank line closed; several providers end their last event so.
+Two rules are ours.  What is left in the buffer when the stream ends is an event too (`receive_eof`):
+the standard drops a block that no blank line closed; several providers end their last event so.  And an
+error that stands among the events as bare JSON, as Google's servers say it when a stream breaks, is an
+event: the standard ignores its lines.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trio_router.jsoncodec import JSONError, loads
 from trio_router.wire.lines import LineBuffer, LineTooLongError
 
 
@@ -40,6 +43,7 @@ class SSEDecoder:
         self.retry: int | None = None  # ms, the last one seen
         self.comments = 0
         self._data: list[bytes] = []
+        self._bare: list[bytes] = []  # lines that are no fields, from one on that opens an object
         self._size = 0
         self._event = b""
         self._own_id = False
@@ -65,6 +69,8 @@ class SSEDecoder:
             if not line:
                 if self._data:
                     events.append(self._dispatch())
+                if self._bare:
+                    events += self._bare_error()
                 self._clear()
             elif line.startswith(b"data: "):
                 self._add(line[6:])
@@ -95,13 +101,26 @@ class SSEDecoder:
             case b"retry" if value.isdigit():
                 # Bounded: int() of a megabyte of digits would be refused, and nobody waits that long.
                 self.retry = self._retry = int(value[:12])
+            case _ if self._bare or line.startswith(b"{"):
+                self._bare.append(line)
+                self._size += len(line) + 1
 
     def _dispatch(self) -> ServerSentEvent:
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         return ServerSentEvent(data, self._event or b"message", self.last_id, self._own_id, self._retry)
 
+    def _bare_error(self) -> list[ServerSentEvent]:
+        whole = b"\n".join(self._bare)
+        try:
+            value = loads(whole)
+        except JSONError:
+            return []
+        is_error = isinstance(value, dict) and bool(value.get("error"))
+        return [ServerSentEvent(whole)] if is_error else []
+
     def _clear(self) -> None:
         self._data.clear()
+        self._bare.clear()
         self._size = 0
         self._event = b""
         self._own_id = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.answer import to_completion, to_message
-from trio_router.dialects.anthropic.client_request import chat_request
+from trio_router.dialects.anthropic.client_request import chat_request, check_kinds
 from trio_router.dialects.anthropic.client_stream import MessagesEncoder
 from trio_router.dialects.anthropic.errors import error_body
 from trio_router.dialects.anthropic.others import for_others
@@ -37,6 +37,11 @@ _OWN = frozenset(
 )
 
 
+def _recognises(record: dict[str, Any]) -> bool:
+    kind = record.get("type")
+    return isinstance(kind, str) and kind in _OWN and "choices" not in record
+
+
 class AnthropicDialect:
     name = "anthropic"
 
@@ -48,8 +53,7 @@ class AnthropicDialect:
         return UpstreamRequest("/messages", dumps(build_body(body, unsupported)))
 
     def recognises(self, record: dict[str, Any]) -> bool:
-        kind = record.get("type")
-        return isinstance(kind, str) and kind in _OWN and "choices" not in record
+        return _recognises(record)
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
         return MessagesDecoder(identity)
@@ -64,8 +68,18 @@ class AnthropicDialect:
 class MessagesApi:
     """The API as upstreams have it: see NativeApi."""
 
-    path = "/messages"
     end = b""
+    forwarded = frozenset({b"anthropic-beta"})
+    tells_errors = False
+
+    def request(self, body: dict[str, Any], *, ask_usage: bool) -> dict[str, Any]:
+        return body
+
+    def recognises(self, record: dict[str, Any]) -> bool:
+        return _recognises(record)
+
+    def whole(self, event: dict[str, Any]) -> dict[str, Any] | None:
+        return None
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
         return MessagesDecoder(identity)
@@ -82,7 +96,11 @@ class MessagesClient:
     native: NativeApi = MessagesApi()
     keepalive = MessagesEncoder.keepalive
 
-    def chat_request(self, body: dict[str, Any]) -> dict[str, Any]:
+    def check(self, body: dict[str, Any]) -> None:
+        check_kinds(body)
+
+    def chat_request(self, body: dict[str, Any], *, drop_unsupported: bool = False) -> dict[str, Any]:
+        """Nothing is dropped here: what other targets cannot do, they refuse or drop themselves."""
         return chat_request(body)
 
     def for_others(self, chat: dict[str, Any]) -> dict[str, Any]:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.hub import (
-    as_dict,
     call_extra,
-    dicts,
     extra_block,
-    legacy_call,
     message_id,
     reasoning,
     refusal_of,
-    text_of,
     thinking_block,
     tool_input,
 )
@@ -21,6 +17,7 @@ from trio_router.dialects.anthropic.order import OUTLINE, arrange
 from trio_router.dialects.anthropic.stream import MessagesDecoder
 from trio_router.dialects.anthropic.words import Block, stop_reason, usage_from_hub
 from trio_router.dialects.fold import Fold
+from trio_router.dialects.hub import as_dict, dicts, legacy_call, text_of
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Completion

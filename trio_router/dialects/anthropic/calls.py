@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from trio_router.dialects.anthropic.hub import as_dict, call_extra, dicts, legacy_call, tool_input
+from trio_router.dialects.anthropic.hub import call_extra, tool_input
+from trio_router.dialects.hub import CallSorter, as_dict, dicts, legacy_call
 from trio_router.jsoncodec import JSONError, dumps, loads
 
 
@@ -66,14 +67,12 @@ class CallReader:
 
     def __init__(self, tail: str) -> None:
         self._tail = tail
-        self._by_index: dict[Any, Call] = {}
-        self._by_id: dict[str, Call] = {}
-        self._last: Call | None = None
-        self._count = 0
+        self._sorter = CallSorter()
+        self._calls: list[Call] = []
 
     @property
     def any(self) -> bool:
-        return self._count > 0
+        return bool(self._calls)
 
     def read(self, delta: dict[str, Any]) -> list[CallPiece]:
         pieces = [self._piece(call) for call in dicts(delta.get("tool_calls"))]
@@ -84,9 +83,11 @@ class CallReader:
     def _piece(self, piece: dict[str, Any]) -> CallPiece:
         function = as_dict(piece.get("function"))
         given, name = piece.get("id"), function.get("name")
-        given = given if isinstance(given, str) else ""
-        index = piece.get("index")
-        call = self._call(index if isinstance(index, int | str) else None, given, bool(name))
+        number = self._sorter.number(piece.get("index"), given, has_name=bool(name))
+        if number == len(self._calls):
+            is_named = isinstance(given, str) and bool(given)
+            self._calls.append(Call(str(given) if is_named else f"toolu_{self._tail}_{number}"))
+        call = self._calls[number]
         if isinstance(name, str) and not call.name:
             call.name = name
         own, foreign = call_extra(piece)
@@ -96,22 +97,3 @@ class CallReader:
         if arguments is not None and not isinstance(arguments, str):
             arguments = dumps(arguments).decode()
         return CallPiece(call, arguments or "")
-
-    def _call(self, index: int | str | None, given: str, has_name: bool) -> Call:
-        """Some providers give no index, some the same one to every call, some no id."""
-        known = self._by_id.get(given) if given else None
-        if known is None and index is not None:
-            known = self._by_index.get(index)
-            if known is not None and given and has_name and known.name and given != known.id:
-                known = None
-        elif known is None and not given and not has_name:
-            known = self._last
-        if known is None:
-            known = Call(given or f"toolu_{self._tail}_{self._count}")
-            self._count += 1
-        if given:
-            self._by_id[given] = known
-        if index is not None:
-            self._by_index[index] = known
-        self._last = known
-        return known

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from trio_router.dialects.anthropic.words import Block, check_base64, is_native
+from trio_router.dialects.anthropic.words import Block, is_native
+from trio_router.dialects.media import check_base64
 from trio_router.errors import InvalidRequest
 
 Part = dict[str, Any]

@@ -65,7 +65,7 @@ def chat_request(body: dict[str, Any]) -> dict[str, Any]:
     """Fields that only the API itself has a meaning for keep their names, and so reach a target that
     speaks it.  Raises InvalidRequest.
     """
-    _check_kinds(body)
+    check_kinds(body)
     told = {name: body[name] for name in _AS_IT_IS if body.get(name) is not None}
     messages = Messages()
     if body.get("system"):
@@ -85,7 +85,8 @@ def chat_request(body: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in body.items() if k not in _KINDS and v is not None} | told | _own(body)
 
 
-def _check_kinds(body: dict[str, Any]) -> None:
+def check_kinds(body: dict[str, Any]) -> None:
+    """Raises InvalidRequest for a field that is missing, of the wrong type or of another API."""
     for name in _REQUIRED:
         if body.get(name) is None:
             raise InvalidRequest(f"{name}: field required", param=name)

@@ -12,16 +12,10 @@ from typing import TYPE_CHECKING, Any
 from trio_router.dialects.anthropic.blocks import BlockWriter
 from trio_router.dialects.anthropic.calls import CallPiece, CallReader
 from trio_router.dialects.anthropic.errors import error_body
-from trio_router.dialects.anthropic.hub import (
-    Thought,
-    dicts,
-    message_id,
-    reasoning,
-    refusal_of,
-    text_of,
-)
+from trio_router.dialects.anthropic.hub import Thought, message_id, reasoning, refusal_of
 from trio_router.dialects.anthropic.order import OUTLINE
 from trio_router.dialects.anthropic.words import Block, stop_reason, usage_from_hub
+from trio_router.dialects.hub import dicts, text_of
 from trio_router.jsoncodec import dumps
 
 if TYPE_CHECKING:
@@ -59,6 +53,9 @@ class MessagesEncoder:
                 events += self._begin(chunk)
                 events += self._take(choice)
         return b"".join(map(frame, events))
+
+    def passes(self, event: Event) -> bool:
+        return True
 
     def finish(self) -> bytes:
         events = self._begin({}) + self._drain(at_end=True) + self._writer.close()

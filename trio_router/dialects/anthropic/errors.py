@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trio_router.errors import StreamError
+
 if TYPE_CHECKING:
     from trio_router.errors import RouterError
 
@@ -24,7 +26,8 @@ _KNOWN = frozenset(_TYPES.values()) | {"api_error"}
 
 def error_body(error: RouterError) -> dict[str, Any]:
     """An upstream's own error type is kept where it is one of the API's."""
-    kind = error.code if error.code in _KNOWN else _TYPES.get(error.status)
+    said = error.kind if isinstance(error, StreamError) else error.code
+    kind = said if said in _KNOWN else _TYPES.get(error.status)
     if kind is None:
         kind = "invalid_request_error" if 400 <= error.status < 500 else "api_error"
     return {"type": "error", "error": {"type": kind, "message": error.message}}

@@ -1,4 +1,4 @@
-"""What the hub's messages and deltas hold, read leniently: providers fill them in many ways."""
+"""The hub's reasoning, calls and refusals, as the blocks of the Messages API want them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.words import FORMAT, Block
+from trio_router.dialects.hub import as_dict, dicts
 from trio_router.jsoncodec import JSONError, dumps, loads
 
 if TYPE_CHECKING:
@@ -13,15 +14,6 @@ if TYPE_CHECKING:
 
 
 CALL_EXTRA = "tool-call-extra"  # the format that `extra_block` seals with
-
-
-def as_dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def dicts(value: Any) -> list[dict[str, Any]]:
-    """The objects in an array; whatever else it is, none."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +68,6 @@ def unsealed(value: str) -> tuple[str, str]:
     return (kind, rest) if colon else (FORMAT, value)
 
 
-def legacy_call(message: dict[str, Any]) -> dict[str, Any]:
-    """A call of the old kind, if there is one: Snowflake puts an empty one in every message."""
-    call = as_dict(message.get("function_call"))
-    return call if call.get("name") or call.get("arguments") else {}
-
-
 def call_extra(call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a call has beside itself: the API's own fields, and those of other providers."""
     extra = as_dict(call.get("extra_content"))
@@ -106,26 +92,6 @@ def extra_of(data: str) -> tuple[str, dict[str, Any]]:
 
 def thinking_block(text: str, signature: str = "") -> Block:
     return {"type": "thinking", "thinking": text, "signature": signature}
-
-
-def text_of(content: Any) -> tuple[str, str]:
-    """Text and reasoning in a content that may be an array of parts (Mistral's reasoning models).
-
-    Cloudflare's JSON mode gives the object itself; any such value is its JSON.
-    """
-    if isinstance(content, str):
-        return content, ""
-    if content is not None and not isinstance(content, list):
-        return dumps(content).decode(), ""
-    text = thinking = ""
-    for part in content if isinstance(content, list) else ():
-        if isinstance(part, str):
-            text += part
-        elif isinstance(part, dict) and part.get("type") == "thinking":
-            thinking += text_of(part.get("thinking"))[0]
-        elif isinstance(part, dict) and isinstance(part.get("text"), str):
-            text += part["text"]
-    return text, thinking
 
 
 def refusal_of(message: dict[str, Any], choice: dict[str, Any]) -> str:

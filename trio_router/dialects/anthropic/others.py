@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from trio_router.dialects.anthropic.hub import as_dict, dicts
 from trio_router.dialects.anthropic.order import OUTLINE
+from trio_router.dialects.hub import as_dict, dicts
 
 # `thinking` and `output_config.effort` are told by `reasoning_effort`; edits of the context are made
 # where it is too long, which the target will say itself.
@@ -18,6 +18,7 @@ _REQUEST = frozenset({"cache_control", "thinking", "context_management"})
 _MESSAGE = frozenset({"cache_control", "is_error", OUTLINE})
 _PART = frozenset({"cache_control", "citations", "context"})
 _TOOL = frozenset({"cache_control", "eager_input_streaming"})
+_FAILED = "Error:"
 _LONGEST_USER = 64  # characters; OpenAI refuses more, and Claude Code's ids have more
 
 
@@ -36,11 +37,20 @@ def for_others(request: dict[str, Any]) -> dict[str, Any]:
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
     made = _without(message, _MESSAGE)
+    if message.get("is_error"):
+        made["content"] = _failed(made["content"])
     if isinstance(made.get("content"), list):
         made["content"] = [_without(part, _PART) for part in made["content"]]
     if "tool_calls" in made:
         made["tool_calls"] = [_call(call) for call in made["tool_calls"]]
     return made
+
+
+def _failed(result: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """That a tool has failed has no field elsewhere: its result says it."""
+    if isinstance(result, list):
+        return [{"type": "text", "text": _FAILED}, *result]
+    return result if result.lower().startswith("error") else f"{_FAILED} {result}".strip()
 
 
 def _call(call: dict[str, Any]) -> dict[str, Any]:

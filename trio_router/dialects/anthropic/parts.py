@@ -5,13 +5,8 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.anthropic.words import (
-    IMAGE_TYPES,
-    Block,
-    check_base64,
-    data_url,
-    is_native,
-)
+from trio_router.dialects.anthropic.words import IMAGE_TYPES, Block, is_native
+from trio_router.dialects.media import check_base64, data_url
 from trio_router.errors import InvalidRequest
 
 if TYPE_CHECKING:

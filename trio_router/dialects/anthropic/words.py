@@ -5,11 +5,7 @@ From the API reference (platform.claude.com/docs/en/api/messages) and "Stop reas
 
 from __future__ import annotations
 
-import binascii
-import re
 from typing import Any
-
-from trio_router.errors import InvalidRequest
 
 Block = dict[str, Any]  # a content block of the Messages API
 
@@ -43,7 +39,6 @@ IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _NATIVE = frozenset(
     {"image", "document", "search_result", "container_upload", "compaction", "fallback"}
 )
-_DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*);base64,", re.IGNORECASE)
 _USAGE = frozenset(
     {
         "input_tokens",
@@ -67,31 +62,6 @@ _USAGE_EXTRA = (
 def is_native(kind: Any) -> bool:
     """Whether a content block of this type has no counterpart in the hub, so is kept as it is."""
     return isinstance(kind, str) and (kind in _NATIVE or kind.endswith(("_tool_use", "_tool_result")))
-
-
-def data_url(url: str, place: str) -> tuple[str, str] | None:
-    """Media type and base64 of a `data:` URL; None if it is another URL.
-
-    Raises InvalidRequest if it has no base64 in it.
-    """
-    if url[:5].lower() != "data:":
-        return None
-    head = _DATA_URL.match(url)
-    if head is None:
-        raise InvalidRequest(f"{place} must be a data: URL in base64", param=place)
-    data = url[head.end() :]
-    check_base64(data, place)
-    return head[1].lower(), data
-
-
-def check_base64(data: Any, place: str) -> None:
-    """Raises InvalidRequest unless `data` is base64 of something."""
-    try:
-        good = isinstance(data, str) and bool(binascii.a2b_base64(data, strict_mode=True))
-    except ValueError:
-        good = False
-    if not good:
-        raise InvalidRequest(f"{place} is not base64", param=place)
 
 
 def usage_to_hub(usage: dict[str, Any]) -> dict[str, Any]:

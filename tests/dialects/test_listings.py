@@ -1,0 +1,75 @@
+"""The providers' own lists of models."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from tests.helpers import corpus
+from trio_router.dialects import LISTINGS, MODELS, MODELS_BY_HEADER
+from trio_router.dialects.base import ListedModel
+
+_DIALECTS = {"anthropic": "anthropic", "gemini": "gemini"}  # the others are OpenAI's
+TELLERS = [MODELS, *MODELS_BY_HEADER.values()]
+
+
+def ids(name, page):
+    models, mark = LISTINGS[name].read(page)
+    return [model.id for model in models], mark
+
+
+@pytest.mark.corpus
+def test_recorded_lists_are_read():
+    records = [r for r in corpus("streams.jsonl") if r["dialect"] == "models-list"]
+    assert records
+    for record in records:
+        page = json.loads(base64.b64decode(record["response"]["body_b64"]))
+        models, _ = LISTINGS[_DIALECTS.get(record["provider"], "openai")].read(page)
+        assert len(models) == len(page.get("data") or page["models"]), record["id"]
+        assert all(model.id and not model.id.startswith("models/") for model in models)
+
+
+def test_pages_are_followed_where_there_are_some():
+    page = {"data": [{"id": "a", "created_at": "2026-01-01T00:00:00Z"}], "has_more": True}
+    assert ids("anthropic", {**page, "last_id": "a b"}) == (["a"], "a b")
+    assert ids("anthropic", {**page, "has_more": False, "last_id": "a"}) == (["a"], None)
+    assert LISTINGS["anthropic"].path("a b") == "/models?limit=1000&after_id=a%20b"
+    assert ids("gemini", {"models": [{"name": "models/g"}], "nextPageToken": "t="}) == (["g"], "t=")
+    assert LISTINGS["gemini"].path("t=") == "/models?pageSize=1000&pageToken=t%3D"
+    assert ids("cohere", {"models": [{"name": "c"}], "next_page_token": "t"}) == (["c"], "t")
+    assert LISTINGS["cohere"].path("t") == "/models?page_size=1000&page_token=t"
+
+
+def test_ollamas_tags_and_a_bare_array_are_lists_too():
+    assert ids("ollama", {"models": [{"name": "llama3.2:latest"}, {"model": "b"}]})[0] == [
+        "llama3.2:latest",
+        "b",
+    ]
+    assert ids("openai", [{"id": "a", "created": 1.5}]) == (["a"], None)
+
+
+@pytest.mark.parametrize("name", LISTINGS)
+@pytest.mark.parametrize(
+    "page",
+    [
+        None,
+        3,
+        [],
+        ["a"],
+        {},
+        {"data": 3, "models": "x"},
+        {"data": [None, {}, {"id": 3}, {"id": ""}], "models": [None, {}, {"name": 3}]},
+        {"data": [], "models": [], "has_more": True, "last_id": 3, "nextPageToken": 3},
+    ],
+)
+def test_a_page_of_another_shape_has_no_models(name, page):
+    assert ids(name, page) == ([], None)
+
+
+@pytest.mark.parametrize("teller", TELLERS)
+def test_every_time_of_creation_can_be_told(teller):
+    for created in (0, -1, 1700000000, 1700000000000, 10**30):
+        assert teller.models([ListedModel("p/m", created)])["data"][0]["id"] == "p/m"
+    assert teller.models([])["data"] == []

@@ -1,0 +1,66 @@
+"""Google's Gemini API: `models/MODEL:generateContent` and `:streamGenerateContent`.
+
+Field names and rules are from the API reference (ai.google.dev/api/generate-content) and the guides
+under ai.google.dev/gemini-api/docs.  Vertex AI speaks the same under another base URL.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from trio_router.dialects.base import AnswerIdentity, Completion, Unsupported, UpstreamRequest
+from trio_router.dialects.fold import Fold
+from trio_router.dialects.gemini.request import build_body
+from trio_router.dialects.gemini.stream import GeminiDecoder
+from trio_router.jsoncodec import dumps
+
+if TYPE_CHECKING:
+    from trio_router.dialects.base import ChunkDecoder
+
+__all__ = ["GeminiDialect"]
+
+_OWN = frozenset({"candidates", "promptFeedback", "usageMetadata"})  # one of these is in every record
+# Where models live; a name without one of these is in the first.
+_COLLECTIONS = ("models", "tunedModels", "endpoints")
+
+
+class GeminiDialect:
+    name = "gemini"
+
+    def build_request(
+        self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
+    ) -> UpstreamRequest:
+        """Usage always comes, asked for or not."""
+        told = build_body(body, Unsupported("Gemini", drop=drop_unsupported))
+        verb = "streamGenerateContent?alt=sse" if body.get("stream") else "generateContent"
+        return UpstreamRequest(f"/{_resource(str(body.get('model')))}:{verb}", dumps(told))
+
+    def recognises(self, record: dict[str, Any]) -> bool:
+        return "choices" not in record and not record.keys().isdisjoint(_OWN)
+
+    def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
+        return GeminiDecoder(identity)
+
+    def completion(self, record: dict[str, Any], identity: AnswerIdentity) -> Completion | None:
+        """The same as its stream, folded: there is one reading of parts, not two.
+
+        Raises ValueError if it says nothing, not even why.
+        """
+        decoder, fold = GeminiDecoder(identity), Fold(identity)
+        for chunk in decoder.decode(record) + decoder.end(is_whole=True):
+            fold.add(chunk)
+        completion = fold.completion()
+        if not any(choice["finish_reason"] for choice in completion["choices"]):
+            raise ValueError("no candidate has ended")
+        return completion
+
+    def auth_headers(self, api_key: str) -> dict[str, str]:
+        return {"x-goog-api-key": api_key}
+
+
+def _resource(model: str) -> str:
+    collection, slash, name = model.partition("/")
+    if not slash or collection not in _COLLECTIONS:
+        collection, name = _COLLECTIONS[0], model
+    return f"{collection}/{quote(name, safe='')}"

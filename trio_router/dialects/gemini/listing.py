@@ -1,0 +1,28 @@
+"""`GET /models` of Gemini (ai.google.dev/api/models)."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from trio_router.dialects.base import ListedModel
+
+_SIZE = 1000  # models a page; the most there may be
+
+
+class GeminiListing:
+    def path(self, mark: str | None) -> str:
+        after = "" if mark is None else f"&pageToken={quote(mark, safe='')}"
+        return f"/models?pageSize={_SIZE}{after}"
+
+    def read(self, page: Any) -> tuple[list[ListedModel], str | None]:
+        record = page if isinstance(page, dict) else {}
+        found = record.get("models")
+        items = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+        models = [
+            ListedModel(item["name"].removeprefix("models/"), title=str(item.get("displayName") or ""))
+            for item in items
+            if isinstance(item.get("name"), str) and item["name"]
+        ]
+        mark = record.get("nextPageToken")
+        return models, mark if isinstance(mark, str) and mark else None

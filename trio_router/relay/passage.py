@@ -1,0 +1,188 @@
+"""What passes through as it is: a request whose body may be long, an answer of any kind.
+
+One task, the request's own, takes the body from the client as the upstream takes it, and gives the
+answer to the client as the client takes it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn, cast
+
+import trio
+
+from trio_router.dialects.base import AnswerIdentity
+from trio_router.jsoncodec import JSONError, loads
+from trio_router.record import Stage
+from trio_router.relay.attempt import Attempt
+from trio_router.relay.side_calls import WholeCall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from trio_router.errors import RouterError
+    from trio_router.observe.metrics import Metrics
+    from trio_router.record import RequestRecord
+    from trio_router.relay.attempt import Sink
+    from trio_router.relay.client import PassingRequest, UpstreamAnswer, UpstreamClient
+    from trio_router.routing.table import Target
+
+    Opening = Callable[[], AbstractAsyncContextManager[tuple[Target, PassingRequest]]]
+
+# Of the answer's head; the rest is between the upstream and us.
+_HEADERS = (b"content-type", b"content-disposition", b"cache-control", b"etag", b"last-modified")
+_READ = 65536  # bytes of an answer in JSON up to which it is looked into for what was used
+
+
+class Passage:
+    """An answer on its way; see StreamReply.  `opening` gives what is to be asked, and of whom."""
+
+    tail = b""
+
+    def __init__(self, opening: Opening, buffer: int) -> None:
+        self.opening = opening
+        self.begun = trio.Event()  # the head is there, or it is known that there will be none
+        self.error: RouterError | None = None  # why there will be none
+        self.is_committed = False
+        self.is_torn = False
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.send, self._pieces = trio.open_memory_channel[bytes](buffer)
+
+    def head(self, response: UpstreamAnswer) -> None:
+        self.status = response.status
+        for name in _HEADERS:
+            if value := response.header(name):
+                self.headers[name.decode()] = value
+        if not response.is_decoded and (length := response.header(b"content-length")):
+            self.headers["content-length"] = length
+
+    # -- the attempt's Sink
+
+    def commit(self) -> None:
+        self.is_committed = True
+        self.begun.set()
+
+    def put_nowait(self, frames: bytes) -> bool:
+        try:
+            self.send.send_nowait(frames)
+        except trio.WouldBlock:
+            return False
+        return True
+
+    async def put(self, frames: bytes) -> None:
+        await self.send.send(frames)
+
+    # -- the client's StreamReply
+
+    async def next(self, write_now: object) -> bytes | None:
+        try:
+            return await self._pieces.receive()
+        except trio.EndOfChannel:
+            return None
+
+
+class PassageCall(WholeCall):
+    """What a passage asks; see Call, of which only the attempt's own part is asked for here."""
+
+    def __init__(self, request: PassingRequest, passage: Passage) -> None:
+        super().__init__({})
+        self.request = request
+        self.passage = passage
+
+    def request_for(self, target: Target) -> NoReturn:
+        raise NotImplementedError("this passes as it is")
+
+    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> NoReturn:
+        raise NotImplementedError("this passes as it is")
+
+
+class PassageAttempt(Attempt):
+    """One passage to one target."""
+
+    def __init__(
+        self,
+        target: Target,
+        client: UpstreamClient,
+        call: PassageCall,
+        record: RequestRecord,
+        metrics: Metrics,
+    ) -> None:
+        super().__init__(target, client, call, AnswerIdentity("", 0, ""), record, metrics)
+        self._passing = call
+
+    async def run(self) -> None:
+        """To the answer's end.  Raises RouterError and ClientStalled."""
+        await self.stream(self._passing.passage)
+
+    async def _ask(self, on_sent: Callable[[], None]) -> UpstreamAnswer:
+        record = self._record
+        return await self._client.send(
+            self.target,
+            self._passing.request,
+            request_id=record.request_id,
+            more=record.trace_headers,
+            on_slot=self._note_slot,
+            on_sent=on_sent,
+        )
+
+    def _await_first_event(self) -> None:
+        self._note_sent()
+        self._watchdog.enter("response", self._limits.response)
+
+    async def _relay(self, response: UpstreamAnswer, sink: Sink) -> None:
+        self._passing.passage.head(response)
+        sink.commit()
+        used = _Used(response.header(b"content-type"))
+        self._watchdog.enter("read", self._limits.read)
+        async for data in response:
+            now = trio.current_time()
+            if self._record.first_event_at is None:
+                self._note_first_event(now)
+            self._record.last_read_at = now
+            self._record.bytes_received += len(data)
+            used.add(data)
+            if not sink.put_nowait(data):
+                await self._wait_for_client(data, sink)
+            self._watchdog.enter("read", self._limits.read)
+        used.book(self._record)
+
+    async def _wait_for_client(self, data: bytes, sink: Sink) -> None:
+        began = trio.current_time()
+        self._watchdog.enter("stall", self._limits.stall)
+        self._record.stage = Stage.CLIENT
+        try:
+            await sink.put(data)
+        finally:
+            self._record.backpressure += trio.current_time() - began
+        self._record.stage = Stage.STREAMING
+
+
+class _Used:
+    """Finds the tokens that a short answer in JSON says were used."""
+
+    def __init__(self, content_type: str) -> None:
+        self._parts: list[bytes] | None = [] if content_type.startswith("application/json") else None
+        self._size = 0
+
+    def add(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > _READ:
+            self._parts = None
+        if self._parts is not None:
+            self._parts.append(data)
+
+    def book(self, record: RequestRecord) -> None:
+        try:
+            answer = loads(b"".join(self._parts)) if self._parts else None
+        except JSONError:
+            return
+        usage = answer.get("usage") if isinstance(answer, dict) else None
+        if isinstance(usage, dict):
+            record.prompt_tokens = _count(usage, "input_tokens", "prompt_tokens")
+            record.completion_tokens = _count(usage, "output_tokens", "completion_tokens")
+
+
+def _count(usage: dict[str, object], *names: str) -> int | None:
+    found = (usage[name] for name in names if type(usage.get(name)) is int)
+    return cast("int | None", next(found, None))

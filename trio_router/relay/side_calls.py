@@ -1,0 +1,82 @@
+"""Calls beside chat whose answers come whole: embeddings, and counting a message's tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from trio_router.dialects import EMBEDDINGS
+from trio_router.dialects.answer import AnswerReader
+from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
+from trio_router.dialects.embedding_answer import EmbeddingAnswer
+from trio_router.dialects.native import PlainAnswer
+from trio_router.errors import InvalidRequest, NotFound
+from trio_router.jsoncodec import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trio_router.dialects.base import ClientDialect
+    from trio_router.relay.call import Whole
+    from trio_router.routing.table import Target
+
+_EMBEDDINGS = 1 << 26  # bytes of an answer: 2,048 vectors of 3,072 numbers in base64 are 34 million
+
+
+class WholeCall:
+    """A call that is never streamed.  `body` is the client's request, checked."""
+
+    is_stream = False
+    keepalive = b""
+    max_answer: int | None = None
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self._body = body
+
+    def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> NoReturn:
+        raise NotImplementedError("this is never streamed")
+
+    def fail(self, error: Exception) -> bytes:
+        return b""
+
+    def forget(self) -> None:
+        self._body = {}
+
+
+class EmbeddingCall(WholeCall):
+    """`POST /v1/embeddings`."""
+
+    max_answer: int | None = _EMBEDDINGS
+
+    def request_for(self, target: Target) -> UpstreamRequest:
+        dialect = EMBEDDINGS.get(target.dialect.name)
+        if dialect is None:
+            raise InvalidRequest(f"{target.provider} has no embeddings", param="model")
+        body = target.body_for(self._body)
+        return dialect.request(body, drop_unsupported=target.drop_unsupported)
+
+    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
+        reader = AnswerReader(target.dialect, identity, content_type, target.rules)
+        return EmbeddingAnswer(EMBEDDINGS[target.dialect.name], self._body, target.model, reader)
+
+
+class CountCall(WholeCall):
+    """`POST /v1/messages/count_tokens`, for targets that speak the client's own API."""
+
+    def __init__(
+        self, client: ClientDialect, body: dict[str, Any], headers: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        super().__init__(body)
+        self._api = client.name
+        own = client.native.forwarded
+        self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
+
+    def request_for(self, target: Target) -> UpstreamRequest:
+        path = target.native.get(self._api)
+        if path is None:
+            raise NotFound(f"{target.provider} cannot count tokens: its API has no such endpoint")
+        # Not the configuration's defaults: they are for answers, and refused here.
+        body = {**self._body, "model": target.upstream_model}
+        return UpstreamRequest(f"{path}/count_tokens", dumps(body), self._headers)
+
+    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
+        return PlainAnswer(AnswerReader(target.dialect, identity, content_type, target.rules))
