@@ -84,7 +84,7 @@ class UpstreamClient:
             if self._slots is not None:
                 self._slots.release()
             if isinstance(fault, httpx.TransportError):
-                raise _as_ours(fault, target) from fault
+                raise _as_ours(fault, target) from fault  # noqa: ASYNC104 - no cancellation
             raise
         return UpstreamAnswer(answer, target, self._slots)
 
