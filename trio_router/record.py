@@ -121,6 +121,7 @@ class RequestRecord:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     bytes_waiting: int = 0  # on their way from the upstream to the client
+    operation: str = "chat"  # what is asked for, of few
     span: Any = None  # of a tracer, if there is one
     trace_headers: bytes = b""  # header lines that tell the upstream of the trace
     # What the history has seen of it already.

@@ -162,7 +162,7 @@ class Supervisor:
             code = 0
         except SystemExit as leaving:
             code = leaving.code if isinstance(leaving.code, int) else 1
-        except BaseException:
+        except BaseException:  # noqa: ASYNC103 - a process of its own ends here
             traceback.print_exc()
         finally:
             os._exit(code)

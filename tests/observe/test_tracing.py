@@ -12,6 +12,7 @@ from tests.observe.otlp import attributes, otlp_receiver
 from tests.serve.test_command import CLEAN, ask, served
 from tests.stack import chat, memory_stack, real_stack
 from trio_router.observe.tracing import passed_on, tracing_from
+from trio_router.testing import json_answer
 
 pytest.importorskip("opentelemetry.sdk")
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -167,6 +168,17 @@ async def test_without_tracing_a_clients_context_reaches_the_upstream(autojump_c
         assert seen(stack.upstream.requests[-1], "tracestate") == "vendor=1"
         await stack.ask(chat("any/echo"))
         assert seen(stack.upstream.requests[-1], "traceparent") is None
+
+
+@pytest.mark.parametrize("path", ["embeddings", "moderations", "images/generations"])
+async def test_a_clients_context_reaches_the_upstream_of_other_endpoints(autojump_clock, path):
+    async with memory_stack() as stack:
+        stack.upstream.script = lambda _: json_answer({"data": [], "object": "list"})
+        body = {"model": "any/m", "input": "x", "prompt": "x"}
+        await stack.client.post(f"/v1/{path}", json=body, headers={"traceparent": PARENT})
+        assert seen(stack.upstream.requests[-1], "traceparent") == PARENT
+        await trio.sleep(1)  # it is booked once the upstream is closed
+        assert stack.router.history.recent[-1][2].tries[0].first_event_at is not None
 
 
 @pytest.mark.parametrize(

@@ -147,29 +147,33 @@ class Dashboard:
 
     def _admit(self, asked: ClientRequest) -> str | None:
         return self._admins.admit(
-            authorization=_text(asked, b"authorization"),
-            cookies=_text(asked, b"cookie"),
-            host=_text(asked, b"host"),
+            authorization=_header(asked, b"authorization"),
+            cookies=_header(asked, b"cookie"),
+            host=_header(asked, b"host"),
             server=asked.link.server,
         )
 
     def _refuse_other_origins(self, asked: ClientRequest) -> None:
         """A page of another site must not be able to do anything here with its visitor's cookie."""
-        if _text(asked, b"authorization"):
+        if _header(asked, b"authorization"):
             return  # no browser sends it by itself
         if not is_same_origin(
-            site=_text(asked, b"sec-fetch-site"),
-            origin=_text(asked, b"origin"),
-            host=_text(asked, b"host"),
+            site=_header(asked, b"sec-fetch-site"),
+            origin=_header(asked, b"origin"),
+            host=_header(asked, b"host"),
         ):
             raise Forbidden("only the dashboard itself may ask for this")
 
 
 async def _small_body(asked: ClientRequest) -> bytes:
-    length = _text(asked, b"content-length")
+    length = _header(asked, b"content-length")
     if not length.isdecimal() or int(length) > _MAX_FORM:
         raise RequestTooLarge(f"a body of known length, of at most {_MAX_FORM} bytes, is expected")
     return await asked.body.read()
+
+
+def _header(asked: ClientRequest, name: bytes) -> str:
+    return asked.header(name).decode("latin-1")
 
 
 def _integer(body: dict[str, Any], name: str) -> int:
@@ -189,7 +193,3 @@ def _back(cookie: str) -> Reply:
 
 def _is_secure(asked: ClientRequest) -> bool:
     return asked.link.scope()["scheme"] == "https"
-
-
-def _text(asked: ClientRequest, name: bytes) -> str:
-    return asked.header(name).decode("latin-1")

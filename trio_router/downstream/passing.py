@@ -92,6 +92,7 @@ def _admitted(asked: ClientRequest) -> ClientRequest:
 
 
 async def _pass(asked: ClientRequest, opening: Opening) -> Reply:
+    asked.trace(asked.link.path.split("/")[2])  # audio, images, files...
     passage = await asked.exchange.passage(opening)
     return Reply(passage.status, {**passage.headers, **origin(asked.record)}, stream=passage)
 

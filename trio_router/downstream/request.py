@@ -55,8 +55,9 @@ class ClientRequest:
             given = f"Bearer {key.decode('latin-1')}"
         self.record.key = self.app.authenticator.check(given, self.link.server)
 
-    def trace(self) -> None:
+    def trace(self, operation: str = "chat") -> None:
         """Notes the trace that the request is part of (W3C Trace Context)."""
+        self.record.operation = operation
         self.router.trace(self.record, self.header(b"traceparent"), self.header(b"tracestate"))
 
     async def run(self) -> None:

@@ -73,7 +73,7 @@ class Tracing:
         }
         epoch = time.time() - trio.current_time()
         span = self._tracer.start_span(
-            "chat",
+            record.operation,
             context=self._propagator.extract(carrier),
             kind=self._trace.SpanKind.CLIENT,
             start_time=_nanoseconds(epoch + record.started_at),
@@ -89,7 +89,7 @@ class Tracing:
             return
         (span, epoch), record.span = record.span, None
         if span.is_recording():
-            span.update_name(f"chat {self._labels(record)[1]}".strip())
+            span.update_name(f"{record.operation} {self._labels(record)[1]}".strip())
             span.set_attributes(_attributes(record, base_url))
             if record.outcome in FAULTS:
                 span.set_status(self._trace.StatusCode.ERROR, record.error_code or str(record.outcome))
@@ -159,7 +159,7 @@ def tracing_from(environ: Mapping[str, str], labels: LabelsOf) -> Tracing | None
 
 def _attributes(record: RequestRecord, base_url: str) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "gen_ai.operation.name": "chat",
+        "gen_ai.operation.name": record.operation,
         "gen_ai.provider.name": _provider_name(record.provider),
         "gen_ai.request.model": record.model,
         "gen_ai.request.stream": record.is_stream,

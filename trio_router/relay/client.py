@@ -85,7 +85,7 @@ class UpstreamClient:
             if self._gate is not None:
                 self._gate.leave()
             if isinstance(fault, httpx.TransportError):
-                raise _as_ours(fault, target) from fault
+                raise _as_ours(fault, target) from fault  # noqa: ASYNC104 - no cancellation
             raise
         return UpstreamAnswer(answer, target, self._gate)
 
@@ -95,6 +95,8 @@ class UpstreamClient:
         request: PassingRequest,
         *,
         request_id: str,
+        more: bytes = b"",
+        on_admitted: Callable[[], None] | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> UpstreamAnswer:
         """As `ask`, for what is no chat; what `request.body` raises comes out of here too."""
@@ -102,10 +104,12 @@ class UpstreamClient:
         if gate is not None:
             await self._enter(gate, target)
         try:
+            if on_admitted is not None:
+                on_admitted()
             answer = await self._transport.send(
                 request.method.encode(),
                 _url(target, request.path),
-                self._passing_headers(target, request, request_id),
+                self._passing_headers(target, request, request_id) + _fields(more),
                 request.body,
                 _limits(target),
                 on_sent,
@@ -212,6 +216,11 @@ class UpstreamAnswer:
             if key.lower() == name:
                 return value.decode("latin-1")
         return ""
+
+
+def _fields(lines: bytes) -> list[tuple[bytes, bytes]]:
+    """Header lines as pairs."""
+    return [(name, value) for line in lines.splitlines() for name, _, value in [line.partition(b": ")]]
 
 
 def _as_ours(fault: httpx.TransportError | httpx.DecodingError, target: Target) -> UpstreamError:

@@ -6,12 +6,14 @@ answer to the client as the client takes it.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn, cast
 
 import trio
 
 from trio_router.dialects.base import AnswerIdentity
 from trio_router.jsoncodec import JSONError, loads
+from trio_router.record import Stage
 from trio_router.relay.attempt import Attempt
 from trio_router.relay.side_calls import WholeCall
 
@@ -114,10 +116,15 @@ class PassageAttempt(Attempt):
         """To the answer's end.  Raises RouterError and ClientStalled."""
         await self.stream(self._passing.passage)
 
-    async def _ask(self, on_sent: Callable[[], None] | None = None) -> UpstreamAnswer:
-        request_id = self._record.request_id
+    async def _ask(self, on_asked: Callable[[], None] | None = None) -> UpstreamAnswer:
+        record = self._record
         return await self._client.send(
-            self.target, self._passing.request, request_id=request_id, on_sent=on_sent
+            self.target,
+            self._passing.request,
+            request_id=record.request_id,
+            more=record.trace_headers,
+            on_admitted=partial(self._note_slot, None),
+            on_sent=partial(self._note_sent, on_asked),
         )
 
     def _await_first_event(self) -> None:
@@ -129,8 +136,10 @@ class PassageAttempt(Attempt):
         used = _Used(response.header(b"content-type"))
         self._watchdog.enter("read", self._limits.read)
         async for data in response:
+            now = trio.current_time()
             if self._record.first_event_at is None:
-                self._record.first_event_at = trio.current_time()
+                self._note_first_event(now)
+            self._record.last_read_at = now
             self._record.bytes_received += len(data)
             used.add(data)
             if not sink.put_nowait(data):
@@ -141,10 +150,12 @@ class PassageAttempt(Attempt):
     async def _wait_for_client(self, data: bytes, sink: Sink) -> None:
         began = trio.current_time()
         self._watchdog.enter("stall", self._limits.stall)
+        self._record.stage = Stage.CLIENT
         try:
             await sink.put(data)
         finally:
             self._record.backpressure += trio.current_time() - began
+        self._record.stage = Stage.STREAMING
 
 
 class _Used:
