@@ -20,7 +20,7 @@ STREAM = json.dumps(chat("any/echo-c2", stream=True)).encode()
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\n"
 TOKENS = [
     b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n",
-    b"HEAD /metrics HTTP/1.1\r\nhost: h\r\n\r\n",
+    b"HEAD /healthz HTTP/1.1\r\nhost: h\r\n\r\n",
     b"OPTIONS * HTTP/1.1\r\nhost: h\r\n\r\n",
     b"GET /v1/models/%ff%00%0a HTTP/1.0\r\nconnection: keep-alive\r\n\r\n",
     b"CONNECT h:1 HTTP/1.1\r\nhost: h\r\n\r\n",

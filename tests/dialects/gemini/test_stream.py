@@ -297,7 +297,7 @@ class TestEnd:
                 "provider_stream_error",
                 "Overloaded.",
             )
-            assert reader.failure.kind == "UNAVAILABLE"
+            assert reader.failure.reason == "503"
             assert not any(c["choices"][0]["finish_reason"] for c in reader.chunks)
 
     def test_a_bare_error_after_finish_reasons_is_an_error_all_the_same(self):
