@@ -13,6 +13,8 @@ from trio_router.dashboard.peers import Lines, Peers, asked
 from trio_router.jsoncodec import loads
 from trio_router.relay.router import Router
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def boards(tmp_path, nursery):

@@ -9,9 +9,12 @@ import threading
 from contextlib import contextmanager
 
 import httpx
+import pytest
 
 from tests.serve.test_command import ask, served
 from tests.serve.test_workers import wait_for, workers_of
+
+pytestmark = pytest.mark.slow
 
 
 class Watching:

@@ -94,7 +94,7 @@ async def converse(pieces: list[bytes], pauses: list[int], *, ends: bool) -> byt
     return said
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
 @given(PIECES, st.lists(st.sampled_from([0, 0, 0, 1, 10]), min_size=12, max_size=12), st.booleans())
 def test_whatever_a_client_sends_it_is_answered_or_closed(caplog, pieces, pauses, ends):
     caplog.clear()

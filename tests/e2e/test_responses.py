@@ -14,7 +14,7 @@ from tests.dialects.responses.naive import check, frames, said
 from tests.e2e.reading import read_completion, read_ollama, read_stream, split_sse
 from tests.e2e.replay import body_of, random_cuts, recordings, replayer, tiny, whole
 
-pytestmark = pytest.mark.corpus
+pytestmark = [pytest.mark.corpus, pytest.mark.slow]
 QUICK = [whole, random_cuts]
 CUTS = pytest.mark.parametrize(
     "cuts", [pytest.param(QUICK, id="quick"), pytest.param([tiny], id="tiny", marks=pytest.mark.slow)]

@@ -15,7 +15,7 @@ from tests.e2e.reading import Said, parsed_calls, read_completion, read_stream
 from tests.e2e.replay import answer, body_of, random_cuts, recordings, replayer, tiny, whole
 from tests.e2e.test_recordings import CUTS, QUICK, WITH_USAGE, check_error, check_status
 
-pytestmark = pytest.mark.corpus
+pytestmark = [pytest.mark.corpus, pytest.mark.slow]
 READERS = {"gemini": read_gemini, "cohere": read_cohere}
 DIALECTS = pytest.mark.parametrize("dialect", list(READERS))
 

@@ -14,7 +14,7 @@ from tests.e2e.reading import read_stream
 from tests.e2e.replay import answer, random_cuts, replayer, tiny, whole
 from tests.helpers import at_offsets, corpus, raw
 
-pytestmark = pytest.mark.corpus
+pytestmark = [pytest.mark.corpus, pytest.mark.slow]
 CUTS = pytest.mark.parametrize("cut", [whole, tiny, random_cuts])
 
 # Where the contract says otherwise than a vector: the vector's name, and why.

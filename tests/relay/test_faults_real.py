@@ -15,6 +15,9 @@ from tests.relay.test_faults import AFTER, BEFORE, HTML, limited
 from tests.stack import chat, events, real_stack, text_of
 from trio_router.demo import Abort, Answer, Hang, Send, Sleep, error_answer, sse
 
+pytestmark = pytest.mark.slow
+
+
 QUICK = "retry: {attempts: 2, base: 0.02}, first_event: 0.3"
 PROVIDERS = """
 providers:

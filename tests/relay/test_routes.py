@@ -368,6 +368,7 @@ class TestHedging:
             s.script("y", lambda: good("y"))
             assert (await s.ask()).text == "y"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("after", ["p95", "1.5"])
     async def test_the_tail_of_the_first_event_falls(self, after, autojump_clock):
         """TTFT of 0.1 to 1 s, and one in twenty takes 4 to 9 s more."""

@@ -114,7 +114,7 @@ async def play(route, schedules, requests, seed):
 TIMES = st.sampled_from([0.0, 0.5, 4.0])
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(
     ROUTE,
     st.fixed_dictionaries({"x": SCHEDULE, "y": SCHEDULE, "z": SCHEDULE}),

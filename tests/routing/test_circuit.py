@@ -189,4 +189,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestAgainstAModel = Machine.TestCase
-TestAgainstAModel.settings = settings(max_examples=200, stateful_step_count=40)
+TestAgainstAModel.settings = settings(max_examples=80, stateful_step_count=40)

@@ -15,7 +15,10 @@ import pytest
 from tests.serve.test_command import ask, served
 from trio_router.workers import Supervisor
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc"),
+]
 
 
 def workers_of(process_id: int) -> list[int]:
