@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trio_router.dialects.chat_messages import check_messages, wrong
 from trio_router.errors import InvalidRequest
 from trio_router.jsoncodec import JSONError, loads
 
@@ -49,32 +50,16 @@ def parse_chat_request(data: bytes) -> dict[str, Any]:
     body = parse_object(data)
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        raise _wrong("model", "a string")
+        raise wrong("model", "a string")
     for name, (kinds, words) in _KINDS.items():
         value = body.get(name)
         if value is not None and not _is(value, kinds):
-            raise _wrong(name, words)
+            raise wrong(name, words)
     options = body.get("stream_options") or {}
     if not isinstance(options.get("include_usage"), bool | None):
-        raise _wrong("stream_options.include_usage", "a boolean")
-    _check_messages(body.get("messages"))
+        raise wrong("stream_options.include_usage", "a boolean")
+    check_messages(body.get("messages"))
     return body
-
-
-def _check_messages(messages: Any) -> None:
-    if not isinstance(messages, list):
-        raise _wrong("messages", "an array")
-    if not messages:
-        raise InvalidRequest("messages must not be empty", param="messages")
-    for i, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise _wrong(f"messages[{i}]", "an object")
-        if not isinstance(message.get("role"), str):
-            raise _wrong(f"messages[{i}].role", "a string")
-        if not isinstance(message.get("content"), str | list | None):
-            raise _wrong(f"messages[{i}].content", "a string or an array")
-        if not isinstance(message.get("tool_calls"), list | None):
-            raise _wrong(f"messages[{i}].tool_calls", "an array")
 
 
 def _is(value: Any, kinds: tuple[type, ...]) -> bool:
@@ -83,7 +68,3 @@ def _is(value: Any, kinds: tuple[type, ...]) -> bool:
     if isinstance(value, float) and kinds == (int,):
         return value.is_integer()  # 64.0 is an integer in JSON
     return isinstance(value, kinds)
-
-
-def _wrong(name: str, words: str) -> InvalidRequest:
-    return InvalidRequest(f"{name} must be {words}", param=name)

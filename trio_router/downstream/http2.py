@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
 RESET = "trio_router.reset"  # among a request's ASGI extensions
+_GOODBYE = 0.2  # s that closing a connection may take
 PREFACE = b"PRI * HTTP/2.0\r\n"
 
 
@@ -133,7 +134,8 @@ class RelayTCPServer(TCPServer):
                     # The client has left.  Hypercorn would wait for its own idle timer now.
                     serving.cancel()
         finally:
-            await self._close()
+            with trio.move_on_after(_GOODBYE, shield=True):
+                await self._close()
 
     async def protocol_send(self, event: Event) -> None:
         if not isinstance(event, RawData):
