@@ -89,3 +89,14 @@ def test_the_errors_of_tries_are_told_by_kind_even_if_the_request_went_well():
 def test_a_bucket_is_no_further_off_than_its_ratio(seconds):
     upper = RATIO ** bucket(seconds) / 1000
     assert upper / RATIO * 0.999 <= seconds <= upper * 1.001
+
+
+def test_each_try_counts_for_its_own_target():
+    history = History(labels)
+    tries = [Try("dead", "x", 0.0, error="provider_network_error"), Try("p", "m", 0.1)]
+    history.ended(request(outcome=Outcome.COMPLETED, tries=tries), 0)
+    series = history.slots[0].series
+    assert {name: (f.ended, f.tries, f.errors) for name, f in series.items()} == {
+        ("p", "m"): (1, 1, {}),
+        ("dead", "x"): (0, 1, {"provider_network_error": 1}),
+    }

@@ -112,13 +112,17 @@ class History:
 
     def ended(self, record: RequestRecord, now: float) -> None:
         """Takes a request that has ended, once."""
-        figures = self.slot(now).of(self._labels(record))
+        slot, own = self.slot(now), self._labels(record)
+        figures = slot.of(own)
         _take_progress(record, figures)
         figures.ended += 1
         figures.failed += record.outcome in FAULTS
         figures.tokens += record.completion_tokens or 0
-        figures.tries += len(record.tries)
         for attempt in record.tries:
+            target = (attempt.provider, attempt.model)
+            # Another than the one that answered was named by a route, and those are few.
+            figures = slot.of(own if target == (record.provider, record.model) else target)
+            figures.tries += 1
             if attempt.error is not None:
                 figures.errors[attempt.error] = figures.errors.get(attempt.error, 0) + 1
                 self.last_errors[attempt.provider] = LastError(
