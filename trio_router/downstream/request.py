@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import trio
 
@@ -159,4 +159,4 @@ def _raw(headers: dict[str, Any]) -> Headers:
 
 def _request_id(given: bytes) -> str:
     text = given.decode("latin-1")
-    return text if _SANE_ID.fullmatch(text) else f"req_{uuid4().hex}"
+    return text if _SANE_ID.fullmatch(text) else f"req_{os.urandom(16).hex()}"

@@ -32,7 +32,9 @@ def log_request(record: RequestRecord) -> None:
     """The line that ends a request.  It holds no text of prompt or answer and no secret."""
     level = _level(record.outcome)
     if logger.isEnabledFor(level):
-        logger.log(level, "request", extra={"fields": request_fields(record)})
+        # Not `logger.log`: it would look for the caller's line, which nobody asks for.
+        fields = {"fields": request_fields(record)}
+        logger.handle(logger.makeRecord(logger.name, level, "", 0, "request", (), None, extra=fields))
 
 
 def _level(outcome: Outcome | None) -> int:
