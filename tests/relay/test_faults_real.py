@@ -133,6 +133,81 @@ async def test_tls_that_fails_is_rescued(how):
         nursery.cancel_scope.cancel()
 
 
+class Script:
+    """Answers by model; remembers who was asked, and with which key."""
+
+    def __init__(self, stack, **answers):
+        self.asked = []
+        self._answers = answers
+        stack.upstream.script = self.answer
+
+    def answer(self, request):
+        model, key = request.json["model"], request.headers.get("authorization")
+        self.asked.append((model, key))
+        answer = self._answers[model]
+        return answer(key) if callable(answer) else answer
+
+    @property
+    def models(self):
+        return [model for model, _ in self.asked]
+
+
+TOO_LONG = error_answer(400, "maximum context length is 8192 tokens", "context_length_exceeded")
+FILTERED = error_answer(400, "The response was filtered", "content_filter")
+
+
+async def test_too_long_a_prompt_goes_to_the_target_with_a_larger_context():
+    text = PROVIDERS.replace("{model: a/x}", "{model: a/x, context: 8192}")
+    text = text.replace("{model: b/y}", "{model: b/y, context: 32768}")
+    async with real_stack(providers=text % QUICK) as stack:
+        script = Script(stack, x=TOO_LONG, y=good("one two three"))
+        response, _ = await ask(stack)
+        assert events(response.content)[-1] == "[DONE]"
+        assert script.models == ["x", "y"]
+
+
+@pytest.mark.parametrize(("says", "models"), [("error", ["x"]), ("fallback", ["x", "y"])])
+async def test_a_content_filters_refusal_is_routed_around_only_if_the_route_says_so(says, models):
+    async with real_stack(providers=PROVIDERS % f"{QUICK}, content_filter: {says}") as stack:
+        script = Script(stack, x=FILTERED, y=good("one two three"))
+        response, _ = await ask(stack)
+        assert response.status_code == (400 if says == "error" else 200)
+        assert script.models == models
+
+
+async def test_a_refused_key_is_given_a_rest_and_the_next_one_asks():
+    def answer(key):
+        return error_answer(401, "no", "invalid_api_key") if key == "Bearer key-1" else good("ok")
+
+    text = PROVIDERS.replace("models: {x: {}}", "models: {x: {}}, api_keys: [key-1, key-2]", 1)
+    async with real_stack(providers=text % QUICK) as stack:
+        script = Script(stack, x=answer, y=good("other"))
+        for _ in range(3):
+            response, _ = await ask(stack)
+            assert text_of(events(response.content)) == "ok"
+        assert [key for _, key in script.asked].count("Bearer key-1") == 1
+        assert script.models == ["x"] * 4
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_prefill_goes_on_unless_the_fallback_refuses_it(refuses):
+    text = PROVIDERS.replace("{model: b/y}", "{model: b/y, prefill: true}")
+    refusal = error_answer(400, "last message must be from the user", "invalid")
+    steps = AFTER["cut"][0].steps
+    cut = Answer(headers=AFTER["cut"][0].headers, steps=[*steps[:2], Sleep(0.1), *steps[2:]])
+    async with real_stack(providers=text % f"{QUICK}, midstream: prefill") as stack:
+        script = Script(stack, x=cut, y=refusal if refuses else good("three"))
+        response, _ = await ask(stack)
+        said = events(response.content)
+        assert script.models == ["x", "y"]
+        assert (said[-1] == "[DONE]") is not refuses
+        if refuses:
+            assert said[-1]["error"]["code"] == "upstream_truncated"
+            assert "b/y: 400" in said[-1]["error"]["message"]
+        else:
+            assert text_of(said) == "one two three"
+
+
 async def test_a_race_closes_the_losers_connection_at_once():
     async with real_stack(providers=PROVIDERS % "hedge: {after: 0.1, share: 1}") as stack:
         providers = Providers(stack, Answer(headers=AFTER["cut"][0].headers, steps=[Hang()]))
