@@ -15,11 +15,12 @@ from tests.e2e.gist import Gist, got, told
 from tests.e2e.replay import CHAT, Record, body_of, random_cuts, recordings, replayer, tiny, whole
 
 pytestmark = [pytest.mark.corpus, pytest.mark.slow]
-CUTS = pytest.mark.parametrize(
-    "cuts",
+WAYS = pytest.mark.parametrize(
+    ("stream", "cuts"),
     [
-        pytest.param([whole, random_cuts], id="quick"),
-        pytest.param([tiny], id="tiny"),
+        pytest.param(True, [whole, random_cuts], id="streaming"),
+        pytest.param(False, [whole, random_cuts], id="whole"),
+        pytest.param(True, [tiny], id="streaming-tiny"),
     ],
 )
 ALL = ("openai", "anthropic", "ollama", "gemini", "cohere")
@@ -79,10 +80,9 @@ def expected_finish(path: str, said: Gist, given: Gist) -> str:
     return said.finish if said.finish in ("length", "content_filter", "tool_calls") else "stop"
 
 
-@CUTS
+@WAYS
 @ENDPOINTS
 @DIALECTS
-@pytest.mark.parametrize("stream", [True, False], ids=["streaming", "whole"])
 async def test_every_recorded_stream_means_the_same_to_every_client(dialect, path, stream, cuts):
     def check(record, response) -> None:
         said = gist_of(record["id"])
@@ -105,10 +105,9 @@ async def test_every_recorded_stream_means_the_same_to_every_client(dialect, pat
     assert done == len(records) * len(cuts) > 0
 
 
-@CUTS
+@WAYS
 @ENDPOINTS
 @DIALECTS
-@pytest.mark.parametrize("stream", [True, False], ids=["streaming", "whole"])
 async def test_every_recorded_whole_answer_means_the_same_to_every_client(dialect, path, stream, cuts):
     def check(record, response) -> None:
         assert response.status_code == 200
@@ -120,10 +119,9 @@ async def test_every_recorded_whole_answer_means_the_same_to_every_client(dialec
     assert done == len(records) * len(cuts) > 0
 
 
-@CUTS
+@WAYS
 @ENDPOINTS
 @DIALECTS
-@pytest.mark.parametrize("stream", [True, False], ids=["streaming", "whole"])
 async def test_every_recorded_error_is_told_in_the_clients_own_shape(dialect, path, stream, cuts):
     def check(record, response) -> None:
         status = record["response"]["status"]
