@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trio_router.config import AuthConfig
-from trio_router.config_file import ConfigError, parse_config
+from trio_router.config.file import ConfigError, parse_config
+from trio_router.config.schema import AuthConfig
 from trio_router.dashboard.session import COOKIE, LIFE, Admins, is_same_origin, no_cookie
 from trio_router.errors import Forbidden, Unauthorized
 

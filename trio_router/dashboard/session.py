@@ -12,13 +12,13 @@ import hmac
 import time
 from typing import TYPE_CHECKING
 
-from trio_router.addresses import is_loopback
 from trio_router.errors import Forbidden, Unauthorized
+from trio_router.transport.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_router.config import AuthConfig
+    from trio_router.config.schema import AuthConfig
 
 COOKIE = "trio_router_dashboard"
 LIFE = 12 * 3600  # s

@@ -6,7 +6,7 @@ from typing import Any
 
 from trio_router.dialects.chat_messages import check_messages, wrong
 from trio_router.errors import InvalidRequest
-from trio_router.jsoncodec import JSONError, loads
+from trio_router.wire.jsoncodec import JSONError, loads
 
 _NUMBER = (int, float)
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 
 def as_dict(value: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from trio_router.errors import (
     UpstreamError,
     UpstreamStatus,
 )
-from trio_router.jsoncodec import JSONError, dumps, loads
+from trio_router.wire.jsoncodec import JSONError, dumps, loads
 from trio_router.wire.lines import repair_utf8
 from trio_router.wire.sse import encode_data, encode_event
 

@@ -12,7 +12,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio_router.record import Outcome, RequestRecord, TargetState
+    from trio_router.observe.record import Outcome, RequestRecord, TargetState
 
 # prometheus-client's own name: a folder for the figures of several processes.  It is looked at when
 # prometheus-client is first imported.

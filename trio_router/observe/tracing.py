@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 
 import trio
 
-from trio_router.record import FAULTS
+from trio_router.observe.record import FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from trio_router.record import RequestRecord, Try
+    from trio_router.observe.record import RequestRecord, Try
 
     LabelsOf = Callable[[RequestRecord], tuple[str, str]]
 

@@ -17,7 +17,7 @@ from trio_router.errors import (
     UpstreamTimeout,
 )
 from trio_router.observe.failure import kind_of, text_of
-from trio_router.record import Stage, Try
+from trio_router.observe.record import Stage, Try
 from trio_router.relay.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trio_router.dialects.answer import AnswerReader
     from trio_router.dialects.base import AnswerIdentity
     from trio_router.observe.metrics import Metrics
-    from trio_router.record import RequestRecord
+    from trio_router.observe.record import RequestRecord
     from trio_router.relay.call import Call, Translator
     from trio_router.relay.client import UpstreamAnswer, UpstreamClient
     from trio_router.routing.table import Target

@@ -20,7 +20,7 @@ from trio_router.dialects.translate import (
     WholeAnswer,
     render_error,
 )
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

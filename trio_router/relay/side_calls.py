@@ -10,7 +10,7 @@ from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
 from trio_router.dialects.embedding_answer import EmbeddingAnswer
 from trio_router.dialects.native import PlainAnswer
 from trio_router.errors import InvalidRequest, NotFound
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

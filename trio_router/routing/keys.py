@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_router.config_routes import CooldownConfig
+from trio_router.config.routes import CooldownConfig
 from trio_router.routing.circuit import Circuit
 
 # A refused key is rarely mended within minutes, and asking with it costs the request some time.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from trio_router.config import ModelConfig, Timeouts
+from trio_router.config.schema import ModelConfig, Timeouts
 from trio_router.dialects import DIALECTS
 from trio_router.dialects.answer import ReadingRules
 from trio_router.errors import ModelNotFound
@@ -16,7 +16,7 @@ from trio_router.routing.route import Route, implicit_route, keyed, target_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from trio_router.config import Config, ProviderConfig
+    from trio_router.config.schema import Config, ProviderConfig
     from trio_router.dialects.base import Dialect
 
 

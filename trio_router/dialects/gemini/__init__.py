@@ -13,7 +13,7 @@ from trio_router.dialects.base import AnswerIdentity, Completion, Unsupported, U
 from trio_router.dialects.fold import Fold
 from trio_router.dialects.gemini.request import build_body
 from trio_router.dialects.gemini.stream import GeminiDecoder
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import ChunkDecoder

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from trio_router.dialects.base import Embeddings, Unsupported, UpstreamRequest
 from trio_router.dialects.embedding import refuse_others, texts_of
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 _FIELDS = {"dimensions": "outputDimensionality", "task_type": "taskType", "title": "title"}
 
