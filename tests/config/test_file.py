@@ -12,7 +12,7 @@ from trio_router.config.schema import DialectName
 from trio_router.dialects import DIALECTS
 from trio_router.routing.table import RouteTable
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def complaints(text: str, **environ: str) -> list[str]:
