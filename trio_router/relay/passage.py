@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trio_router.observe.record import RequestRecord
     from trio_router.relay.attempt import Sink
     from trio_router.relay.client import PassingRequest, UpstreamAnswer, UpstreamClient
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
     Opening = Callable[[], AbstractAsyncContextManager[tuple[Target, PassingRequest]]]
 

@@ -176,9 +176,13 @@ class StreamTransport(httpx.AsyncBaseTransport):
                 connection = await self._open(origin, timeouts)
         return await self._ask_on(connection, outgoing, timeouts, on_sent)
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close every connection, also those in use.  Later requests raise httpx.ConnectError."""
         self._pool.close()
+
+    async def aclose(self) -> None:
+        """As `close`: httpx's name for it."""
+        self.close()
 
     def _origin(self, url: httpx.URL) -> Origin:
         scheme = url.scheme
