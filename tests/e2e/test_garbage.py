@@ -15,7 +15,7 @@ import trio.testing
 from tests.downstream.uploads import FORM, form, part
 from tests.garbage import collected
 from tests.relay.test_native_responses import COMPLETED, CREATED, body as native_body
-from tests.relay.test_streams import SSE, STOP, delta
+from tests.relay.test_streams import SSE, delta
 from tests.stack import Stack, chat, memory_stack
 from trio_router.demo import Abort, Answer, Hang, Send, Sleep, json_answer, sse
 from trio_router.downstream.body import RequestBody
@@ -138,7 +138,7 @@ def leaves(request: bytes, seen: bytes = b"", after: float = 0.2) -> Scenario:
             await read(connection, seen)
         await trio.sleep(after)
         await connection.aclose()
-        while stack.router.exchanges:
+        while stack.router.exchanges:  # noqa: ASYNC110  nothing tells
             await trio.sleep(1)
 
     return scenario
@@ -414,7 +414,7 @@ async def test_nothing_of_ours_is_left_to_the_collector_by_a_client_that_takes_n
             await connection.receive_some(1000)
             await trio.sleep(1)
             if how == "stays":
-                while stack.router.exchanges:
+                while stack.router.exchanges:  # noqa: ASYNC110  nothing tells
                     await trio.sleep(1)
             await connection.aclose()
 
