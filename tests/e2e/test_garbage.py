@@ -249,7 +249,6 @@ ANTHROPIC = (
     b'"usage":{"output_tokens":2}}\n\n'
     b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 )
-RESPONSES = {"input": "Hello, world!", "messages": None, "max_tokens": None}
 
 SCENARIOS: dict[str, Scenario] = {
     "answers": model("any/echo", "ollama/echo"),
