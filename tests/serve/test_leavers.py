@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LEAVERS = 200_000 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 20_000
 CHECKPOINTS = 10
 AT_ONCE = 40
-GROWTH = 8.0  # MiB, from the first checkpoint to the last
+GROWTH = 3.0  # MiB, from the first checkpoint to the last
 CONFIG = """
 server: {{demo: false}}
 providers: {{any: {{base_url: "http://127.0.0.1:{port}/v1"}}}}
