@@ -110,6 +110,8 @@ async def _router_error(error: RouterError) -> Response:
 
 async def _http_error(error: HTTPException) -> Response:
     """What Quart itself refuses: an unknown path, a wrong method."""
+    # Quart's request holds the error, whose frames hold the request: a cycle for the collector.
+    error.__traceback__ = error.__cause__ = error.__context__ = None
     asked = this_request()
     allowed = set(getattr(error, "valid_methods", None) or ())
     allowed |= {method for method, path in asked.app.hot if path == asked.link.path}

@@ -113,7 +113,7 @@ class ClientRequest:
         try:
             return await endpoint(self)
         except RouterError as error:
-            return self._failed(error)
+            return self._failed(error.bare())
         except ClientWriteStalled:
             raise
         except Exception as fault:

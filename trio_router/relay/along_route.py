@@ -73,7 +73,7 @@ class RouteRun:
                 with trial:
                     return await self._attempt(trial).whole()
             except RouterError as error:
-                self._failed(trial, error)
+                self._failed(trial, error.bare())
         raise self._plan.error(trio.current_time())
 
     async def stream(self, stream: Stream) -> None:
@@ -121,6 +121,7 @@ class RouteRun:
                 await self._attempt(trial).stream(sink)
                 await sink.release()
         except RouterError as error:
+            error.bare()
             if stream.has_begun and (was_begun or sink.has_answered):
                 self._torn(target, error, stream)
             else:

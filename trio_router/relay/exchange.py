@@ -283,7 +283,7 @@ class Exchange:
             if self._work.cancelled_caught:
                 return self._abort_error or Draining("the router is shutting down")
         except RouterError as error:
-            return error
+            return error.bare()
         except ClientStalled:
             self.client_stalled()
         except Exception:

@@ -82,12 +82,14 @@ def _client_side(generation: Generation) -> tuple[float | None, ssl.SSLContext |
 def tune_collector() -> None:
     """Takes what was imported out of the collector's sight, and lets it look less often.
 
-    Requests leave next to no cycles behind.  Measured: 12 % of a plain request's CPU, and pauses of
-    up to 165 ms with 1,000 streams open, which are 20 ms then.
+    Requests and connections leave it nothing of ours; what HTTP/2 and Quart's views leave of theirs is
+    found young.  Measured over 2,000 leavers and 1,200 plain requests beside 200 streams: 411 ms in 342
+    runs, up to 89 ms long, with Python's own thresholds; 26 ms in 2 runs with these.  Garbage that
+    was not found young waits for half a million objects more, not for twenty millions.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(20_000, 5, 5)
     gc.enable()
 
 

@@ -170,7 +170,7 @@ class Http1Connection:
         finally:
             self.server.connections.discard(self)
             self._idle.stop()
-            self._parser.close()
+            self._parser.end()
             self.wire.close()
 
     def close_if_idle(self) -> None:

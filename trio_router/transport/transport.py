@@ -238,6 +238,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         try:
             begun = await exchange.run(on_sent)
         except BaseException as fault:
+            exchange.response.close()
             is_early = trio.current_time() - begun_at <= _STALE
             if connection.used and is_early and outgoing.repeatable and _is_stale(exchange, fault):
                 self._pool.replace(connection)
