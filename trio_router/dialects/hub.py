@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from trio_router.jsoncodec import dumps
+from trio_router.wire.json_end import JSONEnd
+
+# Strings under these names tell how an answer is told, not what.
+_FRAME = frozenset({"role", "id", "call_id", "type", "index", "object", "format", "status"})
+_DEPTH = 16  # of a value; what is nested deeper says something
 
 
 def as_dict(value: Any) -> dict[str, Any]:
@@ -88,3 +93,73 @@ class CallSorter:
                 return None
             return known
         return self._last if not given and not has_name else None
+
+
+class OpenCalls:
+    """The tool calls of one choice that has not said why it ended."""
+
+    def __init__(self) -> None:
+        self._sorter = CallSorter()
+        self._ends: list[JSONEnd | None] = []  # None: what is no JSON, or came as a value
+
+    @property
+    def are_whole(self) -> bool:
+        return all(end is None or end.is_whole for end in self._ends)
+
+    def add(self, message: dict[str, Any]) -> None:
+        """The calls, or pieces of calls, of a delta or a message."""
+        for piece in dicts(message.get("tool_calls")):
+            self._piece(piece)
+        if legacy := legacy_call(message):
+            self._piece({"index": "function_call", "function": legacy})
+
+    def _piece(self, piece: dict[str, Any]) -> None:
+        function = as_dict(piece.get("function"))
+        name = bool(function.get("name"))
+        number = self._sorter.number(piece.get("index"), piece.get("id"), has_name=name)
+        if number == len(self._ends):
+            self._ends.append(JSONEnd())
+        arguments = function.get("arguments")
+        end = self._ends[number]
+        if arguments is not None and not isinstance(arguments, str):
+            self._ends[number] = None
+        elif not function and any(as_dict(piece.get("custom")).values()):
+            self._ends[number] = None  # the input of a custom tool is text
+        elif end is not None and arguments:
+            end.add(arguments)
+
+
+def says(choice: dict[str, Any]) -> bool:
+    """Whether a choice of a chunk, or of a whole answer, says something.
+
+    An opening does not: a role alone, an empty text, a call without a name.  Text, reasoning, a
+    refusal, a tool call, sound, a picture and a finish reason do.
+    """
+    if choice.get("finish_reason") or choice.get("text"):
+        return True
+    return has_words(choice.get("delta")) or has_words(choice.get("message"))
+
+
+def has_words(value: Any, depth: int = _DEPTH) -> bool:
+    """Whether there is a string in `value` that is no part of the frame, and not empty."""
+    if isinstance(value, str):
+        return bool(value)
+    if depth == 0:
+        return True
+    if isinstance(value, dict):
+        return any(has_words(v, depth - 1) for name, v in value.items() if v and name not in _FRAME)
+    if isinstance(value, list):
+        return any(has_words(held, depth - 1) for held in value)
+    return False
+
+
+def implied_finish(choice: dict[str, Any]) -> str | None:
+    """The finish reason of a choice of a whole JSON body that gives none; None if it was cut off.
+
+    The body has come to its own end, so what it says is whole.
+    """
+    if not says(choice):
+        return None
+    calls = OpenCalls()
+    calls.add(as_dict(choice.get("message")))
+    return "stop" if calls.are_whole else None
