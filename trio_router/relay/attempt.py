@@ -165,6 +165,8 @@ class Attempt:
                 frames = translator.receive_data(data)
                 if reader.has_first:
                     if last is None:
+                        if not reader.said:
+                            raise self._told(reader)
                         self._note_first_event(now)
                         gaps = self._metrics.of(self._metrics.labels(record)).gap
                     else:
