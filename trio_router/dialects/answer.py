@@ -303,29 +303,33 @@ class AnswerReader:
                 if not isinstance(index, int):
                     index = 0
                 self._choices.add(index)
-                delta = choice.get("delta")
                 finish = choice.get("finish_reason")
                 if finish:
                     self._finish(index, finish, choice)
-                elif type(delta) is dict and len(delta) == 1 and delta.get("content"):
-                    # Most chunks are this, and have no call to look for.
+                delta = choice.get("delta")
+                if type(delta) is dict and not delta.get("tool_calls"):
+                    # Most chunks are a piece of text, and have nothing to look for.
+                    text = delta.get("content") or delta.get("reasoning_content")
+                    if type(text) is str and text and not delta.get("function_call"):
+                        self.said += 1
+                        self.has_first = True
+                        continue
+                if self._says(index, choice, delta):
                     self.said += 1
                     self.has_first = True
-                    continue
-                self._look_at(index, choice)
 
-    def _look_at(self, index: int, choice: dict[str, Any]) -> None:
-        if says(choice):
-            self.said += 1
-            self.has_first = True
-        if index in self._finished:
-            return
-        for message in (choice.get("delta"), choice.get("message")):
-            if isinstance(message, dict) and (
-                message.get("tool_calls") or message.get("function_call")
-            ):
-                self._calls.setdefault(index, OpenCalls()).add(message)
-                return
+    def _says(self, index: int, choice: dict[str, Any], delta: Any) -> bool:
+        """Whether a choice says something; its calls are noted."""
+        message = delta if isinstance(delta, dict) and delta else choice.get("message")
+        if not isinstance(message, dict) or index in self._finished:
+            return says(choice)
+        if message.get("tool_calls") or message.get("function_call"):
+            calls = self._calls.get(index)
+            if calls is None:
+                calls = self._calls[index] = OpenCalls()
+            if calls.add(message):
+                return True
+        return says(choice)
 
     def _finish(self, index: int, finish: Any, choice: dict[str, Any]) -> None:
         self._finished.add(index)

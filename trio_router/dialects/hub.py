@@ -10,6 +10,7 @@ from trio_router.wire.json_end import JSONEnd
 
 # Strings under these names tell how an answer is told, not what.
 _FRAME = frozenset({"role", "id", "call_id", "type", "index", "object", "format", "status"})
+_PIECES = 64  # of a call's arguments, that may wait to be looked at
 _DEPTH = 16  # of a value; what is nested deeper says something
 
 
@@ -101,32 +102,58 @@ class OpenCalls:
     def __init__(self) -> None:
         self._sorter = CallSorter()
         self._ends: list[JSONEnd | None] = []  # None: what is no JSON, or came as a value
+        self._last: JSONEnd | None = None  # of the call whose pieces come
+        self._index: Any = None  # its
+        self._texts: list[str] = []  # of it, not looked at yet: scanning many at once is cheaper
 
     @property
     def are_whole(self) -> bool:
+        self._look()
         return all(end is None or end.is_whole for end in self._ends)
 
-    def add(self, message: dict[str, Any]) -> None:
-        """The calls, or pieces of calls, of a delta or a message."""
-        for piece in dicts(message.get("tool_calls")):
+    def add(self, message: dict[str, Any]) -> bool:
+        """Notes the calls, or pieces of calls, of a delta or a message.
+
+        True if that is seen to say something on the way; False leaves it open.
+        """
+        pieces = message.get("tool_calls")
+        if self._last is not None and type(pieces) is list and len(pieces) == 1 and len(message) == 1:
+            # Nearly always it is the next piece of the same call.
+            piece = pieces[0]
+            if type(piece) is dict and piece.get("index") == self._index and not piece.get("id"):
+                function = piece.get("function")
+                if type(function) is dict and not function.get("name"):
+                    text = function.get("arguments")
+                    if type(text) is str:
+                        self._texts.append(text)
+                        if len(self._texts) >= _PIECES:
+                            self._look()
+                        return bool(text)
+        for piece in dicts(pieces):
             self._piece(piece)
         if legacy := legacy_call(message):
             self._piece({"index": "function_call", "function": legacy})
+        return False
+
+    def _look(self) -> None:
+        if self._last is not None and self._texts:
+            self._last.add("".join(self._texts))
+        self._texts.clear()
 
     def _piece(self, piece: dict[str, Any]) -> None:
+        self._look()
         function = as_dict(piece.get("function"))
-        name = bool(function.get("name"))
+        name, arguments = bool(function.get("name")), function.get("arguments")
         number = self._sorter.number(piece.get("index"), piece.get("id"), has_name=name)
         if number == len(self._ends):
             self._ends.append(JSONEnd())
-        arguments = function.get("arguments")
-        end = self._ends[number]
         if arguments is not None and not isinstance(arguments, str):
             self._ends[number] = None
         elif not function and any(as_dict(piece.get("custom")).values()):
             self._ends[number] = None  # the input of a custom tool is text
-        elif end is not None and arguments:
-            end.add(arguments)
+        self._index, self._last = piece.get("index"), self._ends[number]
+        if self._last is not None and arguments:
+            self._last.add(arguments)
 
 
 def says(choice: dict[str, Any]) -> bool:
@@ -137,7 +164,8 @@ def says(choice: dict[str, Any]) -> bool:
     """
     if choice.get("finish_reason") or choice.get("text"):
         return True
-    return has_words(choice.get("delta")) or has_words(choice.get("message"))
+    delta = choice.get("delta")
+    return (delta is not None and has_words(delta)) or has_words(choice.get("message"))
 
 
 def has_words(value: Any, depth: int = _DEPTH) -> bool:
@@ -147,9 +175,13 @@ def has_words(value: Any, depth: int = _DEPTH) -> bool:
     if depth == 0:
         return True
     if isinstance(value, dict):
-        return any(has_words(v, depth - 1) for name, v in value.items() if v and name not in _FRAME)
-    if isinstance(value, list):
-        return any(has_words(held, depth - 1) for held in value)
+        for name, held in value.items():
+            if held and name not in _FRAME and has_words(held, depth - 1):
+                return True
+    elif isinstance(value, list):
+        for held in value:
+            if held and has_words(held, depth - 1):
+                return True
     return False
 
 

@@ -14,6 +14,7 @@ from trio_router.errors import (
     NetworkError,
     RouterError,
     StreamError,
+    UpstreamError,
     UpstreamTimeout,
 )
 from trio_router.observe.failure import kind_of, text_of
@@ -165,8 +166,8 @@ class Attempt:
                 frames = translator.receive_data(data)
                 if reader.has_first:
                     if last is None:
-                        if not reader.said:
-                            raise self._told(reader)
+                        if reader.failure is not None and not frames:
+                            raise self._told(reader.failure)
                         self._note_first_event(now)
                         gaps = self._metrics.of(self._metrics.labels(record)).gap
                     else:
@@ -186,7 +187,10 @@ class Attempt:
             if last is None:
                 raise
             clean = False
-        await self._hand_over(translator.receive_eof(clean=clean), sink, reader)
+        frames = translator.receive_eof(clean=clean)
+        if last is None and (frames or reader.failure is None):
+            self._note_first_event(trio.current_time())
+        await self._hand_over(frames, sink, reader)
 
     async def _hand_over(self, frames: bytes, sink: Sink, reader: AnswerReader) -> None:
         if reader.failure is None or frames:
@@ -203,13 +207,11 @@ class Attempt:
                 self._watchdog.excuse(waited)
             self._record.stage = Stage.STREAMING
         if reader.failure is not None:
-            raise self._told(reader)
+            raise self._told(reader.failure)
 
-    def _told(self, reader: AnswerReader) -> RouterError:
-        """What an answer failed with; before it has said anything, with the status that it names."""
-        fault = reader.failure
-        assert fault is not None
-        if reader.said or not isinstance(fault, StreamError):
+    def _told(self, fault: UpstreamError) -> UpstreamError:
+        """What an answer failed with; if nothing of it has gone out, with the status that it names."""
+        if self._try.first_event_at is not None or not isinstance(fault, StreamError):
             return fault
         return own_status(fault, self.target.provider, self._retry_after)
 
