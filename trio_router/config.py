@@ -86,6 +86,7 @@ class Timeouts(Section):
     pool: Seconds | None = 10
     first_event: Seconds | None = 60
     read: Seconds | None = 30
+    progress: Seconds | None = 300
     response: Seconds | None = 60
     total: Seconds | None = None
     stall: Seconds | None = 30

@@ -20,6 +20,7 @@
          |- MalformedJSON        502
          |- MalformedUTF8        502
          |- Truncated            502   ended without an end
+         |- Empty                502   came to its end and said nothing
          |- StreamError          502   an error inside the stream
          |- Diverged             502   another target's answer is not what was sent already
          |- TargetsUnavailable   503   every target of a route is given a rest
@@ -165,7 +166,10 @@ class UpstreamStatus(UpstreamError):
 
 
 class ProviderAuthError(UpstreamError):
+    """The message is the provider's; `summary` is the router's own words for it."""
+
     status, code = 502, "provider_auth_error"
+    summary = "the provider refused the router's credentials"
 
 
 class MalformedJSON(UpstreamError):
@@ -181,8 +185,18 @@ class Truncated(UpstreamError):
     outcome = "truncated"
 
 
+class Empty(UpstreamError):
+    status, code = 502, "upstream_empty"
+
+
 class StreamError(UpstreamError):
+    """An error inside an answer with a good status; `told` is the event or the body that told it."""
+
     status, code = 502, "provider_stream_error"
+
+    def __init__(self, message: str, told: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.told = told
 
 
 class Diverged(UpstreamError):

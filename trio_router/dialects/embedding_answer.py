@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trio_router.dialects.answer import stream_error
+from trio_router.dialects.provider_error import stream_error
 from trio_router.errors import MalformedJSON
 from trio_router.jsoncodec import JSONError, dumps, loads
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from trio_router.dialects.translate import status_error
+from trio_router.dialects.provider_error import answer_error, own_status
 from trio_router.errors import (
     EventTooLarge,
     NetworkError,
-    ProviderAuthError,
     RouterError,
     StreamError,
+    UpstreamError,
     UpstreamTimeout,
 )
 from trio_router.observe.failure import kind_of, text_of
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from trio_router.routing.table import Target
 
 _ERROR_BODY = 65536  # bytes of an error answer that are read; its message is at its beginning
+_SECRET = 8  # characters: the value of most headers that is shorter is no secret
+_SHORTEST = 4  # that a key has
+_CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 _BYTES_A_TOKEN = 4  # of a request: a rough guess, where the upstream does not tell
 _LINGER = (
     0.25  # s that an answer which has said all may take to end, so that its connection can be kept
@@ -47,7 +51,7 @@ class Sink(Protocol):
     """Where a stream's frames go."""
 
     def commit(self) -> None:
-        """The first event is there: from now on the client is promised an answer."""
+        """The first event that says something is there: the client is promised an answer."""
 
     def put_nowait(self, frames: bytes) -> bool:
         """Hands frames over; False if there is no room."""
@@ -81,6 +85,7 @@ class Attempt:
         self._limits = target.timeouts
         self._watchdog = Watchdog(self._limits.total)
         self._asked_bytes = 0
+        self._retry_after: str | None = None  # what a stream's head says
         self._try = Try(target.provider, target.model, trio.current_time())
         record.tries.append(self._try)
         record.stage = Stage.QUEUED
@@ -94,7 +99,12 @@ class Attempt:
                 await self._check_status(response)
                 limit = self._call.max_answer or self.target.rules.max_event
                 raw = await self._read(response, limit, strict=True)
-                answer = self._translate(response, raw)
+                try:
+                    answer = self._translate(response, raw)
+                except StreamError as fault:
+                    raise own_status(
+                        fault, self.target.provider, response.header(b"retry-after") or None
+                    ) from None
         return answer
 
     async def stream(self, sink: Sink) -> None:
@@ -135,6 +145,7 @@ class Attempt:
 
     async def _relay(self, response: UpstreamAnswer, sink: Sink) -> None:
         content_type = response.header(b"content-type")
+        self._retry_after = response.header(b"retry-after") or None
         response.forget_headers()
         translator = self._call.translator(self.target, self._identity, content_type)
         reader = self._record.progress = translator.reader
@@ -147,6 +158,7 @@ class Attempt:
         reader, record = translator.reader, self._record
         last: float | None = None
         clean = True
+        said = 0
         try:
             async for data in reads:
                 now = trio.current_time()
@@ -154,6 +166,8 @@ class Attempt:
                 frames = translator.receive_data(data)
                 if reader.has_first:
                     if last is None:
+                        if reader.failure is not None and not frames:
+                            raise self._told(reader.failure)
                         self._note_first_event(now)
                         gaps = self._metrics.of(self._metrics.labels(record)).gap
                     else:
@@ -165,13 +179,18 @@ class Attempt:
                     await self._hand_over(frames, sink, reader)
                     if reader.is_done:
                         return await self._linger(reads)
-                    self._watchdog.enter("read", self._limits.read)
+                    limits = self._limits
+                    self._watchdog.read(limits.read, limits.progress, has_said=reader.said != said)
+                    said = reader.said
                 del data, frames  # or a silent stream would keep them
         except NetworkError:
             if last is None:
                 raise
             clean = False
-        await self._hand_over(translator.receive_eof(clean=clean), sink, reader)
+        frames = translator.receive_eof(clean=clean)
+        if last is None and (frames or reader.failure is None):
+            self._note_first_event(trio.current_time())
+        await self._hand_over(frames, sink, reader)
 
     async def _hand_over(self, frames: bytes, sink: Sink, reader: AnswerReader) -> None:
         if reader.failure is None or frames:
@@ -183,10 +202,18 @@ class Attempt:
             try:
                 await sink.put(frames)
             finally:
-                self._record.backpressure += trio.current_time() - began
+                waited = trio.current_time() - began
+                self._record.backpressure += waited
+                self._watchdog.excuse(waited)
             self._record.stage = Stage.STREAMING
         if reader.failure is not None:
-            raise reader.failure
+            raise self._told(reader.failure)
+
+    def _told(self, fault: UpstreamError) -> UpstreamError:
+        """What an answer failed with; if nothing of it has gone out, with the status that it names."""
+        if self._try.first_event_at is not None or not isinstance(fault, StreamError):
+            return fault
+        return own_status(fault, self.target.provider, self._retry_after)
 
     async def _linger(self, reads: UpstreamAnswer) -> None:
         with trio.move_on_after(_LINGER):
@@ -204,12 +231,10 @@ class Attempt:
         if 200 <= status < 300:
             return
         provider = self.target.provider
-        if status in (401, 403):
-            raise ProviderAuthError(f"{provider} refused the router's credentials ({status})")
         if status < 400:
             raise NetworkError(f"{provider} answered with a redirect ({status})")
         body = await self._read(response, _ERROR_BODY, strict=False)
-        raise status_error(provider, status, body, response.header(b"retry-after") or None)
+        raise answer_error(provider, status, body, response.header(b"retry-after") or None)
 
     async def _read(self, response: UpstreamAnswer, limit: int, *, strict: bool) -> bytes:
         parts: list[bytes] = []
@@ -245,6 +270,8 @@ class Attempt:
         if reader.usage:
             record.prompt_tokens = _count(reader.usage, "prompt_tokens")
             record.completion_tokens = _count(reader.usage, "completion_tokens")
+        elif reader.failure is not None and not reader.said:
+            return  # nothing was written, as far as anybody knows
         elif events := reader.events - isinstance(reader.failure, StreamError):
             record.prompt_tokens = self._asked_bytes // _BYTES_A_TOKEN
             record.completion_tokens = events
@@ -259,9 +286,13 @@ class Attempt:
         self._try.error_text = text_of(error)
 
     def _without_secrets(self, message: str) -> str:
-        for secret in self.target.headers.values():
-            bare = secret.removeprefix("Bearer ")
-            if len(bare) >= 8:
+        for name, secret in self.target.headers.items():
+            bare = secret.rpartition(" ")[2]
+            if len(bare) >= _SECRET:
+                # A provider that hides the middle of a key still shows how it begins.
+                begun = re.escape(bare[:_SECRET]) + r"[^\s\"'`,;)\]}<]*"
+                message = re.sub(begun, "***", message.replace(bare, "***"))
+            elif name in _CREDENTIALS and len(bare) >= _SHORTEST:
                 message = message.replace(bare, "***")
         return message
 
