@@ -10,6 +10,7 @@ import trio
 from trio_router.dialects.translate import status_error
 from trio_router.errors import (
     EventTooLarge,
+    LastingFault,
     NetworkError,
     ProviderAuthError,
     RouterError,
@@ -207,7 +208,7 @@ class Attempt:
         if status in (401, 403):
             raise ProviderAuthError(f"{provider} refused the router's credentials ({status})")
         if status < 400:
-            raise NetworkError(f"{provider} answered with a redirect ({status})")
+            raise LastingFault(f"{provider} answered with a redirect ({status})")
         body = await self._read(response, _ERROR_BODY, strict=False)
         raise status_error(provider, status, body, response.header(b"retry-after") or None)
 
