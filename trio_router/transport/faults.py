@@ -41,5 +41,7 @@ def is_lasting(fault: BaseException) -> bool:
 def _is_lasting_tls(fault: ssl.SSLError) -> bool:
     if isinstance(fault, _PASSING_KINDS):
         return False
-    reason = fault.reason or str(fault).upper()
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return True
+    reason = getattr(fault, "reason", None) or str(fault).upper()
     return not any(word in reason for word in _PASSING_REASONS)
