@@ -29,9 +29,10 @@ LAYERS = [
     {"config_base"},
     {"dialects"},
     {"wire"},
+    {"names"},
     {"errors", "jsoncodec", "addresses"},
 ]
-PURE = {"wire", "dialects", "routing", "errors", "jsoncodec", "addresses"}
+PURE = {"wire", "dialects", "routing", "names", "errors", "jsoncodec", "addresses"}
 IMPURE = {
     "trio",
     "httpx",

@@ -5,14 +5,37 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, FilePath, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from trio_router.config_base import Seconds, Section
 from trio_router.config_routes import RouteConfig  # noqa: TC001 - pydantic reads it
+from trio_router.names import name_complaint
 
 Bytes = Annotated[int, Field(gt=0)]
 DialectName = Literal["openai", "azure", "ollama", "anthropic", "gemini", "cohere"]
-Name = Annotated[str, Field(min_length=1, pattern=r"^[^\s/]+$")]
+
+
+def _is_name(name: str) -> str:
+    if complaint := name_complaint(name):
+        raise ValueError(f"the name {name!r} {complaint}")
+    return name
+
+
+def _can_be_printed(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{text!r} holds a character that cannot be printed")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, pattern=r"^[^\s/]+$"), AfterValidator(_is_name)]
 
 
 class ServerConfig(Section):
@@ -109,7 +132,8 @@ class StreamConfig(Section):
 
 
 class ModelConfig(Section):
-    upstream_model: str | None = None  # None: the name that the client uses
+    # None: the name that the client uses
+    upstream_model: Annotated[str, AfterValidator(_can_be_printed)] | None = None
     defaults: dict[str, Any] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
     timeouts: Timeouts = Field(default_factory=Timeouts)
@@ -148,7 +172,7 @@ class ProviderConfig(Section):
     completions: bool | None = None  # it has OpenAI's /completions; None: unless it is known not to
     query: dict[str, str] = Field(default_factory=dict)  # of each request's URL (Azure's api-version)
     timeouts: Timeouts = Field(default_factory=Timeouts)
-    models: dict[str, ModelConfig] | None = None
+    models: dict[Annotated[str, AfterValidator(_is_name)], ModelConfig] | None = None
     pass_through: bool = False  # take other model names too, although some are listed
 
     @property
@@ -183,6 +207,7 @@ class ProviderConfig(Section):
             raise ValueError("must not hold a user name or password: use api_key or headers")
         if parts.query or parts.fragment:
             raise ValueError("must not have a query or a fragment")
+        _can_be_printed(url)
         _ = parts.port  # raises ValueError if it is out of range
         return url.rstrip("/")
 

@@ -14,6 +14,7 @@
      |- InternalError            500   our own fault
      `- UpstreamError                  the provider's fault
          |- NetworkError         503   cannot connect, connection lost
+         |   `- LastingFault            and so it will be next time
          |- UpstreamTimeout      504   names its phase
          |- UpstreamStatus       as the provider said
          |- ProviderAuthError    502   the provider refused *our* key
@@ -147,6 +148,10 @@ class UpstreamError(RouterError):
 
 class NetworkError(UpstreamError):
     status, code = 503, "provider_network_error"
+
+
+class LastingFault(NetworkError):
+    """The same request will meet it again: a redirect, a certificate that does not verify, no HTTP."""
 
 
 class UpstreamTimeout(UpstreamError):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from trio_router.dialects.base import AnswerIdentity, Chunk, Completion, UpstreamRequest
 from trio_router.dialects.hub import dicts, implied_finish
 from trio_router.errors import Truncated
 from trio_router.jsoncodec import dumps
+from trio_router.names import path_segment
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import ChunkDecoder
@@ -55,7 +55,7 @@ class AzureDialect(OpenAIDialect):
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
     ) -> UpstreamRequest:
         plain = super().build_request(body, ask_usage=ask_usage, drop_unsupported=drop_unsupported)
-        deployment = quote(str(body.get("model")), safe="", errors="replace")
+        deployment = path_segment(str(body.get("model")))
         return UpstreamRequest(f"/openai/deployments/{deployment}/chat/completions", plain.body)
 
     def recognises(self, record: dict[str, Any]) -> bool:

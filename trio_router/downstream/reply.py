@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from trio_router.errors import Stopped
 from trio_router.jsoncodec import dumps
+from trio_router.routing.retry import told_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +43,8 @@ def error_reply(
 ) -> Reply:
     """The answer that tells of `error`, in the shape that `body` gives it."""
     reply = json_reply(body(error), error.status)
-    if error.retry_after is not None:
-        reply.headers["retry-after"] = error.retry_after
+    if (patience := told_retry_after(error.retry_after, time.time())) is not None:
+        reply.headers["retry-after"] = patience
     if isinstance(error, Stopped):
         reply.headers["x-should-retry"] = "false"  # OpenAI's own clients ask again otherwise
     if record.attempts:

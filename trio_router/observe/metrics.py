@@ -6,11 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 import trio
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+from trio_router.names import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from trio_router.record import Outcome, RequestRecord, TargetState
 
@@ -114,7 +117,7 @@ class Metrics:
         )
         self._were_cooling: set[tuple[str, str]] = set()
         self._rendering = trio.CapacityLimiter(1)
-        self._unlisted: dict[str, set[str]] = {}
+        self._unlisted: dict[str, dict[str, str]] = {}
         self._series: dict[tuple[str, str], ModelMetrics] = {}
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
@@ -129,13 +132,14 @@ class Metrics:
         """The `provider` and `model` labels of a request: never a name that only a client knows."""
         if not record.provider or record.is_listed:
             return record.provider, record.model
-        known = self._unlisted.setdefault(record.provider, set())
-        if record.model not in known:
+        known = self._unlisted.setdefault(record.provider, {})
+        label = known.get(record.model)
+        if label is None:
             # A model is known once its provider has answered for it.
             if record.first_event_at is None or len(known) >= _MAX_UNLISTED:
                 return record.provider, "other"
-            known.add(record.model)
-        return record.provider, record.model
+            label = known[record.model] = escaped(record.model)
+        return record.provider, label
 
     def of(self, labels: tuple[str, str]) -> ModelMetrics:
         """One model's metrics: looked up once a request, not once a figure."""
@@ -173,10 +177,37 @@ class Metrics:
 
     def text(self) -> bytes:
         if MANY_PROCESSES not in os.environ:
-            return generate_latest(self.registry)
+            return _text_of(self.registry)
         everyone = CollectorRegistry()
         MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
-        return generate_latest(everyone)
+        return _text_of(everyone)
+
+
+def _text_of(registry: CollectorRegistry) -> bytes:
+    try:
+        return generate_latest(registry)
+    except UnicodeEncodeError:  # one bad label must not take all the others with it
+        whole = CollectorRegistry()
+        whole.register(_Escaped(registry))
+        return generate_latest(whole)
+
+
+class _Escaped(Collector):
+    """What a registry holds, its labels such that they can be encoded."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [
+                sample._replace(labels={name: escaped(v) for name, v in sample.labels.items()})
+                for sample in metric.samples
+            ]
+            yield metric
 
 
 def forget_process(process_id: int) -> None:

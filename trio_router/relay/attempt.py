@@ -11,6 +11,7 @@ import trio
 from trio_router.dialects.provider_error import answer_error, own_status
 from trio_router.errors import (
     EventTooLarge,
+    LastingFault,
     NetworkError,
     RouterError,
     StreamError,
@@ -232,7 +233,7 @@ class Attempt:
             return
         provider = self.target.provider
         if status < 400:
-            raise NetworkError(f"{provider} answered with a redirect ({status})")
+            raise LastingFault(f"{provider} answered with a redirect ({status})")
         body = await self._read(response, _ERROR_BODY, strict=False)
         raise answer_error(provider, status, body, response.header(b"retry-after") or None)
 

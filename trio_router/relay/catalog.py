@@ -11,6 +11,7 @@ import trio
 from trio_router.dialects import LISTINGS
 from trio_router.errors import RouterError
 from trio_router.jsoncodec import JSONError, loads
+from trio_router.names import name_complaint
 from trio_router.relay.client import PassingRequest
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ async def _fetch(target: Target, client: UpstreamClient) -> Sequence[ListedModel
             models, mark = listing.read(loads(bytes(body)))
         except JSONError:
             raise RouterError("no list", code="malformed_json") from None
-        found |= {model.id: model for model in models}
+        # What nobody may ask for is not told either, and would forge what it is written into.
+        found |= {model.id: model for model in models if not name_complaint(model.id)}
         if mark is None:
             break
     return tuple(found.values())

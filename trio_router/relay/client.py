@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from trio_router.errors import MalformedJSON, NetworkError, UpstreamError, UpstreamTimeout
+from trio_router.errors import (
+    LastingFault,
+    MalformedJSON,
+    NetworkError,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from trio_router.transport.faults import MalformedResponse, is_lasting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
@@ -232,9 +239,15 @@ def _as_ours(fault: httpx.TransportError | httpx.DecodingError, target: Target) 
             return UpstreamTimeout(provider, phase, getattr(target.timeouts, phase))
         case httpx.DecodingError():
             return MalformedJSON(f"{provider}: the answer cannot be decompressed")
-        case httpx.ConnectError():
-            return NetworkError(f"cannot connect to {provider}: {fault}")
-    return NetworkError(f"the connection to {provider} was lost: {fault}")
+    kind = LastingFault if is_lasting(fault) else NetworkError
+    match fault:
+        case httpx.ConnectError() | httpx.ProxyError() | httpx.UnsupportedProtocol():
+            return kind(f"cannot connect to {provider}: {fault}")
+        case httpx.LocalProtocolError():
+            return kind(f"{provider} cannot be asked for this: {fault}")
+        case MalformedResponse():
+            return kind(f"{provider} does not answer in HTTP: {fault}")
+    return kind(f"the connection to {provider} was lost: {fault}")
 
 
 def _limits(target: Target) -> dict[str, float | None]:

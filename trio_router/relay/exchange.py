@@ -147,7 +147,7 @@ class Exchange:
         """`error` is what the client is told."""
         self.record.error_code = error.code or None
         if self._state is not None:
-            self._state.failed(error, trio.current_time())
+            self._state.failed(error, trio.current_time(), self.record.started_at)
             self._state = None
             self.router.show_state(self.record.provider, self.record.model)
         if isinstance(error, UpstreamError):
@@ -173,7 +173,7 @@ class Exchange:
         if self._open_streams is not None:
             self._open_streams.dec()
         if self._state is not None and self.record.outcome is Outcome.COMPLETED:
-            self._state.succeeded(trio.current_time())
+            self._state.succeeded(trio.current_time(), self.record.started_at)
             self.router.show_state(self.record.provider, self.record.model)
         if self._detached is None:
             self._book()

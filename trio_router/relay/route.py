@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trio_router.relay.exchange import Exchange
     from trio_router.relay.router import Router
     from trio_router.relay.sinks import RouteSink, Stream
+    from trio_router.routing.fleet import Visit
     from trio_router.routing.route import Route, RouteTarget
 
 _MOST_HELD = 8  # times `stream.max_event`: what `commit: complete` may hold back
@@ -50,6 +51,7 @@ class RouteRun:
         self._resumable: ResumableCall | None = None
         order = self._fleet.order(route, trio.current_time(), router.random, exchange.sticky)
         self._plan = Plan(route, order, self._fleet)
+        self._visits: dict[str, Visit] = {}  # to targets that are about to be asked
 
     async def whole(self) -> bytes:
         """The client's JSON of an answer without streaming.  Raises RouterError."""
@@ -93,9 +95,17 @@ class RouteRun:
         while (step := self._plan.next(trio.current_time())) is not None:
             if step.delay > 0:
                 await trio.sleep(step.delay)
-            if self._plan.may_begin(step.target, trio.current_time()):
+            if self._begin(step.target):
                 return step.target
         return None
+
+    def _begin(self, target: RouteTarget) -> bool:
+        """Whether the target may be asked now; then its visit has begun, before others look at it."""
+        now = trio.current_time()
+        if not self._plan.may_begin(target, now):
+            return False
+        self._visits[target.name] = self._fleet.visit(self._route, target, now)
+        return True
 
     async def _one(self, target: RouteTarget, stream: Stream, lane: Lane | None = None) -> bool:
         """One attempt; whether it came to a good end."""
@@ -130,7 +140,7 @@ class RouteRun:
             found = self._plan.rival(trio.current_time())
             if found is None or not self._fleet.route(self._route).hedges.take():
                 return None
-            if not self._plan.may_begin(found, trio.current_time()):
+            if not self._begin(found):
                 return None
             self._record.is_hedged = True
             started.append(found)
@@ -146,7 +156,8 @@ class RouteRun:
                 self._router.metrics.hedges.labels(*labels, outcome).inc()
 
     def _trial(self, target: RouteTarget, lane: Lane | None = None) -> _Trial:
-        return _Trial(self._exchange, self._router, self._route, target, self._call, lane)
+        visit = self._visits.pop(target.name)
+        return _Trial(self._exchange, self._router, visit, target, self._call, lane)
 
     def _failed(self, trial: _Trial, error: RouterError) -> None:
         self._plan.failed(
@@ -179,7 +190,7 @@ class _Trial:
         self,
         exchange: Exchange,
         router: Router,
-        route: Route,
+        visit: Visit,
         target: RouteTarget,
         call: Call,
         lane: Lane | None,
@@ -191,8 +202,8 @@ class _Trial:
         self._call = call
         self._lane = lane
         self._began = trio.current_time()
-        self._visit = router.fleet.visit(route, target, self._began)
-        self.key = self._visit.key
+        self._visit = visit
+        self.key = visit.key
         self._keyed = with_key(target.target, self.key)
         self.record = RequestRecord(
             exchange.record.request_id,
@@ -232,7 +243,7 @@ class _Trial:
             self._visit.failed(error, now)
         elif self._lane is not None and self._lane.has_lost:
             self._visit.gave_way(now)
-        self._visit.leave()
+        self._visit.leave(now)
         self.outcome = self._outcome(fault)
         self.record.ended_at = now
         tried = Tried(self.target.name, self.outcome, error.code if error else None, now - self._began)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from trio_router.config import ModelConfig, Timeouts
 from trio_router.dialects import DIALECTS
 from trio_router.dialects.answer import ReadingRules
-from trio_router.errors import ModelNotFound
+from trio_router.errors import InvalidRequest, ModelNotFound
+from trio_router.names import name_complaint, path_segment
 from trio_router.routing.route import Route, implicit_route, keyed, target_of
 
 if TYPE_CHECKING:
@@ -126,12 +126,17 @@ class RouteTable:
         return self.target(name) if route is None else route.targets[0].target
 
     def target(self, name: str) -> Target:
-        """The target that `name` (`provider/model`) means.  Raises ModelNotFound, naming near ones."""
+        """The target that `name` (`provider/model`) means.
+
+        Raises ModelNotFound, naming near ones, InvalidRequest for what can be no name.
+        """
         if (target := self._known.get(name) or self._passed.get(name)) is not None:
             return target
         if len(name) > _LONGEST_NAME:
             raise ModelNotFound(f"no model's name has more than {_LONGEST_NAME} letters", param="model")
         provider_name, slash, model = name.partition("/")
+        if slash and model and (complaint := name_complaint(name)):
+            raise InvalidRequest(f"The model's name {name!r} {complaint}", param="model")
         provider = self._config.providers.get(provider_name)
         if slash and model and provider is not None and provider.takes_any_model:
             target = self._target(provider_name, provider, model)
@@ -222,7 +227,7 @@ def native_apis(provider: ProviderConfig, model: str) -> dict[str, str]:
             # Responses have no deployment in their path; versions by date are of the older one.
             dated = provider.query.get("api-version", "preview") not in ("preview", "latest", "v1")
             paths = {
-                "completions": f"/openai/deployments/{quote(model, safe='')}/completions",
+                "completions": f"/openai/deployments/{path_segment(model)}/completions",
                 "responses": "/openai/responses" if dated else "/openai/v1/responses",
             }
         case _:

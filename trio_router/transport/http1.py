@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import httptools
 import httpx
 
+from trio_router.transport.faults import MalformedResponse
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -122,12 +124,12 @@ class _Stop(Exception):
 class ResponseParser:
     """Bytes in any pieces -> one response.
 
-    Never raises on bad input: `fault` then says what is wrong, and what was read before it is
-    still given out.  `head_complete` says that `status`, `reason`, `headers` and `http_version` are
-    those of the final response (informational ones are skipped), `done` that the body is at its
-    end, `keep_alive` that another request may follow on the connection, `touched` that any byte
-    came, `excess` that bytes came after the end.  A `bodyless` response (to HEAD, to CONNECT) ends
-    with its head.
+    Never raises on bad input: `fault` then says what is wrong (`error()` as an exception), and what
+    was read before it is still given out.  `head_complete` says that `status`, `reason`, `headers`
+    and `http_version` are those of the final response (informational ones are skipped), `done` that
+    the body is at its end, `keep_alive` that another request may follow on the connection,
+    `touched` that any byte came, `excess` that bytes came after the end.  A `bodyless` response (to
+    HEAD, to CONNECT) ends with its head.
     """
 
     def __init__(self, *, bodyless: bool = False, limit: int = HEAD_LIMIT) -> None:
@@ -140,6 +142,7 @@ class ResponseParser:
         self.touched = False
         self.excess = False
         self.fault: str | None = None
+        self._is_cut = False  # the fault is that no more came
         self._bodyless = bodyless
         self._limit = limit
         self._size = 0  # of the header fields so far
@@ -149,6 +152,11 @@ class ResponseParser:
         self._parts: list[bytes] = []
         self.on_body: Callable[[bytes], None] = self._parts.append
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+
+    def error(self) -> httpx.RemoteProtocolError:
+        """`fault`, to be raised."""
+        kind = httpx.RemoteProtocolError if self._is_cut else MalformedResponse
+        return kind(self.fault or "")
 
     @property
     def keep_alive(self) -> bool:
@@ -191,7 +199,9 @@ class ResponseParser:
             return
         if self._until_eof and self.fault is None:
             self.done = True
-        elif self.head_complete:
+            return
+        self._is_cut = self.fault is None
+        if self.head_complete:
             self._fail("the connection was closed before the end of the body")
         elif self.touched:
             self._fail("the connection was closed within the head of the response")

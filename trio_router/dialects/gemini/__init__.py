@@ -7,13 +7,13 @@ under ai.google.dev/gemini-api/docs.  Vertex AI speaks the same under another ba
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from trio_router.dialects.base import AnswerIdentity, Completion, Unsupported, UpstreamRequest
 from trio_router.dialects.fold import Fold
 from trio_router.dialects.gemini.request import build_body
 from trio_router.dialects.gemini.stream import GeminiDecoder
 from trio_router.jsoncodec import dumps
+from trio_router.names import path_segment
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import ChunkDecoder
@@ -57,4 +57,4 @@ def _resource(model: str) -> str:
     collection, slash, name = model.partition("/")
     if not slash or collection not in _COLLECTIONS:
         collection, name = _COLLECTIONS[0], model
-    return f"{collection}/{quote(name, safe='')}"
+    return f"{collection}/{path_segment(name)}"
