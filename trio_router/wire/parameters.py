@@ -20,8 +20,8 @@ _CHARSETS = frozenset({"", "utf-8", "us-ascii", "iso-8859-1"})  # what an extend
 def parameters(value: str) -> tuple[str, dict[str, str]]:
     """What stands before the first semicolon, and the parameters; names in lower case.
 
-    Of a parameter that is given twice the first counts.  `name*=charset'language'text` counts as `name`;
-    where its charset is none of RFC 8187's, or the text is not in it, the value is empty.
+    Of a parameter that is given twice the first counts.  `name*=charset'language'text` counts as
+    `name`; where its charset is none of RFC 8187's, or the text is not in it, the value is empty.
     """
     kind, semicolon, rest = value.partition(";")
     found: dict[str, str] = {}
