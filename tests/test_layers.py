@@ -30,8 +30,10 @@ LAYERS = [
     {"dialects"},
     {"wire"},
     {"errors", "jsoncodec", "addresses"},
+    {"jsonwriter"},
+    {"jsonslices"},
 ]
-PURE = {"wire", "dialects", "routing", "errors", "jsoncodec", "addresses"}
+PURE = {"wire", "dialects", "routing", "errors", "jsoncodec", "jsonslices", "jsonwriter", "addresses"}
 IMPURE = {
     "trio",
     "httpx",

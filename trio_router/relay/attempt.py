@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import trio
 
@@ -16,8 +16,10 @@ from trio_router.errors import (
     StreamError,
     UpstreamTimeout,
 )
+from trio_router.jsoncodec import is_heavy
 from trio_router.observe.failure import kind_of, text_of
 from trio_router.record import Stage, Try
+from trio_router.relay.heavy import in_slices
 from trio_router.relay.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -32,8 +34,11 @@ if TYPE_CHECKING:
     from trio_router.relay.client import UpstreamAnswer, UpstreamClient
     from trio_router.routing.table import Target
 
+T = TypeVar("T")
 _ERROR_BODY = 65536  # bytes of an error answer that are read; its message is at its beginning
 _BYTES_A_TOKEN = 4  # of a request: a rough guess, where the upstream does not tell
+_JOINED = 1 << 20  # bytes of an answer up to which the loop itself puts it together
+_UNFINISHED = 1 << 18  # bytes of an event up to which the loop itself reads it
 _LINGER = (
     0.25  # s that an answer which has said all may take to end, so that its connection can be kept
 )
@@ -94,7 +99,8 @@ class Attempt:
                 await self._check_status(response)
                 limit = self._call.max_answer or self.target.rules.max_event
                 raw = await self._read(response, limit, strict=True)
-                answer = self._translate(response, raw)
+                translate = partial(self._translate, response, raw)
+                answer = await self._aside(translate) if is_heavy(raw) else translate()
         return answer
 
     async def stream(self, sink: Sink) -> None:
@@ -104,7 +110,8 @@ class Attempt:
             await self._relay(response, sink)
 
     async def _ask(self, on_asked: Callable[[], None] | None = None) -> UpstreamAnswer:
-        request = self._call.request_for(self.target)
+        build = partial(self._call.request_for, self.target)
+        request = await self._aside(build) if self._call.is_heavy else build()
         self._asked_bytes = len(request.body)
         record = self._record
         early, late = (on_asked, None) if self._is_impatient else (None, on_asked)
@@ -116,6 +123,14 @@ class Attempt:
             on_admitted=partial(self._note_slot, early),
             on_sent=partial(self._note_sent, late),
         )
+
+    async def _aside(self, work: Callable[[], T]) -> T:
+        """`in_slices`; the time that it takes is ours, and no limit of the upstream's counts it."""
+        left = self._watchdog.pause()
+        try:
+            return await in_slices(work)
+        finally:
+            self._watchdog.go_on(left)
 
     def _note_slot(self, then: Callable[[], None] | None) -> None:
         self._record.stage = Stage.CONNECTING
@@ -147,11 +162,18 @@ class Attempt:
         reader, record = translator.reader, self._record
         last: float | None = None
         clean = True
+        unfinished = 0  # bytes since the last frames: an event that is still coming, mostly
         try:
             async for data in reads:
                 now = trio.current_time()
                 record.bytes_received += len(data)
-                frames = translator.receive_data(data)
+                unfinished += len(data)
+                if unfinished <= _UNFINISHED:
+                    frames = translator.receive_data(data)
+                else:
+                    frames = await self._aside(partial(translator.receive_data, data))
+                if frames:
+                    unfinished = 0
                 if reader.has_first:
                     if last is None:
                         self._note_first_event(now)
@@ -171,7 +193,10 @@ class Attempt:
             if last is None:
                 raise
             clean = False
-        await self._hand_over(translator.receive_eof(clean=clean), sink, reader)
+        end = partial(translator.receive_eof, clean=clean)
+        await self._hand_over(
+            await self._aside(end) if unfinished > _UNFINISHED else end(), sink, reader
+        )
 
     async def _hand_over(self, frames: bytes, sink: Sink, reader: AnswerReader) -> None:
         if reader.failure is None or frames:
@@ -224,6 +249,8 @@ class Attempt:
                 if strict:
                     raise EventTooLarge(f"the upstream's answer has more than {limit} bytes")
                 break
+        if size > _JOINED:
+            return (await self._aside(partial(b"".join, parts)))[:limit]
         return b"".join(parts)[:limit]
 
     def _translate(self, response: UpstreamAnswer, raw: bytes) -> bytes:

@@ -30,3 +30,13 @@ class Watchdog:
         else:
             self.phase, self.limit, deadline = "total", self._total, self._end
         self.scope.deadline = deadline
+
+    def pause(self) -> float:
+        """Until `go_on` the phase takes no time, only `total` does.  How many seconds it has left."""
+        left = self.scope.deadline - trio.current_time()
+        self.scope.deadline = self._end
+        return left
+
+    def go_on(self, left: float) -> None:
+        """`left` is what `pause` gave."""
+        self.scope.deadline = min(trio.current_time() + left, self._end)
