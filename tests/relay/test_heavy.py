@@ -11,6 +11,7 @@ import trio
 from tests.stack import chat, events, memory_stack, text_of
 from trio_router import jsonslices, jsonwriter
 from trio_router.demo import Answer, Send, sse
+from trio_router.jsoncodec import dumps, loads
 from trio_router.relay import heavy
 
 PROVIDERS = """
@@ -167,8 +168,8 @@ async def test_a_body_of_32_mb_holds_the_loop_for_less_than_50_ms(unit):
 
     async with trio.open_nursery() as nursery:
         await nursery.start(tick)
-        value, is_heavy = await heavy.understood(body, jsonslices.parse_small)
-        made = await heavy.in_slices(lambda: jsonwriter.encode(value, lambda: None))
+        value, is_heavy = await heavy.understood(body, loads)
+        made = await heavy.in_slices(lambda: dumps(value))
         nursery.cancel_scope.cancel()
     assert is_heavy
     assert len(made) > 10_000_000
