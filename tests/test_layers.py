@@ -31,8 +31,20 @@ LAYERS = [
     {"wire"},
     {"names"},
     {"errors", "jsoncodec", "addresses"},
+    {"jsonwriter"},
+    {"jsonslices"},
 ]
-PURE = {"wire", "dialects", "routing", "names", "errors", "jsoncodec", "addresses"}
+PURE = {
+    "wire",
+    "dialects",
+    "routing",
+    "names",
+    "errors",
+    "jsoncodec",
+    "jsonslices",
+    "jsonwriter",
+    "addresses",
+}
 IMPURE = {
     "trio",
     "httpx",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _FULL = 1 << 18  # bytes of a streamed body that wait, beyond which no more is read from the client
 _ROOM = 1 << 17  # bytes down to which they have to go before it is read from again
+_COPIED = 65536  # bytes of a whole body up to which it is made `bytes`; a longer one is a bytearray
 PATIENCE = 60  # s that a client may be silent in the middle of its request
 
 
@@ -64,7 +65,7 @@ class RequestBody:
         self.is_torn = True
         self.end()
 
-    async def read(self, patience: float = PATIENCE) -> bytes:
+    async def read(self, patience: float = PATIENCE) -> bytes | bytearray:
         """The whole body.  Raises RequestTooLarge as soon as it is known to be too large.
 
         Raises InvalidRequest if it is not framed as HTTP has it, and RequestTimeout if nothing of it
@@ -79,8 +80,8 @@ class RequestBody:
                 self.is_given_up = True
                 raise RequestTimeout(f"nothing came of the request's body for {patience:g} s")
         self._check()
-        data, self._data = bytes(self._data), bytearray()
-        return data
+        data, self._data = self._data, bytearray()
+        return data if len(data) > _COPIED else bytes(data)
 
     async def next(self) -> bytes:
         """The next piece of a streamed body, nothing at the end.  Raises as `read` does, but waits."""

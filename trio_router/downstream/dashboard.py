@@ -169,7 +169,7 @@ async def _small_body(asked: ClientRequest) -> bytes:
     length = _header(asked, b"content-length")
     if not length.isdecimal() or int(length) > _MAX_FORM:
         raise RequestTooLarge(f"a body of known length, of at most {_MAX_FORM} bytes, is expected")
-    return await asked.body.read()
+    return bytes(await asked.body.read())
 
 
 def _header(asked: ClientRequest, name: bytes) -> str:

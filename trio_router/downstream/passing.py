@@ -17,6 +17,7 @@ from trio_router.downstream.upload import ClientPieces, form
 from trio_router.errors import InvalidRequest, RequestTooLarge
 from trio_router.jsoncodec import dumps
 from trio_router.relay.client import PassingRequest, trio_seconds
+from trio_router.relay.heavy import in_slices, understood
 from trio_router.wire.multipart import boundary_of
 
 if TYPE_CHECKING:
@@ -101,15 +102,17 @@ async def _pass(asked: ClientRequest, opening: Opening) -> Reply:
 
 
 @asynccontextmanager
-async def _object(asked: ClientRequest, data: bytes) -> Asked:
-    body = parse_object(data)
+async def _object(asked: ClientRequest, data: bytes | bytearray) -> Asked:
+    body, heavy = await understood(data, parse_object)
+    del data
     if body.get("model") is None:
         target = _provider(asked)
     else:
         target = asked.router.table.first(named_model(body["model"]))
         body = target.body_for(body)
     path = _path(asked, target, body)
-    yield target, PassingRequest("POST", path, {"content-type": "application/json"}, dumps(body))
+    told = await in_slices(partial(dumps, body)) if heavy else dumps(body)
+    yield target, PassingRequest("POST", path, {"content-type": "application/json"}, told)
 
 
 @asynccontextmanager

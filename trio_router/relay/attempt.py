@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import trio
 
@@ -18,8 +18,10 @@ from trio_router.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from trio_router.jsoncodec import is_heavy
 from trio_router.observe.failure import kind_of, text_of
 from trio_router.record import Stage, Try
+from trio_router.relay.heavy import in_slices
 from trio_router.relay.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -34,11 +36,14 @@ if TYPE_CHECKING:
     from trio_router.relay.client import UpstreamAnswer, UpstreamClient
     from trio_router.routing.table import Target
 
+T = TypeVar("T")
 _ERROR_BODY = 65536  # bytes of an error answer that are read; its message is at its beginning
 _SECRET = 8  # characters: the value of most headers that is shorter is no secret
 _SHORTEST = 4  # that a key has
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 _BYTES_A_TOKEN = 4  # of a request: a rough guess, where the upstream does not tell
+_JOINED = 1 << 20  # bytes of an answer up to which the loop itself puts it together
+_UNFINISHED = 1 << 18  # bytes of an event up to which the loop itself reads it
 _LINGER = (
     0.25  # s that an answer which has said all may take to end, so that its connection can be kept
 )
@@ -100,8 +105,9 @@ class Attempt:
                 await self._check_status(response)
                 limit = self._call.max_answer or self.target.rules.max_event
                 raw = await self._read(response, limit, strict=True)
+                translate = partial(self._translate, response, raw)
                 try:
-                    answer = self._translate(response, raw)
+                    answer = await self._aside(translate) if is_heavy(raw) else translate()
                 except StreamError as fault:
                     raise own_status(
                         fault, self.target.provider, response.header(b"retry-after") or None
@@ -115,7 +121,8 @@ class Attempt:
             await self._relay(response, sink)
 
     async def _ask(self, on_asked: Callable[[], None] | None = None) -> UpstreamAnswer:
-        request = self._call.request_for(self.target)
+        build = partial(self._call.request_for, self.target)
+        request = await self._aside(build) if self._call.is_heavy else build()
         self._asked_bytes = len(request.body)
         record = self._record
         early, late = (on_asked, None) if self._is_impatient else (None, on_asked)
@@ -127,6 +134,14 @@ class Attempt:
             on_admitted=partial(self._note_slot, early),
             on_sent=partial(self._note_sent, late),
         )
+
+    async def _aside(self, work: Callable[[], T]) -> T:
+        """`in_slices`; the time that it takes is ours, and no limit of the upstream's counts it."""
+        left = self._watchdog.pause()
+        try:
+            return await in_slices(work)
+        finally:
+            self._watchdog.go_on(left)
 
     def _note_slot(self, then: Callable[[], None] | None) -> None:
         self._record.stage = Stage.CONNECTING
@@ -160,11 +175,18 @@ class Attempt:
         last: float | None = None
         clean = True
         said = 0
+        unfinished = 0  # bytes since the last frames: an event that is still coming, mostly
         try:
             async for data in reads:
                 now = trio.current_time()
                 record.bytes_received += len(data)
-                frames = translator.receive_data(data)
+                unfinished += len(data)
+                if unfinished <= _UNFINISHED:
+                    frames = translator.receive_data(data)
+                else:
+                    frames = await self._aside(partial(translator.receive_data, data))
+                if frames:
+                    unfinished = 0
                 if reader.has_first:
                     if last is None:
                         if reader.failure is not None and not frames:
@@ -188,7 +210,8 @@ class Attempt:
             if last is None:
                 raise
             clean = False
-        frames = translator.receive_eof(clean=clean)
+        end = partial(translator.receive_eof, clean=clean)
+        frames = await self._aside(end) if unfinished > _UNFINISHED else end()
         if last is None and (frames or reader.failure is None):
             self._note_first_event(trio.current_time())
         await self._hand_over(frames, sink, reader)
@@ -250,6 +273,8 @@ class Attempt:
                 if strict:
                     raise EventTooLarge(f"the upstream's answer has more than {limit} bytes")
                 break
+        if size > _JOINED:
+            return (await self._aside(partial(b"".join, parts)))[:limit]
         return b"".join(parts)[:limit]
 
     def _translate(self, response: UpstreamAnswer, raw: bytes) -> bytes:

@@ -54,3 +54,13 @@ class Watchdog:
     def excuse(self, seconds: float) -> None:
         """So long it was the client who took the time: no progress was asked for."""
         self._progress_end += seconds
+
+    def pause(self) -> float:
+        """Until `go_on` the phase takes no time, only `total` does.  How many seconds it has left."""
+        left = self.scope.deadline - trio.current_time()
+        self.scope.deadline = self._end
+        return left
+
+    def go_on(self, left: float) -> None:
+        """`left` is what `pause` gave."""
+        self.scope.deadline = min(trio.current_time() + left, self._end)
