@@ -19,6 +19,7 @@ from hypercorn.trio.lifespan import Lifespan
 from trio_router.dashboard.peers import Peers
 from trio_router.downstream.accept import accept_from, url_of
 from trio_router.downstream.app import RouterApp
+from trio_router.downstream.seats import raise_descriptor_limit
 from trio_router.downstream.server import HttpServer
 from trio_router.observe.log import logging_to, write_line
 from trio_router.observe.metrics import forget_process
@@ -143,6 +144,7 @@ async def serve_until_signalled(
 
 def run(config: Config, listeners: list[socket.socket], on_start: OnStart, logs: LogSettings) -> None:
     """Serves in this process until SIGTERM or SIGINT.  `on_start` is told what is served, and where."""
+    raise_descriptor_limit()
     _run(config, listeners, on_start, serve_until_signalled, logs)
 
 
@@ -155,6 +157,7 @@ def run_workers(
     shared: Path,
 ) -> None:
     """Serves in `count` processes until SIGTERM or SIGINT.  They meet in the folder `shared`."""
+    raise_descriptor_limit()
     board = Board(count)
     is_told = mmap.mmap(-1, 1)  # what is served is told once, by the first worker that serves
 

@@ -26,11 +26,11 @@ class RequestBody:
     called once, when somebody first waits for the body.
 
     This is where it is decided how much of a body may be in memory, whatever protocol it comes in on.
-    Nobody asks for a body (`read`, `next`, `discard`) before its request is at its turn and its key was
-    checked; until then `is_full` is true as soon as UNASKED bytes wait.  Whoever feeds a body keeps to
-    two rules: after each `feed` it awaits `wait_room` before it takes more for this body from the client
-    (over HTTP/2: before it gives the stream room for more), and it feeds no more than one read at once.
-    An endpoint keeps to one: it checks the key before it asks for the body.
+    Nobody asks for a body (`read`, `next`, `discard`) before its request is at its turn and its key
+    was checked; until then `is_full` is true as soon as UNASKED bytes wait.  Whoever feeds a body keeps
+    to two rules: after each `feed` it awaits `wait_room` before it takes more of this body from the
+    client (over HTTP/2: before it gives the stream room for more), and it feeds no more than one read
+    at once.  An endpoint keeps to one: it checks the key before it asks for the body.
     """
 
     def __init__(self, limit: int, declared: int | None, *, is_streamed: bool = False) -> None:
