@@ -101,6 +101,11 @@ def tune_collector() -> None:
     gc.enable()
 
 
+def hung_up() -> None:
+    """What SIGHUP does: it is never the end."""
+    logger.info("SIGHUP: nothing was changed")
+
+
 async def serve_until_signalled(
     app: RouterApp,
     listeners: list[socket.socket],
@@ -115,7 +120,10 @@ async def serve_until_signalled(
     `leash` is a descriptor; when it becomes readable, that is a signal too.
     """
     told = trio.Event()
-    with trio.open_signal_receiver(*signals) as received:
+    with (
+        trio.open_signal_receiver(*signals) as received,
+        trio.open_signal_receiver(signal.SIGHUP) as hangups,
+    ):
 
         async def watch_signals() -> None:
             number = await anext(received)
@@ -123,6 +131,10 @@ async def serve_until_signalled(
             told.set()
             await anext(received)
             app.router.hurry()
+
+        async def watch_hangups() -> None:
+            async for _ in hangups:
+                hung_up()
 
         async def watch_leash(leash: int) -> None:
             await trio.lowlevel.wait_readable(leash)
@@ -135,6 +147,7 @@ async def serve_until_signalled(
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_signals)
+            nursery.start_soon(watch_hangups)
             if leash is not None:
                 nursery.start_soon(watch_leash, leash)
             urls = await nursery.start(run)

@@ -138,6 +138,8 @@ class ClientRequest:
         if isinstance(answer, QuartAnswer):
             await answer.send()
         elif answer.stream is not None:
+            if answer.status == 204:  # it has no body, and must not say how long it is (RFC 9110, 8.6)
+                answer.headers.pop("content-length", None)
             await self.link.start(answer.status, _raw(answer.headers))
             answer.headers.clear()  # or the stream would keep them
             await self._send_stream(answer.stream)

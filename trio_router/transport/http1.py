@@ -249,7 +249,8 @@ class ResponseParser:
         assert parser is not None
         self.status = parser.get_status_code()
         version = parser.get_http_version()
-        if version not in ("1.0", "1.1") or self.status < 100 or self.status == 101:
+        known = 100 <= self.status <= 599 and self.status != 101
+        if version not in ("1.0", "1.1") or not known:
             self._fail(f"unexpected status {self.status} in HTTP/{version}")
             raise _Stop
         if self.status < 200:
