@@ -6,9 +6,9 @@ from typing import Any
 
 from trio_router.dialects.chat_messages import check_messages, wrong
 from trio_router.errors import InvalidRequest
-from trio_router.jsoncodec import JSONError, loads
+from trio_router.jsoncodec import JSONError, Number, loads_exactly
 
-_NUMBER = (int, float)
+_NUMBER = (int, float, Number)
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "stream": ((bool,), "a boolean"),
     "stream_options": ((dict,), "an object"),
@@ -37,7 +37,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 def parse_object(data: bytes) -> dict[str, Any]:
     """The JSON object in a request's body.  Raises InvalidRequest."""
     try:
-        value = loads(data)
+        value = loads_exactly(data)
     except JSONError:
         raise InvalidRequest("the request's body is not JSON", code="invalid_json") from None
     if not isinstance(value, dict):

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from trio_router.errors import MalformedJSON, NetworkError, UpstreamError, UpstreamTimeout
+from trio_router.errors import (
+    MalformedJSON,
+    NetworkError,
+    UpstreamError,
+    UpstreamStatus,
+    UpstreamTimeout,
+)
+from trio_router.transport.exchange import BadStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
@@ -232,6 +239,8 @@ def _as_ours(fault: httpx.TransportError | httpx.DecodingError, target: Target) 
             return UpstreamTimeout(provider, phase, getattr(target.timeouts, phase))
         case httpx.DecodingError():
             return MalformedJSON(f"{provider}: the answer cannot be decompressed")
+        case BadStatus():
+            return UpstreamStatus(f"{provider}: {fault}", status=502, code="upstream_status")
         case httpx.ConnectError():
             return NetworkError(f"cannot connect to {provider}: {fault}")
     return NetworkError(f"the connection to {provider} was lost: {fault}")

@@ -121,6 +121,10 @@ class OutgoingRequest:
         return size
 
 
+class BadStatus(httpx.RemoteProtocolError):
+    """The response has a status that there is not: below 200 at its end, beyond 599, no number."""
+
+
 class _WriteBroken(Exception):
     """The connection broke while the request was being written; the cause says how."""
 
@@ -198,7 +202,8 @@ class Exchange:
         if self._unreadable is not None:
             raise httpx.ReadError(text_of(self._unreadable)) from self._unreadable
         if self.response.fault is not None:
-            raise httpx.RemoteProtocolError(self.response.fault)
+            fault = BadStatus if self.response.has_bad_status else httpx.RemoteProtocolError
+            raise fault(self.response.fault)
 
     async def _receive_within(self, limit: float) -> bytes:
         data: bytes | None = None

@@ -140,6 +140,7 @@ class ResponseParser:
         self.touched = False
         self.excess = False
         self.fault: str | None = None
+        self.has_bad_status = False  # that is the fault
         self._bodyless = bodyless
         self._limit = limit
         self._size = 0  # of the header fields so far
@@ -205,6 +206,8 @@ class ResponseParser:
             if self.done:
                 self.excess = True
             else:
+                if isinstance(error, httptools.HttpParserInvalidStatusError):
+                    self.has_bad_status = self.fault is None
                 self._fail(f"malformed {self._place()}: {error}")
 
     def _count_unyielding(self, size: int) -> None:
@@ -251,6 +254,7 @@ class ResponseParser:
         version = parser.get_http_version()
         known = 100 <= self.status <= 599 and self.status != 101
         if version not in ("1.0", "1.1") or not known:
+            self.has_bad_status = not known and self.fault is None
             self._fail(f"unexpected status {self.status} in HTTP/{version}")
             raise _Stop
         if self.status < 200:
