@@ -33,6 +33,7 @@ LAYERS = [
     {"errors", "jsoncodec", "addresses"},
     {"jsonwriter"},
     {"jsonslices"},
+    {"jsonexact"},
 ]
 PURE = {
     "wire",
@@ -41,6 +42,7 @@ PURE = {
     "names",
     "errors",
     "jsoncodec",
+    "jsonexact",
     "jsonslices",
     "jsonwriter",
     "addresses",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import sys
+import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,6 +78,9 @@ def serve(
     """Run the router until SIGTERM or Ctrl-C."""
     from trio_router.observe.log import LogSettings
 
+    # A terminal that closes, or an impatient `kill -HUP` while we start, is not the end.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _hold_standard_descriptors()
     gc.disable()  # while modules are loaded there is nothing to collect; `serve` tunes and enables it
     config = _load(config_path)
     server = config.server
@@ -116,9 +122,32 @@ def _bind(host: str, port: int) -> list[socket.socket]:
         _leave(f"cannot listen on {host}:{port}: {fault}", code=1)
 
 
+def _hold_standard_descriptors() -> None:
+    """Opens those that are closed: or a connection would get one, and what is written to it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        continue
+    os.close(descriptor)
+
+
 def _print_banner(config: Config, urls: list[str], *, is_embedded: bool) -> None:
-    click.echo(_banner(config, urls, is_embedded=is_embedded))
-    sys.stdout.flush()
+    """Whether or not anybody reads it, or can."""
+    if sys.stdout is None:
+        return
+    text = _banner(config, urls, is_embedded=is_embedded) + "\n"
+    try:
+        descriptor = sys.stdout.fileno()
+    except OSError:  # somebody caught it
+        click.echo(text, nl=False)
+        return
+    data = text.encode(sys.stdout.encoding, "replace")
+    # By a thread, past Python's buffers: a pipe that nobody reads takes no more, and says nothing.
+    threading.Thread(target=_write_all, args=(descriptor, data), name="banner", daemon=True).start()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    with suppress(OSError):  # the reader is gone, or the disk is full
+        while data:
+            data = data[os.write(descriptor, data) :]
 
 
 @main.command()

@@ -47,6 +47,7 @@ class ServerConfig(Section):
     max_upload: Bytes = 536870912  # of a form that passes through (audio, images, files)
     max_streams: Annotated[int, Field(ge=1)] | None = None  # requests to models at once
     max_queue: Annotated[int, Field(ge=0)] = 1000  # more wait, for `timeouts.pool`; the rest is refused
+    max_connections: Annotated[int, Field(ge=1)] | None = None  # None: from the descriptors there are
     demo: bool = False  # serve the embedded `demo` provider too
 
     certfile: FilePath | None = None  # PEM: clients are served over TLS

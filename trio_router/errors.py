@@ -10,6 +10,7 @@
      |- Overloaded               503   the router is full
      |- Draining                 503   the router is going away
      |- Stopped                  503   an operator ended the request
+     |- TooManyGuesses           429   wrong keys, from one address
      |- Forbidden                403   not for whoever asks, or not from where it is asked
      |- InternalError            500   our own fault
      `- UpstreamError                  the provider's fault
@@ -130,6 +131,10 @@ class Stopped(RouterError):
 
 class Forbidden(RouterError):
     status, code, type = 403, "forbidden", "permission_error"
+
+
+class TooManyGuesses(RouterError):
+    status, code, type = 429, "rate_limit_exceeded", "rate_limit_error"
 
 
 class InternalError(RouterError):

@@ -14,7 +14,8 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from trio_router import jsonslices, jsonwriter
-from trio_router.jsonslices import SLICE, JSONError, JSONTooLarge, parse_small
+from trio_router.jsonexact import Number, encode as encode_at_once
+from trio_router.jsonslices import EXACT, SLICE, JSONError, JSONTooLarge, parse_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,10 +24,12 @@ __all__ = [
     "SLICE",
     "JSONError",
     "JSONTooLarge",
+    "Number",
     "dumps",
     "is_heavy",
     "is_sliced",
     "loads",
+    "loads_exactly",
     "skim",
     "sliced",
 ]
@@ -35,6 +38,13 @@ _SHORT = 1 << 17  # bytes up to which nothing is heavy
 _LONG = 1 << 20  # bytes beyond which it is heavy whatever is in it
 _OBJECTS = 4000  # that may be in what is between
 _pauses: dict[int, Callable[[], object]] = {}  # by the threads that work in slices
+
+
+def loads_exactly(data: bytes | bytearray) -> Any:
+    """As `loads`; but numbers that would not come out of `dumps` with their value are `Number`s."""
+    if _pauses and len(data) > SLICE and (pause := _pauses.get(get_ident())):
+        return jsonslices.parse(data, pause, EXACT)
+    return parse_small(data, EXACT)
 
 
 def loads(data: bytes | bytearray) -> Any:
@@ -62,7 +72,7 @@ def dumps(value: Any) -> bytes:
     """Compact JSON; non-ASCII text stays as it is, except for lone surrogates, which are escaped."""
     if _pauses and (pause := _pauses.get(get_ident())):
         return jsonwriter.encode(value, pause)
-    return jsonwriter.encode_small(value)
+    return encode_at_once(value)
 
 
 def is_heavy(data: bytes | bytearray) -> bool:

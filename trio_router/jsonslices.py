@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import re
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
+
+from trio_router.jsonexact import exact_float, exact_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +40,6 @@ _TEXT = re.compile(
 )
 _NOTHING, _VALUE, _COMMA = range(3)  # what was taken last
 _BOM = b"\xef\xbb\xbf"
-_decode = msgspec.json.Decoder().decode
 _MISFITS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
@@ -57,15 +59,29 @@ def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_slow: Any = json.JSONDecoder(parse_constant=_refuse)
-_scan: Callable[[str, int], tuple[Any, int]] = _slow.scan_once
+class Numbers:
+    """How numbers are read: by msgspec, and by the standard library where msgspec refuses."""
+
+    def __init__(
+        self, read_float: Callable[[str], Any] | None, read_integer: Callable[[str], Any] | None
+    ) -> None:
+        self.decode = msgspec.json.Decoder(float_hook=read_float).decode
+        slow: Any = json.JSONDecoder(
+            parse_constant=_refuse, parse_float=read_float, parse_int=read_integer
+        )
+        self.scan: Callable[[str, int], tuple[Any, int]] = slow.scan_once
+        self.hooks: Any = {"parse_float": read_float, "parse_int": read_integer}
+
+
+PLAIN = Numbers(None, None)
+EXACT = Numbers(exact_float, exact_integer)
 # What it raises for what is no JSON, or only the beginning of some.
 _NO_VALUE = (StopIteration, ValueError, RecursionError)
 
 
-def parse(data: bytes | bytearray, pause: Callable[[], object]) -> Any:
+def parse(data: bytes | bytearray, pause: Callable[[], object], numbers: Numbers = PLAIN) -> Any:
     """The value.  `pause` is called after each slice.  Raises JSONError and JSONTooLarge."""
-    return _Parser(data, pause).document()
+    return _Parser(data, pause, numbers).document()
 
 
 def skim(data: bytes | bytearray, pause: Callable[[], object]) -> Any:
@@ -73,17 +89,17 @@ def skim(data: bytes | bytearray, pause: Callable[[], object]) -> Any:
 
     So the number of values is not limited.
     """
-    return _Parser(data, pause, is_skim=True).document()
+    return _Parser(data, pause, PLAIN, is_skim=True).document()
 
 
-def parse_small(data: bytes | bytearray) -> Any:
+def parse_small(data: bytes | bytearray, numbers: Numbers = PLAIN) -> Any:
     """The value, in one step.  Raises JSONError."""
     try:
-        return _decode(data)
+        return numbers.decode(data)
     except _MISFITS as fault:
         complaint = str(fault)
     try:
-        return json.loads(data, parse_constant=_refuse)
+        return json.loads(data, parse_constant=_refuse, **numbers.hooks)
     except (ValueError, RecursionError):
         raise JSONError(complaint, truncated="truncated" in complaint) from None
 
@@ -92,8 +108,14 @@ class _Parser:
     """Goes into a value only where it is longer than a slice; what fits in one is parsed at once."""
 
     def __init__(
-        self, data: bytes | bytearray, pause: Callable[[], object], *, is_skim: bool = False
+        self,
+        data: bytes | bytearray,
+        pause: Callable[[], object],
+        numbers: Numbers,
+        *,
+        is_skim: bool = False,
     ) -> None:
+        self._numbers = numbers
         self._data = data
         self._size = len(data)
         self._pause = pause
@@ -128,7 +150,7 @@ class _Parser:
                 return self._string()
         text = self._text(self._window())
         try:
-            value, end = _scan(text, 0)
+            value, end = self._numbers.scan(text, 0)
         except _NO_VALUE:
             raise self._wrong() from None
         if end >= SLICE:
@@ -184,7 +206,7 @@ class _Parser:
             # Good JSON between the brackets is whole elements: a cut in a string or in a container
             # leaves it open.
             try:
-                found = _decode(first + window[:cut] + close)
+                found = self._numbers.decode(first + window[:cut] + close)
             except _MISFITS:
                 continue
             if found:
@@ -199,7 +221,8 @@ class _Parser:
         window = self._window()
         text = self._text(window)
         is_last = self._at + len(window) == self._size
-        element = _scan_pair if close == b"}" else _scan
+        scan = self._numbers.scan
+        element = partial(_scan_pair, scan) if close == b"}" else scan
         done, state = 0, _NOTHING
         try:
             while True:
@@ -277,14 +300,16 @@ class _Parser:
         return JSONError(f"JSON is malformed (byte {self._at})", truncated=is_near_end)
 
 
-def _scan_pair(text: str, at: int) -> tuple[tuple[str, Any], int]:
+def _scan_pair(
+    scan: Callable[[str, int], tuple[Any, int]], text: str, at: int
+) -> tuple[tuple[str, Any], int]:
     if text[at : at + 1] != '"':
         raise StopIteration
-    key, at = _scan(text, at)
+    key, at = scan(text, at)
     colon = _COLON.match(text, at)
     if colon is None:
         raise StopIteration
-    value, at = _scan(text, colon.end())
+    value, at = scan(text, colon.end())
     return (key, value), at
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from trio_router.jsonexact import encode as encode_at_once
 from trio_router.jsonslices import SLICE
 
 if TYPE_CHECKING:
@@ -14,7 +12,6 @@ if TYPE_CHECKING:
 
 _RUN = 512  # elements of an array that are looked at together
 _SMALL = 4096  # values, or as many times 32 characters, that are encoded at once
-_encode = msgspec.json.Encoder().encode
 
 
 def encode(value: Any, pause: Callable[[], object]) -> bytes:
@@ -23,16 +20,8 @@ def encode(value: Any, pause: Callable[[], object]) -> bytes:
     try:
         writer.write(value)
     except RecursionError:
-        return encode_small(value)
+        return encode_at_once(value)
     return b"".join(writer.out)  # which lets go of the interpreter's lock
-
-
-def encode_small(value: Any) -> bytes:
-    """What msgspec makes of it; the standard library, where msgspec refuses."""
-    try:
-        return _encode(value)
-    except (UnicodeEncodeError, msgspec.MsgspecError, OverflowError):
-        return json.dumps(value, separators=(",", ":")).encode()
 
 
 class _Writer:
@@ -51,7 +40,7 @@ class _Writer:
         elif isinstance(value, list) and not _is_small(value):
             self._array(value)
         else:
-            self._put(encode_small(value))
+            self._put(encode_at_once(value))
 
     def _put(self, data: bytes) -> None:
         self.out.append(data)
@@ -76,7 +65,7 @@ class _Writer:
             run = value[at : at + _RUN]
             if _is_small(run):
                 self.out.append(begin)
-                self._put(encode_small(run)[1:-1])
+                self._put(encode_at_once(run)[1:-1])
                 begin = b","
                 continue
             for item in run:
@@ -88,7 +77,7 @@ class _Writer:
     def _string(self, text: str) -> None:
         self.out.append(b'"')
         for at in range(0, len(text), SLICE):
-            self._put(encode_small(text[at : at + SLICE])[1:-1])
+            self._put(encode_at_once(text[at : at + SLICE])[1:-1])
         self.out.append(b'"')
 
 

@@ -19,6 +19,7 @@ from hypercorn.trio.lifespan import Lifespan
 from trio_router.dashboard.peers import Peers
 from trio_router.downstream.accept import accept_from, url_of
 from trio_router.downstream.app import RouterApp
+from trio_router.downstream.seats import raise_descriptor_limit
 from trio_router.downstream.server import HttpServer
 from trio_router.observe.log import logging_to, write_line
 from trio_router.observe.metrics import forget_process
@@ -102,6 +103,11 @@ def tune_collector() -> None:
     gc.enable()
 
 
+def hung_up() -> None:
+    """What SIGHUP does: it is never the end."""
+    logger.info("SIGHUP: nothing was changed")
+
+
 async def serve_until_signalled(
     app: RouterApp,
     listeners: list[socket.socket],
@@ -116,7 +122,10 @@ async def serve_until_signalled(
     `leash` is a descriptor; when it becomes readable, that is a signal too.
     """
     told = trio.Event()
-    with trio.open_signal_receiver(*signals) as received:
+    with (
+        trio.open_signal_receiver(*signals) as received,
+        trio.open_signal_receiver(signal.SIGHUP) as hangups,
+    ):
 
         async def watch_signals() -> None:
             number = await anext(received)
@@ -124,6 +133,10 @@ async def serve_until_signalled(
             told.set()
             await anext(received)
             app.router.hurry()
+
+        async def watch_hangups() -> None:
+            async for _ in hangups:
+                hung_up()
 
         async def watch_leash(leash: int) -> None:
             await trio.lowlevel.wait_readable(leash)
@@ -136,6 +149,7 @@ async def serve_until_signalled(
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_signals)
+            nursery.start_soon(watch_hangups)
             if leash is not None:
                 nursery.start_soon(watch_leash, leash)
             urls = await nursery.start(run)
@@ -145,6 +159,7 @@ async def serve_until_signalled(
 
 def run(config: Config, listeners: list[socket.socket], on_start: OnStart, logs: LogSettings) -> None:
     """Serves in this process until SIGTERM or SIGINT.  `on_start` is told what is served, and where."""
+    raise_descriptor_limit()
     _run(config, listeners, on_start, serve_until_signalled, logs)
 
 
@@ -157,6 +172,7 @@ def run_workers(
     shared: Path,
 ) -> None:
     """Serves in `count` processes until SIGTERM or SIGINT.  They meet in the folder `shared`."""
+    raise_descriptor_limit()
     board = Board(count)
     is_told = mmap.mmap(-1, 1)  # what is served is told once, by the first worker that serves
 

@@ -9,17 +9,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import logging
+import math
 import time
 from typing import TYPE_CHECKING
 
 from trio_router.addresses import is_loopback
-from trio_router.errors import Forbidden, Unauthorized
+from trio_router.dashboard.guesses import Guesses
+from trio_router.errors import Forbidden, TooManyGuesses, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_router.config import AuthConfig
 
+logger = logging.getLogger("trio_router")
 COOKIE = "trio_router_dashboard"
 LIFE = 12 * 3600  # s
 NO_ADMIN_KEY = (
@@ -33,10 +37,20 @@ NOT_LOOPBACK = (
 
 
 class Admins:
-    """The keys of those who may look and stop.  `clock` gives seconds of the epoch."""
+    """The keys of those who may look and stop.
 
-    def __init__(self, config: AuthConfig, clock: Callable[[], float] = time.time) -> None:
+    `clock` gives seconds of the epoch, `ticks` seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        config: AuthConfig,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clock = clock
+        self._ticks = ticks
+        self._guesses = Guesses()
         self._keys = {
             key.name or f"admin-{number}": key.key.get_secret_value().encode()
             for number, key in enumerate(config.admin_keys, 1)
@@ -49,11 +63,20 @@ class Admins:
     def has_keys(self) -> bool:
         return bool(self._keys)
 
-    def admit(self, *, authorization: str, cookies: str, host: str, server: str | None) -> str | None:
+    def admit(
+        self,
+        *,
+        authorization: str,
+        cookies: str,
+        host: str,
+        server: str | None,
+        client: str | None = None,
+    ) -> str | None:
         """The name of whose key it is; None where none is needed.
 
-        `host` is the Host header, `server` the address the request came in on.  Raises Unauthorized
-        if a key has to be given, Forbidden if none would help.
+        `host` is the Host header, `server` the address the request came in on, `client` the one it
+        comes from.  Raises Unauthorized if a key has to be given, Forbidden if none would help, and
+        TooManyGuesses as `check` does.
         """
         if not self._keys:
             if self._has_client_keys:
@@ -64,11 +87,30 @@ class Admins:
             return None
         scheme, _, token = authorization.strip().partition(" ")
         if scheme.lower() == "bearer":
-            name = self.name_of(token.strip())
+            name = self.check(token.strip(), client)
         else:
             name = self._holder(_cookie(cookies))
         if name is None:
             raise Unauthorized("an admin key is needed")
+        return name
+
+    def check(self, key: str, client: str | None) -> str | None:
+        """As `name_of`, for a key that `client` (an address) gives.
+
+        A wrong one is logged.  Raises TooManyGuesses, without a look at the key, after too many.
+        """
+        now = self._ticks()
+        if wait := self._guesses.wait(client, now):
+            raise TooManyGuesses(
+                "too many wrong admin keys came from this address",
+                retry_after=str(math.ceil(wait)),
+            )
+        name = self.name_of(key)
+        if name is None:
+            self._guesses.wrong(client, now)
+            is_last = self._guesses.wait(client, now) > 0
+            fields = {"client": client, "refused_for_now": is_last}
+            logger.warning("a wrong admin key was given", extra={"fields": fields})
         return name
 
     def name_of(self, key: str) -> str | None:

@@ -6,9 +6,9 @@ from typing import Any
 
 from trio_router.dialects.chat_messages import check_messages, wrong
 from trio_router.errors import InvalidRequest, RequestTooLarge
-from trio_router.jsoncodec import JSONError, JSONTooLarge, loads
+from trio_router.jsoncodec import JSONError, JSONTooLarge, Number, loads_exactly
 
-_NUMBER = (int, float)
+_NUMBER = (int, float, Number)
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "stream": ((bool,), "a boolean"),
     "stream_options": ((dict,), "an object"),
@@ -37,7 +37,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 def parse_object(data: bytes | bytearray) -> dict[str, Any]:
     """The JSON object in a request's body.  Raises InvalidRequest."""
     try:
-        value = loads(data)
+        value = loads_exactly(data)
     except JSONTooLarge as fault:
         raise RequestTooLarge(f"the request's body cannot be taken: {fault}") from None
     except JSONError:

@@ -14,7 +14,14 @@ from trio_router.dashboard.feed import Board, WatchReply
 from trio_router.dashboard.session import Admins, is_same_origin, no_cookie
 from trio_router.dialects.chat_request import parse_object
 from trio_router.downstream.reply import Reply, json_reply
-from trio_router.errors import Forbidden, InvalidRequest, NotFound, RequestTooLarge, Unauthorized
+from trio_router.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RequestTooLarge,
+    TooManyGuesses,
+    Unauthorized,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_router")
 ROOT = "/dashboard"
 _MAX_FORM = 4096  # bytes
-_WRONG_KEY = 0.5  # s that a wrong key costs, one after another
 _KINDS = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -54,8 +60,7 @@ class Dashboard:
 
     def __init__(self, board: Board, auth: AuthConfig) -> None:
         self._board = board
-        self._admins = Admins(auth)
-        self._one_wrong_key = trio.Lock()
+        self._admins = Admins(auth, ticks=trio.current_time)
         self._files = {
             item.name: item.read_bytes()
             for item in (files("trio_router") / "dashboard" / "static").iterdir()
@@ -121,11 +126,15 @@ class Dashboard:
         """Takes the form's key, and gives the cookie that stands for it."""
         self._refuse_other_origins(asked)
         form = parse_qs((await _small_body(asked)).decode("utf-8", "surrogateescape"))
-        name = self._admins.name_of("".join(form.get("key", ())).strip())
+        try:
+            name = self._admins.check("".join(form.get("key", ())).strip(), _client(asked))
+        except TooManyGuesses as error:
+            reply = self._form(
+                error.status, "Too many wrong keys came from your address: wait a little."
+            )
+            reply.headers["retry-after"] = str(error.retry_after)
+            return reply
         if name is None:
-            async with self._one_wrong_key:
-                await trio.sleep(_WRONG_KEY)
-            logger.warning("a wrong key was given to the dashboard")
             return self._form(401, "This is not an admin key.")
         logger.info("an operator has come", extra={"fields": {"operator": name}})
         return _back(self._admins.cookie(name, is_secure=_is_secure(asked)))
@@ -146,12 +155,15 @@ class Dashboard:
         return _reply(page, _HTML, status)
 
     def _admit(self, asked: ClientRequest) -> str | None:
-        return self._admins.admit(
+        name = self._admins.admit(
             authorization=_header(asked, b"authorization"),
             cookies=_header(asked, b"cookie"),
             host=_header(asked, b"host"),
             server=asked.link.server,
+            client=_client(asked),
         )
+        asked.admitted()
+        return name
 
     def _refuse_other_origins(self, asked: ClientRequest) -> None:
         """A page of another site must not be able to do anything here with its visitor's cookie."""
@@ -174,6 +186,12 @@ async def _small_body(asked: ClientRequest) -> bytes:
 
 def _header(asked: ClientRequest, name: bytes) -> str:
     return asked.header(name).decode("latin-1")
+
+
+def _client(asked: ClientRequest) -> str | None:
+    """The address that the request comes from."""
+    client = asked.link.scope()["client"]
+    return client[0] if client else None
 
 
 def _integer(body: dict[str, Any], name: str) -> int:

@@ -70,6 +70,11 @@ class RequestParser:
         self._is_new = False  # a head has begun in what was fed last
         self._has_fed = False  # and a piece of a body was in it
 
+    @property
+    def is_in_head(self) -> bool:
+        """Whether a head has begun, and is not whole."""
+        return self._is_in_head
+
     def receive_data(self, data: bytes) -> None:
         if self.fault is not None or self._is_over:
             return

@@ -11,7 +11,7 @@ import trio
 
 from trio_router.downstream.http1 import chunk, response_head
 from trio_router.downstream.link import ClientWriteStalled
-from trio_router.errors import InvalidRequest, RouterError
+from trio_router.errors import InvalidRequest, Overloaded, RequestTimeout, RouterError
 from trio_router.jsoncodec import dumps
 from trio_router.transport.sockets import BROKEN
 
@@ -27,9 +27,12 @@ _LAST = chunk(b"")
 _BODILESS = frozenset({204, 304})
 _FAULTS = {
     400: "this is no HTTP request",
+    408: "the request's head did not come in time",
     431: "the request's head is too large",
+    503: "too many connections are open",
     505: "HTTP/1.1 and HTTP/2 are spoken here",
 }
+_CLASSES: dict[int, type[RouterError]] = {408: RequestTimeout, 503: Overloaded}
 
 
 class Http1Link:
@@ -73,7 +76,7 @@ class Http1Link:
             "query_string": self._head.query,
             "root_path": "",
             "headers": self.headers,
-            "client": None,
+            "client": self._connection.client,
             "server": (self.server, None) if self.server else None,
             "state": {},  # type: ignore[typeddict-item]
             "extensions": {},
@@ -160,7 +163,7 @@ class Http1Link:
 
 def refusal(status: int) -> bytes:
     """The whole answer to what is no request that could be answered otherwise."""
-    error: RouterError = InvalidRequest(_FAULTS[status])
+    error = _CLASSES.get(status, InvalidRequest)(_FAULTS[status])
     body = dumps(error.body())
     fields = [
         (b"content-type", b"application/json"),
@@ -168,6 +171,8 @@ def refusal(status: int) -> bytes:
         (b"date", _date()),
         (b"connection", b"close"),
     ]
+    if status == 503:
+        fields.append((b"retry-after", b"1"))
     return response_head(status, fields) + body
 
 

@@ -12,6 +12,7 @@ import trio
 from trio_router.downstream.link import ClientWriteStalled
 from trio_router.downstream.quart_side import QuartAnswer, quart_answer
 from trio_router.downstream.reply import Reply, error_reply
+from trio_router.downstream.seats import current_seat
 from trio_router.errors import InternalError, RouterError
 from trio_router.record import RequestRecord
 from trio_router.relay.exchange import Exchange
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from trio_router.downstream.app import RouterApp
     from trio_router.downstream.link import Headers, Link
+    from trio_router.downstream.seats import Seat
     from trio_router.relay.stream import StreamReply
 
 logger = logging.getLogger("trio_router")
@@ -47,6 +49,7 @@ class ClientRequest:
         self.error_body: Callable[[RouterError], dict[str, Any]] = RouterError.body
         self._has_left = False
         self._scope: trio.CancelScope | None = None
+        self._seat: Seat | None = None  # the connection's, once the request was admitted
 
     def authenticate(self) -> None:
         """Notes whose key the request has.  Raises Unauthorized."""
@@ -54,6 +57,13 @@ class ClientRequest:
         if not given and (key := self.header(b"x-api-key")):  # as Anthropic's clients send it
             given = f"Bearer {key.decode('latin-1')}"
         self.record.key = self.app.authenticator.check(given, self.link.server)
+        self.admitted()
+
+    def admitted(self) -> None:
+        """Notes that the request has what it needs: its connection does not have to go for another."""
+        if self._seat is None and (seat := current_seat.get()) is not None:
+            self._seat = seat
+            seat.begin()
 
     def trace(self, operation: str = "chat") -> None:
         """Notes the trace that the request is part of (W3C Trace Context)."""
@@ -72,6 +82,8 @@ class ClientRequest:
             self.exchange.client_left()
             raise
         finally:
+            if self._seat is not None:
+                self._seat.end()
             self.body.discard()
             # Cut short: booked when its tasks have ended, for they count up to their last moment.
             self.exchange.close()
@@ -98,6 +110,7 @@ class ClientRequest:
     async def _answer(self) -> Reply | QuartAnswer:
         endpoint = self.app.endpoint_of(self.link.method, self.link.path)
         if endpoint is None:
+            self.body.discard()  # Quart's views take none
             return await quart_answer(self.app, self)
         # What everyone asks for goes past Quart's contexts, signals and response objects.
         try:
@@ -125,6 +138,8 @@ class ClientRequest:
         if isinstance(answer, QuartAnswer):
             await answer.send()
         elif answer.stream is not None:
+            if answer.status == 204:  # it has no body, and must not say how long it is (RFC 9110, 8.6)
+                answer.headers.pop("content-length", None)
             await self.link.start(answer.status, _raw(answer.headers))
             answer.headers.clear()  # or the stream would keep them
             await self._send_stream(answer.stream)

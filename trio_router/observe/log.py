@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import select
 import threading
 import time
 from collections import deque
@@ -101,10 +102,14 @@ def _code(code: str | None) -> str | None:
 
 
 def write_line(event: str, level: str, descriptor: int = 2, **fields: Any) -> None:
-    """A line at once and by hand: for a process that must not have a thread."""
+    """A line at once and by hand: for a process that must not have a thread.
+
+    It is lost where it would have to wait for a reader.
+    """
     line = {"time": _time(time.time()), "level": level, "event": event, **fields}
-    with suppress(OSError):
-        os.write(descriptor, dumps(line) + b"\n")
+    with suppress(OSError, ValueError):  # closed, or the reader is gone
+        if select.select([], [descriptor], [], 0)[1]:
+            os.write(descriptor, dumps(line) + b"\n")
 
 
 def _time(seconds: float) -> str:

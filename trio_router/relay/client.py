@@ -12,10 +12,11 @@ from trio_router.errors import (
     MalformedJSON,
     NetworkError,
     UpstreamError,
+    UpstreamStatus,
     UpstreamTimeout,
 )
 from trio_router.relay.inflating import InflatedReads
-from trio_router.transport.faults import MalformedResponse, is_lasting
+from trio_router.transport.faults import BadStatus, MalformedResponse, is_lasting
 from trio_router.wire.inflate import InflateError, coding_of
 
 if TYPE_CHECKING:
@@ -260,6 +261,8 @@ def _as_ours(fault: httpx.TransportError, target: Target) -> UpstreamError:
         case httpx.TimeoutException():
             phase = next((p for kind, p in _TIMEOUTS if isinstance(fault, kind)), "read")
             return UpstreamTimeout(provider, phase, getattr(target.timeouts, phase))
+        case BadStatus():
+            return UpstreamStatus(f"{provider}: {fault}", status=502, code="upstream_status")
     kind = LastingFault if is_lasting(fault) else NetworkError
     match fault:
         case httpx.ConnectError() | httpx.ProxyError() | httpx.UnsupportedProtocol():

@@ -16,6 +16,10 @@ class MalformedResponse(httpx.RemoteProtocolError):
     """What came is no HTTP, or more of a head than is read."""
 
 
+class BadStatus(MalformedResponse):
+    """The response has a status that there is not: below 200 at its end, beyond 599, no number."""
+
+
 class ProxyRefusal(httpx.ProxyError):
     """The proxy does not want us, or speaks no HTTP."""
 

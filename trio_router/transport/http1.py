@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httptools
 import httpx
 
-from trio_router.transport.faults import MalformedResponse
+from trio_router.transport.faults import BadStatus, MalformedResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,6 +143,7 @@ class ResponseParser:
         self.excess = False
         self.fault: str | None = None
         self._is_cut = False  # the fault is that no more came
+        self._has_bad_status = False  # that is the fault
         self._bodyless = bodyless
         self._limit = limit
         self._size = 0  # of the header fields so far
@@ -155,7 +156,11 @@ class ResponseParser:
 
     def error(self) -> httpx.RemoteProtocolError:
         """`fault`, to be raised."""
-        kind = httpx.RemoteProtocolError if self._is_cut else MalformedResponse
+        kind: type[httpx.RemoteProtocolError] = MalformedResponse
+        if self._is_cut:
+            kind = httpx.RemoteProtocolError
+        elif self._has_bad_status:
+            kind = BadStatus
         return kind(self.fault or "")
 
     @property
@@ -219,6 +224,8 @@ class ResponseParser:
             if self.done:
                 self.excess = True
             else:
+                if isinstance(error, httptools.HttpParserInvalidStatusError):
+                    self._has_bad_status = self.fault is None
                 self._fail(f"malformed {self._place()}: {error}")
 
     def _count_unyielding(self, size: int) -> None:
@@ -263,7 +270,9 @@ class ResponseParser:
         assert parser is not None
         self.status = parser.get_status_code()
         version = parser.get_http_version()
-        if version not in ("1.0", "1.1") or self.status < 100 or self.status == 101:
+        known = 100 <= self.status <= 599 and self.status != 101
+        if version not in ("1.0", "1.1") or not known:
+            self._has_bad_status = not known and self.fault is None
             self._fail(f"unexpected status {self.status} in HTTP/{version}")
             raise _Stop
         if self.status < 200:
