@@ -19,6 +19,7 @@ from hypercorn.trio.lifespan import Lifespan
 from trio_router.dashboard.peers import Peers
 from trio_router.downstream.accept import accept_from, url_of
 from trio_router.downstream.app import RouterApp
+from trio_router.downstream.metrics_side import MetricsApp
 from trio_router.downstream.server import HttpServer
 from trio_router.observe.log import logging_to, write_line
 from trio_router.observe.metrics import forget_process
@@ -27,7 +28,7 @@ from trio_router.workers import Board, EvenTurn, Supervisor
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from trio_router.config import Config, ServerConfig
@@ -46,20 +47,24 @@ async def serve(
     *,
     shutdown_trigger: Callable[[], Awaitable[object]],
     turn: Callable[[HttpServer], Turn] | None = None,
+    metrics: Sequence[socket.socket] = (),
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves `app` until `shutdown_trigger` returns, then drains it for `graceful_timeout` seconds.
 
     Starts with the list of base URLs.  While draining, connections are still accepted, so that health
-    checks and clients get an honest 503.  The listeners are closed at the end.
+    checks and clients get an honest 503.  The listeners are closed at the end.  On those of `metrics`
+    the metrics are served, and nothing else.
     """
     settings = hypercorn_config()
     config = app.router.config
-    server = HttpServer(app, settings, longest_stall(config), tls_context(config.server))
+    stall, tls = longest_stall(config), tls_context(config.server)
+    server = HttpServer(app, settings, stall, tls)
+    scraped = HttpServer(MetricsApp(app), settings, stall, tls)
     whose = None if turn is None else turn(server)
     lifespan = Lifespan(ASGIWrapper(app), settings, {})
     with ExitStack() as closing:
-        for listener in listeners:
+        for listener in (*listeners, *metrics):
             closing.enter_context(listener)
         async with trio.open_nursery() as outer:
             await outer.start(lifespan.handle_lifespan)
@@ -68,11 +73,14 @@ async def serve(
                 async with trio.open_nursery() as accepting:
                     for listener in listeners:
                         accepting.start_soon(accept_from, listener, server.handle, connections, whose)
+                    for listener in metrics:
+                        accepting.start_soon(accept_from, listener, scraped.handle, connections)
                     task_status.started([url_of(listener, server.scheme) for listener in listeners])
                     await shutdown_trigger()
                     await app.router.drain(config.server.graceful_timeout)
                     accepting.cancel_scope.cancel()
                 await server.end()
+                await scraped.end()
                 connections.cancel_scope.deadline = trio.current_time() + _LAST_WRITES
             await lifespan.wait_for_shutdown()
             outer.cancel_scope.cancel()
@@ -108,6 +116,7 @@ async def serve_until_signalled(
     signals: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT),
     leash: int | None = None,
     turn: Callable[[HttpServer], Turn] | None = None,
+    metrics: Sequence[socket.socket] = (),
 ) -> None:
     """Serves until one of `signals`; a second one ends the drain at once.
 
@@ -129,7 +138,14 @@ async def serve_until_signalled(
             told.set()
 
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:
-            await serve(app, listeners, shutdown_trigger=told.wait, turn=turn, task_status=task_status)
+            await serve(
+                app,
+                listeners,
+                shutdown_trigger=told.wait,
+                turn=turn,
+                metrics=metrics,
+                task_status=task_status,
+            )
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
@@ -141,9 +157,15 @@ async def serve_until_signalled(
             on_start(urls)
 
 
-def run(config: Config, listeners: list[socket.socket], on_start: OnStart, logs: LogSettings) -> None:
+def run(
+    config: Config,
+    listeners: list[socket.socket],
+    on_start: OnStart,
+    logs: LogSettings,
+    metrics: Sequence[socket.socket] = (),
+) -> None:
     """Serves in this process until SIGTERM or SIGINT.  `on_start` is told what is served, and where."""
-    _run(config, listeners, on_start, serve_until_signalled, logs)
+    _run(config, listeners, on_start, partial(serve_until_signalled, metrics=metrics), logs)
 
 
 def run_workers(
@@ -153,6 +175,7 @@ def run_workers(
     on_start: OnStart,
     logs: LogSettings,
     shared: Path,
+    metrics: Sequence[socket.socket] = (),
 ) -> None:
     """Serves in `count` processes until SIGTERM or SIGINT.  They meet in the folder `shared`."""
     board = Board(count)
@@ -169,6 +192,7 @@ def run_workers(
             signals=(signal.SIGTERM,),
             leash=leash,
             turn=lambda server: EvenTurn(board, worker, lambda: server.open),
+            metrics=metrics,
         )
         peers = Peers(shared, worker, count)
         _run(config, listeners, tell_once, serving, logs, peers)

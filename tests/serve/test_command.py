@@ -153,7 +153,9 @@ def test_it_leaves_on_time_though_a_client_has_stopped_reading(tmp_path):
         port = int(router.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)) as client:
             body = json.dumps(ask("demo/echo-c20000-b10000", stream=True)).encode()
-            head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+            head = (
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
+            )
             client.sendall(head % len(body) + body)
             assert b"200" in client.recv(100)
             assert router.end(within=2) == 0
