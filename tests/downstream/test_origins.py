@@ -315,7 +315,15 @@ def test_without_keys_a_named_origin_may_ask_and_all_others_stay_outside():
         rules.check("POST", CHAT, [*posted("text/plain"), *fields(origin=APP)])
 
 
-@pytest.mark.parametrize("method", ["OPTIONS"])
-def test_what_asks_for_no_method_is_no_preflight(method):
-    assert cors(APP).preflight(method, CHAT, fields(origin=APP)) is None
+@pytest.mark.parametrize("everyone", ["*", "null"])
+def test_without_keys_not_every_page_can_be_named(everyone):
+    rules = cors(everyone, has_keys=False)
+    with pytest.raises(ForbiddenOrigin):
+        rules.check("POST", CHAT, [HOST, JSON, *fields(origin="null")])
+    with pytest.raises(ForbiddenOrigin):
+        rules.preflight("OPTIONS", CHAT, preflight("null"))
+
+
+def test_what_asks_for_no_method_is_no_preflight():
+    assert cors(APP).preflight("OPTIONS", CHAT, fields(origin=APP)) is None
     assert cors(APP).preflight("POST", CHAT, preflight()) is None

@@ -33,19 +33,13 @@ if TYPE_CHECKING:
 _HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{0,5})?")
 _LONGEST = 300  # bytes of a Host or Origin that are looked at (and may be remembered)
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_LOOKED_AT = frozenset(
-    {
-        b"host",
-        b"origin",
-        b"content-type",
-        b"sec-fetch-site",
-        b"sec-fetch-mode",
-        b"sec-fetch-dest",
-        b"sec-fetch-user",
-    }
+_OF_PAGES = frozenset(
+    {b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"sec-fetch-user"}
 )
+_EVERYONE = {"*", "null"}  # any page can have the origin null
 _OWN_SITE = frozenset({b"same-origin", b"same-site", b"none"})  # "none": typed by the user
 _SIMPLE = frozenset({b"", b"application/x-www-form-urlencoded", b"multipart/form-data"})
+_NO_TYPE = [(b"content-type", b"")]
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _DASHBOARD = "/dashboard"
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
@@ -83,7 +77,9 @@ class Origins:
         self._has_keys = has_keys
         self._is_any_host = is_any_host
         self._cors = cors
-        origins = () if cors is None else cors.origins
+        origins = set() if cors is None else set(cors.origins)
+        if not has_keys:
+            origins -= _EVERYONE
         self._is_for_all = "*" in origins
         self._origins = frozenset(origin.encode() for origin in origins)
         self.is_idle = has_keys and cors is None  # nothing is checked, nothing added
@@ -92,28 +88,36 @@ class Origins:
         """Raises ForbiddenOrigin and UnsupportedMediaType.  Header names are in lower case."""
         if self._has_keys:
             return
-        seen = [field for field in headers if field[0] in _LOOKED_AT]
+        hosts: Headers = []
+        kinds: Headers = []
+        pages: Headers = []
+        for field in headers:
+            name = field[0]
+            if name == b"host":
+                hosts.append(field)
+            elif name == b"content-type":
+                kinds.append(field)
+            elif name in _OF_PAGES:
+                pages.append(field)
         if not self._is_any_host:
-            self._check_host(path, seen)
-        kinds, is_browser, is_other = [], False, False
-        for name, value in seen:
-            if name == b"content-type":
-                kinds.append(value)
-            elif name != b"host":
-                is_browser = True
-                if name == b"sec-fetch-site":
-                    is_other = is_other or value.lower() not in _OWN_SITE
-                elif name == b"origin" and not self._is_own(value):
-                    raise ForbiddenOrigin(_OTHER_SITE)
-        if not is_browser:
-            if method == "POST":
-                _check_type(path, kinds, is_browser=False)
-            return
-        is_listed = self._listed(seen) is not None
-        if is_other and not is_listed and not _is_link(method, path, seen):
-            raise ForbiddenOrigin(_OTHER_SITE)
+            _check_host(path, hosts)
+        is_listed = bool(pages) and self._check_page(method, path, pages)
         if method == "POST":
-            _check_type(path, kinds, is_browser=not is_listed)
+            _check_type(path, kinds, is_browser=bool(pages) and not is_listed)
+
+    def _check_page(self, method: str, path: str, pages: Headers) -> bool:
+        """Whether it is a page that `server.cors` names.  Raises ForbiddenOrigin."""
+        is_listed = self._listed(pages) is not None
+        for name, value in pages:
+            if name == b"origin":
+                is_good = is_listed or is_loopback_origin(value)
+            elif name == b"sec-fetch-site":
+                is_good = is_listed or value.lower() in _OWN_SITE or _is_link(method, path, pages)
+            else:
+                is_good = True
+            if not is_good:
+                raise ForbiddenOrigin(_OTHER_SITE)
+        return is_listed
 
     def preflight(self, method: str, path: str, headers: Headers) -> dict[str, str] | None:
         """The headers of the answer to a CORS preflight; None if the request is none, or CORS is off.
@@ -153,22 +157,21 @@ class Origins:
             "vary": "Origin",
         }
 
-    def _check_host(self, path: str, headers: Headers) -> None:
-        hosts = [value for name, value in headers if name == b"host" and value]
-        if not hosts and path in _HEALTH:
-            return  # some that check health in HTTP/1.0 send none; every browser does
-        if not hosts or not all(map(is_loopback_host, hosts)):
-            raise ForbiddenOrigin(_ONLY_LOOPBACK)
-
-    def _is_own(self, origin: bytes) -> bool:
-        return origin in self._origins or is_loopback_origin(origin)
-
     def _listed(self, headers: Headers) -> bytes | None:
         """The request's only origin, if `server.cors` names it."""
         given = [value for name, value in headers if name == b"origin"]
         if len(given) == 1 and (self._is_for_all or given[0] in self._origins):
             return given[0]
         return None
+
+
+def _check_host(path: str, hosts: Headers) -> None:
+    if len(hosts) == 1 and is_loopback_host(hosts[0][1]):
+        return
+    if not any(value for _, value in hosts) and path in _HEALTH:
+        return  # some that check health in HTTP/1.0 send none; every browser does
+    if not hosts or not all(is_loopback_host(value) for _, value in hosts):
+        raise ForbiddenOrigin(_ONLY_LOOPBACK)
 
 
 def is_loopback_host(value: bytes) -> bool:
@@ -202,8 +205,10 @@ def _is_loopback_host(value: bytes) -> bool:
     return found[1] is None and address.is_loopback
 
 
-def _check_type(path: str, kinds: list[bytes], *, is_browser: bool) -> None:
-    for kind in kinds or [b""]:
+def _check_type(path: str, kinds: Headers, *, is_browser: bool) -> None:
+    for _, kind in kinds or _NO_TYPE:
+        if kind == b"application/json":
+            continue
         essence = kind.partition(b";")[0].strip().lower()
         if essence == b"text/plain":
             raise UnsupportedMediaType(
