@@ -9,7 +9,7 @@ import signal
 import ssl
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -52,29 +52,26 @@ async def serve(
 ) -> None:
     """Serves `app` until `shutdown_trigger` returns, then drains it for `graceful_timeout` seconds.
 
-    Starts with the list of base URLs.  While draining, connections are still accepted, so that health
-    checks and clients get an honest 503.  The listeners are closed at the end.  On those of `metrics`
-    the metrics are served, and nothing else.
+    Starts with the list of base URLs.  While draining, connections are still accepted, so that clients
+    get an honest 503.  Those of `metrics` serve the metrics alone.  All listeners are closed at the end.
     """
-    settings = hypercorn_config()
-    config = app.router.config
-    stall, tls = longest_stall(config), tls_context(config.server)
-    server = HttpServer(app, settings, stall, tls)
-    scraped = HttpServer(MetricsApp(app), settings, stall, tls)
+    settings, config = hypercorn_config(), app.router.config
+    limits = longest_stall(config), tls_context(config.server)
+    server, scraped = (HttpServer(who, settings, *limits) for who in (app, MetricsApp(app)))
     whose = None if turn is None else turn(server)
+    doors = [(listener, server.handle, whose) for listener in listeners]
+    doors += [(listener, scraped.handle, None) for listener in metrics]
     lifespan = Lifespan(ASGIWrapper(app), settings, {})
     with ExitStack() as closing:
-        for listener in (*listeners, *metrics):
+        for listener, _, _ in doors:
             closing.enter_context(listener)
         async with trio.open_nursery() as outer:
             await outer.start(lifespan.handle_lifespan)
             await lifespan.wait_for_startup()
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
-                    for listener in listeners:
-                        accepting.start_soon(accept_from, listener, server.handle, connections, whose)
-                    for listener in metrics:
-                        accepting.start_soon(accept_from, listener, scraped.handle, connections)
+                    for listener, handle, turns in doors:
+                        accepting.start_soon(accept_from, listener, handle, connections, turns)
                     task_status.started([url_of(listener, server.scheme) for listener in listeners])
                     await shutdown_trigger()
                     await app.router.drain(config.server.graceful_timeout)
@@ -115,10 +112,9 @@ async def serve_until_signalled(
     *,
     signals: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT),
     leash: int | None = None,
-    turn: Callable[[HttpServer], Turn] | None = None,
-    metrics: Sequence[socket.socket] = (),
+    **more: Any,
 ) -> None:
-    """Serves until one of `signals`; a second one ends the drain at once.
+    """Serves until one of `signals`; a second one ends the drain at once.  `more` is for `serve`.
 
     `leash` is a descriptor; when it becomes readable, that is a signal too.
     """
@@ -138,14 +134,7 @@ async def serve_until_signalled(
             told.set()
 
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:
-            await serve(
-                app,
-                listeners,
-                shutdown_trigger=told.wait,
-                turn=turn,
-                metrics=metrics,
-                task_status=task_status,
-            )
+            await serve(app, listeners, shutdown_trigger=told.wait, task_status=task_status, **more)
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
@@ -187,12 +176,11 @@ def run_workers(
             on_start(config, urls)
 
     def work(worker: int, leash: int) -> None:
+        def turn(server: HttpServer) -> Turn:
+            return EvenTurn(board, worker, lambda: server.open)
+
         serving = partial(
-            serve_until_signalled,
-            signals=(signal.SIGTERM,),
-            leash=leash,
-            turn=lambda server: EvenTurn(board, worker, lambda: server.open),
-            metrics=metrics,
+            serve_until_signalled, signals=(signal.SIGTERM,), leash=leash, metrics=metrics, turn=turn
         )
         peers = Peers(shared, worker, count)
         _run(config, listeners, tell_once, serving, logs, peers)
