@@ -53,7 +53,7 @@ async def serve(
     """Serves `app` until `shutdown_trigger` returns, then drains it for `graceful_timeout` seconds.
 
     Starts with the list of base URLs.  While draining, connections are still accepted, so that clients
-    get an honest 503.  Those of `metrics` serve the metrics alone.  All listeners are closed at the end.
+    get an honest 503.  Those of `metrics` serve the metrics alone.  All are closed at the end.
     """
     settings, config = hypercorn_config(), app.router.config
     limits = longest_stall(config), tls_context(config.server)
