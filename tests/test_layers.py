@@ -25,7 +25,7 @@ LAYERS = [
     {"routing", "discover"},
     {"config_file"},
     {"config"},
-    {"config_routes"},
+    {"config_routes", "config_access"},
     {"config_base"},
     {"dialects"},
     {"wire"},

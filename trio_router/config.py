@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -38,6 +39,52 @@ def _can_be_printed(text: str) -> str:
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^\s/]+$"), AfterValidator(_is_name)]
 
 
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\s/?#@\[\]:*]+)(?::([0-9]{1,5}))?")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+class CorsConfig(Section):
+    """Web pages that may ask from a browser.  `origins` are as browsers send them, `*` means all."""
+
+    origins: Annotated[tuple[str, ...], Field(min_length=1)]
+    max_age: Annotated[int, Field(ge=0, le=86400)] = 600  # s that a browser remembers the permission
+
+    @field_validator("origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("* is every origin: it stands alone")
+        return tuple(_origin(origin) for origin in origins)
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers write it.  Raises ValueError."""
+    if text in ("*", "null"):
+        return text
+    found = _ORIGIN.fullmatch(text.lower())
+    if found is None or not found[2].isascii():
+        raise ValueError(
+            f"{text!r} is no origin: it is a scheme, a host and perhaps a port, "
+            "such as https://app.example, or * alone"
+        )
+    scheme, host, port = found.groups()
+    return f"{scheme}://{host}" + (f":{port}" if port and _DEFAULT_PORTS.get(scheme) != port else "")
+
+
+class MetricsConfig(Section):
+    """Who is shown `/metrics`, and where: with a `port` on a listener of its own, there alone."""
+
+    auth: Literal["none", "admin"] = "none"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+
+    @model_validator(mode="after")
+    def _host_needs_a_port(self) -> MetricsConfig:
+        if self.port is None and "host" in self.model_fields_set:
+            raise ValueError("host is of no use without port")
+        return self
+
+
 class ServerConfig(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8777
@@ -49,6 +96,8 @@ class ServerConfig(Section):
     max_queue: Annotated[int, Field(ge=0)] = 1000  # more wait, for `timeouts.pool`; the rest is refused
     max_connections: Annotated[int, Field(ge=1)] | None = None  # None: from the descriptors there are
     demo: bool = False  # serve the embedded `demo` provider too
+    cors: CorsConfig | None = None
+    metrics: MetricsConfig = Field(default_factory=MetricsConfig)
 
     certfile: FilePath | None = None  # PEM: clients are served over TLS
     keyfile: FilePath | None = None  # PEM; absent: the key is in certfile

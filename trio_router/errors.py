@@ -12,6 +12,8 @@
      |- Stopped                  503   an operator ended the request
      |- TooManyGuesses           429   wrong keys, from one address
      |- Forbidden                403   not for whoever asks, or not from where it is asked
+     |- ForbiddenOrigin          403   a foreign name or page asks a router without keys
+     |- UnsupportedMediaType     415   a body of a type that is not taken here
      |- InternalError            500   our own fault
      `- UpstreamError                  the provider's fault
          |- NetworkError         503   cannot connect, connection lost
@@ -131,6 +133,14 @@ class Stopped(RouterError):
 
 class Forbidden(RouterError):
     status, code, type = 403, "forbidden", "permission_error"
+
+
+class ForbiddenOrigin(Forbidden):
+    code = "forbidden_origin"
+
+
+class UnsupportedMediaType(RouterError):
+    status, code, type = 415, "unsupported_media_type", "invalid_request_error"
 
 
 class TooManyGuesses(RouterError):

@@ -9,7 +9,7 @@ import signal
 import ssl
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -19,6 +19,7 @@ from hypercorn.trio.lifespan import Lifespan
 from trio_router.dashboard.peers import Peers
 from trio_router.downstream.accept import accept_from, url_of
 from trio_router.downstream.app import RouterApp
+from trio_router.downstream.metrics_side import MetricsApp
 from trio_router.downstream.seats import raise_descriptor_limit
 from trio_router.downstream.server import HttpServer
 from trio_router.observe.log import logging_to, write_line
@@ -28,7 +29,7 @@ from trio_router.workers import Board, EvenTurn, Supervisor
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from trio_router.config import Config, ServerConfig
@@ -47,33 +48,37 @@ async def serve(
     *,
     shutdown_trigger: Callable[[], Awaitable[object]],
     turn: Callable[[HttpServer], Turn] | None = None,
+    metrics: Sequence[socket.socket] = (),
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves `app` until `shutdown_trigger` returns, then drains it for `graceful_timeout` seconds.
 
-    Starts with the list of base URLs.  While draining, connections are still accepted, so that health
-    checks and clients get an honest 503.  The listeners are closed at the end.
+    Starts with the list of base URLs.  While draining, connections are still accepted, so that clients
+    get an honest 503.  Those of `metrics` serve the metrics alone.  All are closed at the end.
     """
-    settings = hypercorn_config()
-    config = app.router.config
-    server = HttpServer(app, settings, longest_stall(config), tls_context(config.server))
+    settings, config = hypercorn_config(), app.router.config
+    limits = longest_stall(config), tls_context(config.server)
+    server, scraped = (HttpServer(who, settings, *limits) for who in (app, MetricsApp(app)))
     whose = None if turn is None else turn(server)
+    doors = [(listener, server.handle, whose) for listener in listeners]
+    doors += [(listener, scraped.handle, None) for listener in metrics]
     lifespan = Lifespan(ASGIWrapper(app), settings, {})
     with ExitStack() as closing:
-        for listener in listeners:
+        for listener, _, _ in doors:
             closing.enter_context(listener)
         async with trio.open_nursery() as outer:
             await outer.start(lifespan.handle_lifespan)
             await lifespan.wait_for_startup()
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
-                    for listener in listeners:
-                        accepting.start_soon(accept_from, listener, server.handle, connections, whose)
+                    for listener, handle, turns in doors:
+                        accepting.start_soon(accept_from, listener, handle, connections, turns)
                     task_status.started([url_of(listener, server.scheme) for listener in listeners])
                     await shutdown_trigger()
                     await app.router.drain(config.server.graceful_timeout)
                     accepting.cancel_scope.cancel()
                 await server.end()
+                await scraped.end()
                 connections.cancel_scope.deadline = trio.current_time() + _LAST_WRITES
             await lifespan.wait_for_shutdown()
             outer.cancel_scope.cancel()
@@ -115,9 +120,9 @@ async def serve_until_signalled(
     *,
     signals: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT),
     leash: int | None = None,
-    turn: Callable[[HttpServer], Turn] | None = None,
+    **more: Any,
 ) -> None:
-    """Serves until one of `signals`; a second one ends the drain at once.
+    """Serves until one of `signals`; a second one ends the drain at once.  `more` is for `serve`.
 
     `leash` is a descriptor; when it becomes readable, that is a signal too.
     """
@@ -144,7 +149,7 @@ async def serve_until_signalled(
             told.set()
 
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:
-            await serve(app, listeners, shutdown_trigger=told.wait, turn=turn, task_status=task_status)
+            await serve(app, listeners, shutdown_trigger=told.wait, task_status=task_status, **more)
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
@@ -157,10 +162,16 @@ async def serve_until_signalled(
             on_start(urls)
 
 
-def run(config: Config, listeners: list[socket.socket], on_start: OnStart, logs: LogSettings) -> None:
+def run(
+    config: Config,
+    listeners: list[socket.socket],
+    on_start: OnStart,
+    logs: LogSettings,
+    metrics: Sequence[socket.socket] = (),
+) -> None:
     """Serves in this process until SIGTERM or SIGINT.  `on_start` is told what is served, and where."""
     raise_descriptor_limit()
-    _run(config, listeners, on_start, serve_until_signalled, logs)
+    _run(config, listeners, on_start, partial(serve_until_signalled, metrics=metrics), logs)
 
 
 def run_workers(
@@ -170,6 +181,7 @@ def run_workers(
     on_start: OnStart,
     logs: LogSettings,
     shared: Path,
+    metrics: Sequence[socket.socket] = (),
 ) -> None:
     """Serves in `count` processes until SIGTERM or SIGINT.  They meet in the folder `shared`."""
     raise_descriptor_limit()
@@ -182,11 +194,11 @@ def run_workers(
             on_start(config, urls)
 
     def work(worker: int, leash: int) -> None:
+        def turn(server: HttpServer) -> Turn:
+            return EvenTurn(board, worker, lambda: server.open)
+
         serving = partial(
-            serve_until_signalled,
-            signals=(signal.SIGTERM,),
-            leash=leash,
-            turn=lambda server: EvenTurn(board, worker, lambda: server.open),
+            serve_until_signalled, signals=(signal.SIGTERM,), leash=leash, metrics=metrics, turn=turn
         )
         peers = Peers(shared, worker, count)
         _run(config, listeners, tell_once, serving, logs, peers)

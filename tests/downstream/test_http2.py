@@ -25,7 +25,7 @@ HEADERS = [
     (":method", "POST"),
     (":path", "/v1/chat/completions"),
     (":scheme", "http"),
-    (":authority", "h"),
+    (":authority", "localhost"),
 ]
 
 

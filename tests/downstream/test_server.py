@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 def post(body: dict, *more: bytes) -> bytes:
     text = json.dumps(body).encode()
-    head = [b"POST /v1/chat/completions HTTP/1.1", b"host: h", b"content-length: %d" % len(text), *more]
+    head = [
+        b"POST /v1/chat/completions HTTP/1.1",
+        b"host: localhost",
+        b"content-length: %d" % len(text),
+        *more,
+    ]
     return b"\r\n".join(head) + b"\r\n\r\n" + text
 
 
@@ -105,7 +110,8 @@ async def test_http_1_0_gets_its_stream_without_chunks_and_a_closed_connection()
     async with real_stack() as stack, connected(stack) as stream:
         text = json.dumps(chat("any/echo", "old", stream=True)).encode()
         await stream.send_all(
-            b"POST /v1/chat/completions HTTP/1.0\r\ncontent-length: %d\r\n\r\n%b" % (len(text), text)
+            b"POST /v1/chat/completions HTTP/1.0\r\nhost: localhost\r\n"
+            b"content-length: %d\r\n\r\n%b" % (len(text), text)
         )
         head, _, body = (await everything(stream)).partition(b"\r\n\r\n")
     assert b"transfer-encoding" not in head
@@ -114,7 +120,9 @@ async def test_http_1_0_gets_its_stream_without_chunks_and_a_closed_connection()
 
 async def test_head_gets_the_head_alone():
     async with real_stack() as stack, connected(stack) as stream:
-        await stream.send_all(b"HEAD /healthz HTTP/1.1\r\nhost: h\r\n\r\n" + post(chat("any/echo")))
+        await stream.send_all(
+            b"HEAD /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n" + post(chat("any/echo"))
+        )
         got = await until(stream, b"total_tokens")
     head, _, rest = got.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")

@@ -19,8 +19,8 @@ from trio_router.serve import hypercorn_config
 from trio_router.transport.sockets import StreamWire
 
 NAMES = ["модель", "é", "a b", "100%", "...", "a..b", "x/y:z", "👋🏽", "echo"]
-CHUNKED = b"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n"
-GET = b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n"
+CHUNKED = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 @pytest.mark.parametrize("is_stream", [False, True])

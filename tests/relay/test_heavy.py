@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.stack import chat, events, memory_stack, text_of
-from trio_router import jsonslices, jsonwriter
+from trio_router import jsonexact, jsonslices
 from trio_router.demo import Answer, Send, sse
 from trio_router.jsoncodec import dumps, loads
 from trio_router.relay import heavy
@@ -45,8 +45,9 @@ def on_loop(monkeypatch):
         monkeypatch.setattr(module, name, watched)
 
     monkeypatch.setattr("trio_router.demo.connection.loads", json.loads)  # the upstream's own
-    watch(jsonslices, "_decode", is_output=False)
-    watch(jsonwriter, "_encode", is_output=True)
+    watch(jsonslices.PLAIN, "decode", is_output=False)
+    watch(jsonslices.EXACT, "decode", is_output=False)
+    watch(jsonexact, "_encode", is_output=True)
     return lengths
 
 

@@ -30,10 +30,7 @@ NO_ADMIN_KEY = (
     "The dashboard needs an admin key, as clients' keys are configured: "
     "set one under auth.admin_keys in the configuration."
 )
-NOT_LOOPBACK = (
-    "Without auth.admin_keys in the configuration the dashboard is shown on loopback only, "
-    "by a loopback name such as localhost."
-)
+NOT_LOOPBACK = "Without auth.admin_keys in the configuration the dashboard is shown on loopback only."
 
 
 class Admins:
@@ -68,21 +65,20 @@ class Admins:
         *,
         authorization: str,
         cookies: str,
-        host: str,
         server: str | None,
         client: str | None = None,
     ) -> str | None:
         """The name of whose key it is; None where none is needed.
 
-        `host` is the Host header, `server` the address the request came in on, `client` the one it
-        comes from.  Raises Unauthorized if a key has to be given, Forbidden if none would help, and
-        TooManyGuesses as `check` does.
+        `server` is the address the request came in on, `client` the one it comes from.  Raises
+        Unauthorized if a key has to be given, Forbidden if none would help, and TooManyGuesses as
+        `check` does.  (By which name it came, and from which page, is looked at for all of the router:
+        see `downstream/origins.py`.)
         """
         if not self._keys:
             if self._has_client_keys:
                 raise Forbidden(NO_ADMIN_KEY)
-            # The name too: or any web page could reach us by a name of its own that means loopback.
-            if (server is not None and not is_loopback(server)) or not is_loopback(_name(host)):
+            if server is not None and not is_loopback(server):
                 raise Forbidden(NOT_LOOPBACK)
             return None
         scheme, _, token = authorization.strip().partition(" ")
@@ -171,10 +167,3 @@ def _cookie(header: str) -> str:
         if name == COOKIE:
             return value
     return ""
-
-
-def _name(host: str) -> str:
-    """A Host header without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]

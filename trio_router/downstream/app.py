@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import trio
 from quart_trio import QuartTrio
@@ -25,8 +25,11 @@ from trio_router.downstream.endpoints import (
     client_call,
     error_response,
     register,
+    response_of,
     this_request,
 )
+from trio_router.downstream.metrics_side import METRICS, metrics
+from trio_router.downstream.origins import Origins
 from trio_router.downstream.passing import (
     PASSING_THROUGH,
     UPLOADS,
@@ -62,6 +65,8 @@ class RouterApp(QuartTrio):
         super().__init__("trio_router", static_folder=None)
         self.router = router
         self.authenticator = Authenticator(router.config.auth)
+        server = router.config.server
+        self.origins = Origins(server.cors, has_keys=bool(router.config.auth.keys))
         self.config.update(
             RESPONSE_TIMEOUT=None,  # 60 s would cut long streams without a word
             BODY_TIMEOUT=None,
@@ -72,14 +77,18 @@ class RouterApp(QuartTrio):
         self._background = trio.CancelScope()
         self._background_ended = trio.Event()
         self.url_map.merge_slashes = False
+        dashboard = Dashboard(self.board, router.config.auth)
+        self.metrics = metrics if server.metrics.auth == "none" else dashboard.guarded(metrics)
         self.hot: dict[tuple[str, str], Callable[[ClientRequest], Awaitable[Reply]]] = {
             ("POST", CHAT_COMPLETIONS): chat_completions,
             **{("POST", path): client_call for path in CLIENTS},
             **SIDES,
             **PASSING_THROUGH,
-            **Dashboard(self.board, router.config.auth).endpoints(),
+            **dashboard.endpoints(),
         }
         register(self)
+        if server.metrics.port is None:
+            self.add_url_rule(METRICS, view_func=_metrics, methods=["GET"])
         # Coroutine functions, all of them: Quart runs plain ones in a thread.
         self.register_error_handler(RouterError, _router_error)
         self.register_error_handler(HTTPException, _http_error)
@@ -147,6 +156,11 @@ def demo_provider(port: int, *, has_model: bool) -> ProviderConfig:
     )
 
 
+async def _metrics() -> Response:
+    asked = this_request()
+    return response_of(await cast("RouterApp", asked.app).metrics(asked))
+
+
 async def _router_error(error: RouterError) -> Response:
     return error_response(error)
 
@@ -157,7 +171,8 @@ async def _http_error(error: HTTPException) -> Response:
     error.__traceback__ = error.__cause__ = error.__context__ = None
     asked = this_request()
     allowed = set(getattr(error, "valid_methods", None) or ())
-    allowed |= {method for method, path in asked.app.hot if path == asked.link.path}
+    hot = cast("RouterApp", asked.app).hot
+    allowed |= {method for method, path in hot if path == asked.link.path}
     allowed |= file_methods(asked.link.path)
     refusal = f"{asked.link.method} {asked.link.path}"[:200]
     if allowed:

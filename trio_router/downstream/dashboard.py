@@ -81,6 +81,15 @@ class Dashboard:
                 named["GET", f"{ROOT}/{name}"] = partial(self._file, name, _KINDS[suffix])
         return named
 
+    def guarded(self, endpoint: Endpoint) -> Endpoint:
+        """`endpoint`, for whom the dashboard is for."""
+
+        async def answer(asked: ClientRequest) -> Reply:
+            self._admit(asked)
+            return await endpoint(asked)
+
+        return answer
+
     async def page(self, asked: ClientRequest) -> Reply:
         """The page, or the form that leads to it."""
         try:
@@ -158,7 +167,6 @@ class Dashboard:
         name = self._admins.admit(
             authorization=_header(asked, b"authorization"),
             cookies=_header(asked, b"cookie"),
-            host=_header(asked, b"host"),
             server=asked.link.server,
             client=_client(asked),
         )

@@ -95,7 +95,6 @@ def register(app: RouterApp) -> None:
     app.add_url_rule("/v1/models/<path:name>", view_func=model, methods=["GET"])
     app.add_url_rule("/healthz", view_func=healthz, methods=["GET"])
     app.add_url_rule("/readyz", view_func=readyz, methods=["GET"])
-    app.add_url_rule("/metrics", view_func=metrics, methods=["GET"])
 
 
 async def models() -> Response:
@@ -120,15 +119,6 @@ async def readyz() -> Response:
         status = "draining" if router.is_draining else "starting"
         return response_of(json_reply({"status": status}, 503))
     return response_of(json_reply({"status": "ready"}))
-
-
-async def metrics() -> Response:
-    router = _router()
-    router.show_states()
-    router.metrics.sample(router.target_states())
-    return Response(
-        await router.metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8"
-    )
 
 
 def response_of(reply: Reply) -> Response:

@@ -45,6 +45,13 @@ PROVIDER = b"x-trio-router-provider"
 _ONE_FILE = re.compile(rf"{_FILES}/[A-Za-z0-9_-][A-Za-z0-9._-]*(/content)?")
 
 
+# A provider's HTML or SVG must not run on the dashboard's origin, whatever its type says it is.
+_HARMLESS = {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
+}
+
+
 async def pass_object(asked: ClientRequest) -> Reply:
     """A request in JSON.  Raises RouterError."""
     return await _pass(asked, partial(_object, asked, await _admitted(asked).body.read()))
@@ -95,7 +102,8 @@ def _admitted(asked: ClientRequest) -> ClientRequest:
 async def _pass(asked: ClientRequest, opening: Opening) -> Reply:
     asked.trace(asked.link.path.split("/")[2])  # audio, images, files...
     passage = await asked.exchange.passage(opening)
-    return Reply(passage.status, {**passage.headers, **origin(asked.record)}, stream=passage)
+    headers = {**passage.headers, **_HARMLESS, **origin(asked.record)}
+    return Reply(passage.status, headers, stream=passage)
 
 
 # What is asked, and of whom: entered by the task that asks.

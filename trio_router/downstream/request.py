@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import trio
 
+from trio_router.dialects import CLIENTS
 from trio_router.downstream.link import ClientWriteStalled
 from trio_router.downstream.quart_side import QuartAnswer, quart_answer
 from trio_router.downstream.reply import Reply, error_reply
@@ -18,11 +19,15 @@ from trio_router.record import RequestRecord
 from trio_router.relay.exchange import Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from trio_router.downstream.app import RouterApp
+    from trio_router.downstream.auth import Authenticator
+    from trio_router.downstream.body import RequestBody
     from trio_router.downstream.link import Headers, Link
+    from trio_router.downstream.origins import Origins
     from trio_router.downstream.seats import Seat
+    from trio_router.relay.router import Router
     from trio_router.relay.stream import StreamReply
 
 logger = logging.getLogger("trio_router")
@@ -31,13 +36,29 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already
 
 
+class App(Protocol):
+    """What requests are answered by."""
+
+    router: Router
+    authenticator: Authenticator
+    origins: Origins
+
+    def endpoint_of(self, method: str, path: str) -> Callable[[ClientRequest], Awaitable[Reply]] | None:
+        """What answers; None for what Quart's views do."""
+        ...
+
+    def new_body(self, path: str, declared: int | None) -> RequestBody:
+        """For a request's body, which says it has `declared` bytes, if it says so."""
+        ...
+
+
 class ClientRequest:
     """Answers the request that came in on `link`."""
 
     exchange: Exchange
     nursery: trio.Nursery  # of all that is done for the request
 
-    def __init__(self, app: RouterApp, link: Link) -> None:
+    def __init__(self, app: App, link: Link) -> None:
         self.app = app
         self.router = app.router
         self.link = link
@@ -47,6 +68,7 @@ class ClientRequest:
         )
         # How this request's API tells errors; an endpoint says so as soon as it is asked.
         self.error_body: Callable[[RouterError], dict[str, Any]] = RouterError.body
+        self._more: dict[str, str] = {}  # headers of the answer, whatever it will be
         self._has_left = False
         self._scope: trio.CancelScope | None = None
         self._seat: Seat | None = None  # the connection's, once the request was admitted
@@ -108,10 +130,13 @@ class ClientRequest:
             self._scope.cancel()
 
     async def _answer(self) -> Reply | QuartAnswer:
+        origins = self.app.origins
+        if not origins.is_idle and (early := self._answer_page(origins)) is not None:
+            return early
         endpoint = self.app.endpoint_of(self.link.method, self.link.path)
         if endpoint is None:
             self.body.discard()  # Quart's views take none
-            return await quart_answer(self.app, self)
+            return await quart_answer(cast("RouterApp", self.app), self)
         # What everyone asks for goes past Quart's contexts, signals and response objects.
         try:
             return await endpoint(self)
@@ -122,6 +147,18 @@ class ClientRequest:
         except Exception as fault:
             return self._failed(internal_error(fault, self.record.request_id))
 
+    def _answer_page(self, origins: Origins) -> Reply | None:
+        """The answer to a page that may not ask, or that asks whether it may; None to all others."""
+        link = self.link
+        self._more = origins.answer_headers(link.path, link.headers)
+        try:
+            origins.check(link.method, link.path, link.headers)
+            allowed = origins.preflight(link.method, link.path, link.headers)
+        except RouterError as error:
+            self.error_body = error_shape(link.path)
+            return self._failed(error)
+        return None if allowed is None else Reply(204, allowed)
+
     def _failed(self, error: RouterError) -> Reply:
         self.exchange.failed(error)
         return error_reply(error, self.record, self.error_body)
@@ -129,6 +166,9 @@ class ClientRequest:
     async def _respond(self, answer: Reply | QuartAnswer) -> None:
         self.record.status = answer.status
         answer.headers["x-request-id"] = self.record.request_id
+        for name, value in self._more.items():
+            said = answer.headers.get(name) if name == "vary" else None
+            answer.headers[name] = f"{value}, {said}" if said else value
         is_coming = not self.body.is_complete and not self.body.is_given_up
         if is_coming and self.link.may_wait_for_body:
             with trio.move_on_after(_DRAIN_SECONDS):
@@ -144,7 +184,8 @@ class ClientRequest:
             answer.headers.clear()  # or the stream would keep them
             await self._send_stream(answer.stream)
         else:
-            answer.headers["content-length"] = str(len(answer.body))
+            if answer.status != 204:
+                answer.headers["content-length"] = str(len(answer.body))
             await self.link.start(answer.status, _raw(answer.headers))
             await self.link.finish(answer.body)
 
@@ -160,6 +201,14 @@ class ClientRequest:
     def header(self, name: bytes) -> bytes:
         """A header's value, by its lower-case name; empty if it is not there."""
         return next((value for key, value in self.link.headers if key == name), b"")
+
+
+def error_shape(path: str) -> Callable[[RouterError], dict[str, Any]]:
+    """How the API that has `path` tells errors, before its endpoint is asked."""
+    for known, client in CLIENTS.items():
+        if path == known or path.startswith(f"{known}/"):
+            return client.error_body
+    return RouterError.body
 
 
 def internal_error(fault: Exception, request_id: str) -> InternalError:

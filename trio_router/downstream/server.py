@@ -10,7 +10,7 @@ import logging
 import math
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 from hypercorn.trio.worker_context import WorkerContext
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from hypercorn.config import Config as HypercornConfig
 
     from trio_router.alarms import Alarm
-    from trio_router.downstream.app import RouterApp
     from trio_router.downstream.body import RequestBody
     from trio_router.downstream.http1 import RequestHead
+    from trio_router.downstream.request import App
 
 logger = logging.getLogger("trio_router")
 _AHEAD = 8  # requests that a client may have sent ahead of its answers; the last of them closes
@@ -53,7 +53,7 @@ class HttpServer:
 
     def __init__(
         self,
-        app: RouterApp,
+        app: App,
         settings: HypercornConfig,
         stall: float | None,
         tls: ssl.SSLContext | None = None,
@@ -72,7 +72,7 @@ class HttpServer:
         self._handshake = min(settings.ssl_handshake_timeout, _WHOLE_HEAD)
         self._context = WorkerContext(None)
         self._http2 = partial(
-            RelayTCPServer, Http2App(app), settings, self._context, ConnectionState({})
+            RelayTCPServer, Http2App(cast("Any", app)), settings, self._context, ConnectionState({})
         )
 
     async def handle(self, sock: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from prometheus_client.registry import Collector
 from trio_router.names import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from trio_router.record import Outcome, RequestRecord, TargetState
 
@@ -116,7 +117,8 @@ class Metrics:
             multiprocess_mode="livemax",
         )
         self._were_cooling: set[tuple[str, str]] = set()
-        self._rendering = trio.CapacityLimiter(1)
+        self._rendering = trio.Lock()
+        self._rendered = (-math.inf, b"")  # when the latest text was begun, and that text
         self._unlisted: dict[str, dict[str, str]] = {}
         self._series: dict[tuple[str, str], ModelMetrics] = {}
 
@@ -167,13 +169,21 @@ class Metrics:
             self._cooling.labels(*labels).set(labels in cooling)
         self._were_cooling |= cooling
 
-    async def render(self) -> bytes:
+    async def render(self, sample: Callable[[], None] | None = None) -> bytes:
         """The Prometheus text: this process's figures, or the sum over all that share the work.
 
         Made in a thread: on the event loop a thousand series would stop every stream for tens of
-        milliseconds.  One at a time, or scrapes that wait would take turns with the streams.
+        milliseconds.  One at a time, after `sample` has set what is a state; whoever asks in the
+        second in which a text was begun, or before that text was begun, shares it.
         """
-        return await trio.to_thread.run_sync(self.text, limiter=self._rendering)
+        asked = math.floor(trio.current_time())
+        async with self._rendering:
+            if self._rendered[0] < asked:
+                begun = math.floor(trio.current_time())
+                if sample is not None:
+                    sample()
+                self._rendered = begun, await trio.to_thread.run_sync(self.text)
+            return self._rendered[1]
 
     def text(self) -> bytes:
         if MANY_PROCESSES not in os.environ:
