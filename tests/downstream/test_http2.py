@@ -12,13 +12,15 @@ import h2.settings
 import pytest
 import trio
 import trio.testing
+from h2.errors import ErrorCodes
+from hyperframe.frame import DataFrame
 
 from tests.downstream.test_server import connected
 from tests.relay.test_disconnect import Booked
 from tests.relay.test_streams import SSE, delta
 from tests.stack import chat, real_stack
 from trio_router.demo import Answer, sse
-from trio_router.downstream.http2 import RelayTCPServer
+from trio_router.downstream.http2_connection import Http2Connection
 from trio_router.record import Outcome
 
 HEADERS = [
@@ -89,8 +91,10 @@ async def test_a_body_that_goes_on_after_its_answer_harms_no_other_stream(path, 
         client.h2.send_data(1, b"x" * 2000)
         await client.send()
         await client.until(1, h2.events.StreamEnded)
+        told = await client.until(1, h2.events.StreamReset)
+        assert told.error_code == ErrorCodes.NO_ERROR
         for number in range(3, 203, 2):  # more than the window holds
-            client.h2.send_data(1, b"x" * 1000)
+            await stream.send_all(DataFrame(1, b"x" * 1000).serialize())  # as if it had not seen that
             await client.ask(number)
             await client.until(number, h2.events.StreamEnded)
     assert not faults(caplog)
@@ -116,13 +120,13 @@ async def test_a_client_that_takes_nothing_is_given_up_and_harms_nobody(caplog):
 @pytest.mark.parametrize("is_busy", [False, True])
 async def test_nothing_is_left_of_a_connection_that_its_client_has_closed(is_busy, monkeypatch):
     ended = []
-    run = RelayTCPServer.run
+    run = Http2Connection.run
 
-    async def noted(self) -> None:
-        await run(self)
+    async def noted(self, first: bytes) -> None:
+        await run(self, first)
         ended.append(self)
 
-    monkeypatch.setattr(RelayTCPServer, "run", noted)
+    monkeypatch.setattr(Http2Connection, "run", noted)
     async with real_stack() as stack:
         booked = Booked(stack.router)
         async with connected(stack) as stream:

@@ -21,7 +21,8 @@ class RequestBody:
     """Of a body over `limit` bytes nothing is kept.  `declared` is its content-length, if it has one.
 
     One `is_streamed` is taken piece by piece with `next`, any other whole with `read`.  `on_wanted` is
-    called once, when somebody first waits for the body.
+    called once, when somebody first waits for the body; `on_taken` whenever less of it waits to be
+    taken, and when the rest is not wanted.
     """
 
     def __init__(self, limit: int, declared: int | None, *, is_streamed: bool = False) -> None:
@@ -33,10 +34,11 @@ class RequestBody:
         self._size = 0
         self._taken = 0
         self._is_refused = declared is not None and declared > limit
-        self._is_unwanted = False
+        self.is_unwanted = False
         self._changed: trio.Event | None = None
         self._emptied: trio.Event | None = None
         self.on_wanted: Callable[[], Awaitable[None]] | None = None
+        self.on_taken: Callable[[], None] | None = None
         self.is_torn = False
         self.is_given_up = False  # the client has stopped sending: the rest is not to be waited for
         self.is_complete = False  # or will never be
@@ -47,7 +49,7 @@ class RequestBody:
             self._is_refused = True
             self._drop()
             self._tell()
-        if self._is_refused or self._is_unwanted:
+        if self._is_refused or self.is_unwanted:
             return
         if self._is_streamed:
             self._pieces.append(data)
@@ -94,6 +96,8 @@ class RequestBody:
         self._taken += len(piece)
         if self._emptied is not None and self._waiting <= _ROOM:
             self._emptied.set()
+        if self.on_taken is not None:
+            self.on_taken()
         return piece
 
     async def wait_complete(self) -> None:
@@ -104,10 +108,12 @@ class RequestBody:
 
     def discard(self) -> None:
         """What has not been taken, and what is still to come, is not wanted."""
-        self._is_unwanted = True
+        self.is_unwanted = True
         self._drop()
         if self._emptied is not None:
             self._emptied.set()
+        if self.on_taken is not None:
+            self.on_taken()
 
     @property
     def is_full(self) -> bool:
