@@ -9,7 +9,6 @@ window at once, so that a body nobody reads costs the other streams nothing.
 
 from __future__ import annotations
 
-import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -30,11 +29,9 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
-from trio_router.downstream.http1 import HEAD_LIMIT, RequestHead
+from trio_router.downstream.http1 import HEAD_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from h2.events import Event
 
     from trio_router.downstream.link import Headers
@@ -50,7 +47,6 @@ MORE = (1 << 18) - _WINDOW  # bytes more that may be on their way when somebody 
 STEP = _WINDOW // 2  # bytes that have been taken before the client is told
 _DECODED = 4 * HEAD_LIMIT  # bytes of a head beyond which there is no answer to it, but the end
 _TABLE = 4096  # bytes of the table of headers that answers share, though a client may allow more
-_FIELD = 32  # bytes that a header counts beside its name and its value (RFC 9113, 10.5.1)
 
 # What costs us more than the client: how much at once, and how much a second (as nghttp2 has them).
 _RESETS = 1000, 33
@@ -59,11 +55,17 @@ _NOISE = 10_000, 330
 _BY_REQUEST = 4
 _BY_FRAME = 2
 
+# `http2_head` sees to requests, and `send_head` to what an answer's headers could not be.
+_CONFIGURATION = H2Configuration(
+    client_side=False,
+    validate_inbound_headers=False,
+    validate_outbound_headers=False,
+    normalize_outbound_headers=False,
+)
 _HEADER = struct.Struct(">HBBBL")  # length in two parts, type, flags, stream (RFC 9113, 4.1)
 _DATA, _END = 0, 1
 _GOAWAY = struct.Struct(">HBBBLLL")
 _GOAWAY_TYPE, _GOAWAY_SIZE = 7, 8
-_TARGET = re.compile(rb"[!-~]+")
 _NOISY = (WindowUpdated, PingReceived, PriorityUpdated, RemoteSettingsChanged, UnknownFrameReceived)
 
 
@@ -104,12 +106,7 @@ class Http2Protocol:
         self._answered = 0  # streams
         self._owed = 0  # bytes of the connection's window to be given back
         self._parts: list[bytes | memoryview] = []  # what is to be sent before what h2 has to send
-        # Answers are made of well-formed headers: `send_head` sees to what is not.
-        self._h2 = _Connection(
-            H2Configuration(
-                client_side=False, validate_outbound_headers=False, normalize_outbound_headers=False
-            )
-        )
+        self._h2 = _Connection(_CONFIGURATION)
         self._h2.local_settings = Settings(
             client=False,
             initial_values={
@@ -257,32 +254,3 @@ class Http2Protocol:
         self.is_broken = True
         self._h2.streams.clear()
         self._h2._frame_dispatch_table.clear()
-
-
-def request_head(fields: Iterable[tuple[bytes, bytes]]) -> RequestHead | None:
-    """A request as HTTP/1.1 would have it; None if it could not be one."""
-    headers: Headers = []
-    method = target = authority = b""
-    for name, value in fields:
-        if not name.startswith(b":"):
-            headers.append((name, value))
-        elif name == b":method":
-            method = value
-        elif name == b":path":
-            target = value
-        elif name == b":authority":
-            authority = value
-    if method == b"CONNECT" and not target:
-        target = b"/"  # what it names is no path; nothing here is a tunnel
-    if not _TARGET.fullmatch(target) or not _TARGET.fullmatch(method):
-        return None
-    if authority and not any(name == b"host" for name, _ in headers):
-        headers.insert(0, (b"host", authority))
-    head = RequestHead(method.decode("ascii"), target, headers, is_old=False)
-    head.keep_alive = True
-    return head
-
-
-def is_too_large(fields: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a head is larger than we have told the client."""
-    return sum(len(name) + len(value) + _FIELD for name, value in fields) > HEAD_LIMIT

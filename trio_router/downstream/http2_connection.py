@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -20,10 +21,12 @@ from h2.events import (
     RequestReceived,
     StreamEnded,
     StreamReset,
+    TrailersReceived,
     WindowUpdated,
 )
 
-from trio_router.downstream.http2 import MAX_STREAMS, Http2Protocol, is_too_large, request_head
+from trio_router.downstream.http2 import MAX_STREAMS, Http2Protocol
+from trio_router.downstream.http2_head import are_trailers, is_too_large, request_head
 from trio_router.downstream.http2_link import Http2Link
 from trio_router.downstream.request import ClientRequest
 from trio_router.transport.sockets import BROKEN
@@ -104,8 +107,7 @@ class Http2Connection:
             if self.protocol.is_broken:
                 return
             if len(self._unsent) > _UNSENT:
-                self._sent = trio.Event()
-                await self._sent.wait()
+                await self._wait_sent()
             try:
                 data = await self.wire.receive()
             except BROKEN:
@@ -126,6 +128,11 @@ class Http2Connection:
             if isinstance(event, WindowUpdated) and not event.stream_id:
                 self.moved_at = trio.current_time()
             self.let_go_on()
+        elif isinstance(event, TrailersReceived):
+            if not are_trailers(event.headers or ()):
+                self.protocol.reset(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
+                if entry := self._streams.get(event.stream_id):
+                    self._leave(*entry)
         elif isinstance(event, ConnectionTerminated):
             self._is_leaving = True
             if event.error_code != ErrorCodes.NO_ERROR or not self._streams:
@@ -171,13 +178,17 @@ class Http2Connection:
 
     async def _linger(self) -> None:
         """The client may read what it did wrong; closing at once would take that from it."""
-        with trio.move_on_after(_LINGER):
-            try:
+        with trio.move_on_after(_LINGER), suppress(*BROKEN):
+            await self._wait_sent()
+            if self.wire.can_half_close:  # else it would wait for the end as we do
                 await self.wire.send_eof()
                 while await self.wire.receive():
                     pass
-            except BROKEN:
-                pass
+
+    async def _wait_sent(self) -> None:
+        if self._is_sending and not self._is_lost:
+            self._sent = trio.Event()
+            await self._sent.wait()
 
     # -- the answering tasks
 
