@@ -18,10 +18,12 @@ from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
+    PingAckReceived,
     PingReceived,
     PriorityUpdated,
     RemoteSettingsChanged,
     RequestReceived,
+    SettingsAcknowledged,
     StreamReset,
     UnknownFrameReceived,
     WindowUpdated,
@@ -64,9 +66,18 @@ _CONFIGURATION = H2Configuration(
 )
 _HEADER = struct.Struct(">HBBBL")  # length in two parts, type, flags, stream (RFC 9113, 4.1)
 _DATA, _END = 0, 1
+_RESET_SIZE = 13  # bytes
 _GOAWAY = struct.Struct(">HBBBLLL")
 _GOAWAY_TYPE, _GOAWAY_SIZE = 7, 8
-_NOISY = (WindowUpdated, PingReceived, PriorityUpdated, RemoteSettingsChanged, UnknownFrameReceived)
+_NOISY = (
+    WindowUpdated,
+    PingReceived,
+    PingAckReceived,
+    PriorityUpdated,
+    RemoteSettingsChanged,
+    SettingsAcknowledged,
+    UnknownFrameReceived,
+)
 
 
 class Allowance:
@@ -79,12 +90,12 @@ class Allowance:
         self._rate = rate
         self._at: float | None = None
 
-    def take(self, now: float) -> bool:
-        """Whether one more is allowed."""
+    def take(self, now: float, count: int = 1) -> bool:
+        """Whether so many more are allowed."""
         if self._at is not None:
             self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now
-        self._left -= 1
+        self._left -= count
         return self._left >= 0
 
 
@@ -126,17 +137,20 @@ class Http2Protocol:
         """What the client has done; `now` is in seconds.  Nothing when the connection is broken."""
         if self.is_broken:
             return []
+        self._gather()
         try:
             events = self._h2.receive_data(data)
         except ProtocolError:
             self.is_broken = True
             return []
-        for event in events:
-            if not self._is_borne(event, now):
-                self.goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
-                self.is_broken = True
-                return []
-        return events
+        # To frames for streams that are over h2 replies by itself, and no event tells of them.
+        replies = self._gather() // _RESET_SIZE
+        is_borne = not replies or self._noise.take(now, replies)
+        if is_borne and all(self._is_borne(event, now) for event in events):
+            return events
+        self.goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
+        self.is_broken = True
+        return []
 
     def _is_borne(self, event: Event, now: float) -> bool:
         if isinstance(event, DataReceived):
@@ -245,9 +259,11 @@ class Http2Protocol:
         self._parts.clear()
         return data
 
-    def _gather(self) -> None:
+    def _gather(self) -> int:
+        """Takes what h2 has to send; how many bytes that is."""
         if made := self._h2.data_to_send():
             self._parts.append(made)
+        return len(made)
 
     def close(self) -> None:
         """Breaks h2's hold on itself, which only the collector would find."""
