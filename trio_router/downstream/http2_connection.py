@@ -173,8 +173,10 @@ class Http2Connection:
         request.client_left()
 
     def _end_streams(self) -> None:
-        for entry in list(self._streams.values()):
-            self._leave(*entry)
+        for link, request in list(self._streams.values()):
+            if self.is_stalled and link in self.waiting:
+                continue  # it has been told that its client takes nothing, which is not leaving
+            self._leave(link, request)
 
     async def _linger(self) -> None:
         """The client may read what it did wrong; closing at once would take that from it."""
