@@ -24,7 +24,8 @@ class RequestBody:
     """Of a body over `limit` bytes nothing is kept.  `declared` is its content-length, if it has one.
 
     One `is_streamed` is taken piece by piece with `next`, any other whole with `read`.  `on_wanted` is
-    called once, when somebody first waits for the body.
+    called once, when somebody first waits for the body; `on_taken` whenever less of it waits to be
+    taken, and when the rest is not wanted.
 
     This is where it is decided how much of a body may be in memory, whatever protocol it comes in on.
     Nobody asks for a body (`read`, `next`, `discard`) before its request is at its turn and its key
@@ -44,10 +45,11 @@ class RequestBody:
         self._taken = 0
         self._is_refused = declared is not None and declared > limit
         self._is_asked_for = False
-        self._is_unwanted = False
+        self.is_unwanted = False
         self._changed: trio.Event | None = None
         self._emptied: trio.Event | None = None
         self.on_wanted: Callable[[], Awaitable[None]] | None = None
+        self.on_taken: Callable[[], None] | None = None
         self.is_torn = False
         self.is_given_up = False  # the client has stopped sending: the rest is not to be waited for
         self.is_complete = False  # or will never be
@@ -58,7 +60,7 @@ class RequestBody:
             self._is_refused = True
             self._drop()
             self._tell()
-        if self._is_refused or self._is_unwanted:
+        if self._is_refused or self.is_unwanted:
             return
         if self._is_streamed:
             self._pieces.append(data)
@@ -104,6 +106,8 @@ class RequestBody:
         self._taken += len(piece)
         if self._emptied is not None and self._waiting <= _ROOM:
             self._emptied.set()
+        if self.on_taken is not None:
+            self.on_taken()
         return piece
 
     def given_up(self, size: int, seconds: float) -> RequestTimeout:
@@ -120,15 +124,17 @@ class RequestBody:
 
     def discard(self) -> None:
         """What has not been taken, and what is still to come, is not wanted."""
-        self._is_unwanted = True
+        self.is_unwanted = True
         self._drop()
         if self._emptied is not None:
             self._emptied.set()
+        if self.on_taken is not None:
+            self.on_taken()
 
     @property
     def is_full(self) -> bool:
         """Whether so much waits to be taken that no more should be read from the client."""
-        if self._is_asked_for or self._is_unwanted:
+        if self._is_asked_for or self.is_unwanted:
             return bool(self._pieces) and self._waiting > _FULL
         return self._size >= UNASKED and not (self.is_complete or self._is_refused)
 

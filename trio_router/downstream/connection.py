@@ -1,4 +1,4 @@
-"""Our application under a server that speaks ASGI: Hypercorn, for HTTP/2 or run by the user.
+"""Our application under a server that speaks ASGI: Hypercorn, run by the user.
 
 quart-trio's own connection class takes the `http.disconnect` that Hypercorn sends at the end of *every*
 response for a client that left, and cancels itself inside the last send: keep-alive connections are
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import trio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
-from trio_router.downstream.http2 import RESET
 from trio_router.downstream.request import ClientRequest
 
 if TYPE_CHECKING:
@@ -98,6 +97,4 @@ class AsgiLink:
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def tear(self) -> None:
-        reset = self._scope["extensions"].get(RESET)
-        if reset is not None:
-            await reset["call"]()
+        """ASGI has no word for it: the server sees that the answer was not finished."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trio_router.downstream.server import Http1Connection
 
 _LAST = chunk(b"")
-_BODILESS = frozenset({204, 304})
+BODILESS = frozenset({204, 304})
 _FAULTS = {
     400: "this is no HTTP request",
     408: "the request's head did not come in time",
@@ -83,7 +83,7 @@ class Http1Link:
         }
 
     async def start(self, status: int, headers: Headers) -> None:
-        self._is_bodiless = self.method == "HEAD" or status in _BODILESS
+        self._is_bodiless = self.method == "HEAD" or status in BODILESS
         has_length = any(name == b"content-length" for name, _ in headers)
         body = self.body
         is_last = any(field == (b"connection", b"close") for field in headers)
@@ -96,7 +96,7 @@ class Http1Link:
             else:
                 self._is_chunked = True
                 fields.append((b"transfer-encoding", b"chunked"))
-        fields.append((b"date", _date()))
+        fields.append((b"date", date_now()))
         if not self.keep_alive:
             fields.append((b"connection", b"close"))
         elif self._head.is_old:
@@ -168,7 +168,7 @@ def refusal(status: int) -> bytes:
     fields = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        (b"date", _date()),
+        (b"date", date_now()),
         (b"connection", b"close"),
     ]
     if status == 503:
@@ -176,7 +176,7 @@ def refusal(status: int) -> bytes:
     return response_head(status, fields) + body
 
 
-def _date() -> bytes:
+def date_now() -> bytes:
     return _date_of(int(time.time()))
 
 

@@ -1,7 +1,8 @@
-"""Clients' connections: HTTP/1.1 here, HTTP/2 by Hypercorn.
+"""Clients' connections: HTTP/1.1 here, HTTP/2 in `http2_connection`.
 
 Hypercorn's HTTP/1.1 (h11, a lock and a shielded scope a write, a task for each idle connection) cost
-more than all the rest of a request; its HTTP/2, configuration and lifespan stay in use.
+more than all the rest of a request; its HTTP/2 takes whatever an answer gives it, and never holds back.
+Its configuration and its lifespan stay in use.
 """
 
 from __future__ import annotations
@@ -9,17 +10,15 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import trio
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
 
 from trio_router.downstream.body import UNASKED
 from trio_router.downstream.http1 import RequestParser
 from trio_router.downstream.http1_link import Http1Link, refusal
-from trio_router.downstream.http2 import PREFACE, Http2App, RelayTCPServer, Replayed
+from trio_router.downstream.http2 import PREFACE
+from trio_router.downstream.http2_connection import Http2Connection
 from trio_router.downstream.request import ClientRequest
 from trio_router.downstream.seats import Seats, connection_limit, current_seat, descriptor_limit
 from trio_router.transport.sockets import BROKEN, SocketWire, Wire, stream_over, wire_over
@@ -62,18 +61,15 @@ class HttpServer:
         self.keep_alive = settings.keep_alive_timeout
         self.stall = math.inf if stall is None else stall
         self.scheme = "http" if tls is None else "https"
+        self.whole_head = _WHOLE_HEAD  # s in which a request's head has to come
         self.is_ending = False
         self.open = 0  # connections, whatever they speak
         configured = app.router.config.server.max_connections
         self.seats = Seats(connection_limit(configured, descriptor_limit()))
         self._refused = 0  # connections that wait for their refusal
-        self.connections: set[Http1Connection] = set()
+        self.connections: set[Http1Connection | Http2Connection] = set()
         self._tls = tls
         self._handshake = min(settings.ssl_handshake_timeout, _WHOLE_HEAD)
-        self._context = WorkerContext(None)
-        self._http2 = partial(
-            RelayTCPServer, Http2App(cast("Any", app)), settings, self._context, ConnectionState({})
-        )
 
     async def handle(self, sock: socket.socket) -> None:
         """Serves a connection to its end; closes it."""
@@ -113,7 +109,7 @@ class HttpServer:
         wire = SocketWire(sock)
         first = await self._first(wire)
         if first.startswith(PREFACE):
-            await self._http2(Replayed(stream_over(sock), first), stall=self.stall).run()
+            await Http2Connection(self, wire, host, client).run(first)
         elif first:
             await self.handle_http1(wire, host, first, client)
 
@@ -134,12 +130,11 @@ class HttpServer:
                 return
         if limit.cancelled_caught:
             return
-        if stream.selected_alpn_protocol() == "h2":
-            await self._http2(stream, stall=self.stall).run()
-            return
         wire = wire_over(stream)
         first = await self._first(wire)
-        if first:
+        if first and stream.selected_alpn_protocol() == "h2":
+            await Http2Connection(self, wire, host, client).run(first)
+        elif first:
             await self.handle_http1(wire, host, first, client)
 
     async def _first(self, wire: Wire) -> bytes:
@@ -161,7 +156,6 @@ class HttpServer:
         self.is_ending = True
         for connection in list(self.connections):
             connection.close_if_idle()
-        await self._context.terminated.set()
 
 
 class Http1Connection:
