@@ -24,8 +24,8 @@ from trio_router.errors import RequestTimeout
 
 SSE = [(b"content-type", b"text/event-stream")]
 CHUNK = b'data: {"choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": null}]}\n\n'
-HALF = b"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\nx: "
-HEALTH = b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n"
+HALF = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nx: "
+HEALTH = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 # -- time

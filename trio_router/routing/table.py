@@ -223,6 +223,8 @@ def native_apis(provider: ProviderConfig, model: str) -> dict[str, str]:
             return {"messages": "/messages"}
         case "openai":
             paths = {"completions": "/completions", "responses": "/responses"}
+        case "azure" if not model:
+            return {}  # its paths hold the deployment's name
         case "azure":
             # Responses have no deployment in their path; versions by date are of the older one.
             dated = provider.query.get("api-version", "preview") not in ("preview", "latest", "v1")
