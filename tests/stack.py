@@ -18,13 +18,13 @@ import trio.testing
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.trio.worker_context import WorkerContext
 
-from trio_router.config_file import parse_config
+from trio_router.api.app import RouterApp
+from trio_router.config.file import parse_config
 from trio_router.demo import DemoUpstream
-from trio_router.downstream.accept import bind
-from trio_router.downstream.app import RouterApp
-from trio_router.downstream.server import HttpServer
-from trio_router.relay.router import Router
-from trio_router.serve import hypercorn_config, longest_stall, serve
+from trio_router.runtime.router import Router
+from trio_router.serve.serving import hypercorn_config, longest_stall, serve
+from trio_router.server.accept import bind
+from trio_router.server.connections import HttpServer
 from trio_router.transport import StreamTransport
 from trio_router.transport.sockets import StreamWire
 from trio_router.wire.sse import SSEDecoder
@@ -32,7 +32,7 @@ from trio_router.wire.sse import SSEDecoder
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from trio_router.config import Config
+    from trio_router.config.schema import Config
 
 PROVIDERS = """
 providers:

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from trio_router.config import Config
-    from trio_router.downstream.app import RouterApp
+    from trio_router.api.app import RouterApp
+    from trio_router.config.schema import Config
 
 __version__ = "0.1.0"
 
@@ -42,11 +42,11 @@ def create_app(config: Config | str | Path | None = None) -> RouterApp:
     the embedded default serves what is found.  Raises ConfigError.
     """
     # Imported here so that `import trio_router` and the command's --version cost nothing.
-    from trio_router.config import Config
-    from trio_router.config_file import load_config
-    from trio_router.discover import embedded_config
-    from trio_router.downstream.app import RouterApp
-    from trio_router.relay.router import Router
+    from trio_router.api.app import RouterApp
+    from trio_router.config.discover import embedded_config
+    from trio_router.config.file import load_config
+    from trio_router.config.schema import Config
+    from trio_router.runtime.router import Router
 
     config = config or os.environ.get("TRIO_ROUTER_CONFIG") or embedded_config(os.environ)
     return RouterApp(Router(config if isinstance(config, Config) else load_config(config)))
@@ -54,6 +54,6 @@ def create_app(config: Config | str | Path | None = None) -> RouterApp:
 
 def load_config(path: str | Path) -> Config:
     """The configuration in the YAML file at `path`.  Raises ConfigError with every complaint."""
-    from trio_router.config_file import load_config as load
+    from trio_router.config.file import load_config as load
 
     return load(path)

@@ -1,3 +1,3 @@
-from trio_router.cli import main
+from trio_router.cli.commands import main
 
 main()

@@ -9,7 +9,7 @@ import struct
 import openai
 import pytest
 
-from tests.downstream.uploads import answer, json_answer, upload_stack
+from tests.api.uploads import answer, json_answer, upload_stack
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning"),

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.stack import chat, events, memory_stack
-from trio_router.record import Outcome
+from trio_router.observe.record import Outcome
 from trio_router.testing import Answer, Hang, Send
 
 ADMIN = "admin-key-of-anna"

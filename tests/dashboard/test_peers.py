@@ -10,8 +10,8 @@ import trio
 from tests.stack import config
 from trio_router.dashboard.feed import Board
 from trio_router.dashboard.peers import Lines, Peers, asked
-from trio_router.jsoncodec import loads
-from trio_router.relay.router import Router
+from trio_router.runtime.router import Router
+from trio_router.wire.jsoncodec import loads
 
 pytestmark = pytest.mark.slow
 

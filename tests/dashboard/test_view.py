@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from trio_router.dashboard.view import MAX_ROWS, Scene, View
-from trio_router.jsoncodec import dumps, loads
 from trio_router.observe.history import History
-from trio_router.record import Outcome, RequestRecord, Stage, TargetState, Try
+from trio_router.observe.record import Outcome, RequestRecord, Stage, TargetState, Try
+from trio_router.wire.jsoncodec import dumps, loads
 
 
 def look(history: History, records, now: float) -> None:

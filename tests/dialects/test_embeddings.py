@@ -15,7 +15,7 @@ from trio_router.dialects.answer import AnswerReader, ReadingRules
 from trio_router.dialects.base import AnswerIdentity
 from trio_router.dialects.embedding import parse_embedding_request
 from trio_router.dialects.embedding_answer import EmbeddingAnswer
-from trio_router.dialects.openai import OpenAIDialect
+from trio_router.dialects.openai.dialect import OpenAIDialect
 from trio_router.errors import InvalidRequest, MalformedJSON, StreamError
 
 OTHERS = ["ollama", "gemini", "cohere"]

@@ -4,7 +4,7 @@ from hypothesis import given, strategies as st
 
 from trio_router.dialects.base import AnswerIdentity
 from trio_router.dialects.fold import Fold
-from trio_router.dialects.openai import completion_to_chunks
+from trio_router.dialects.openai.dialect import completion_to_chunks
 
 WHO = AnswerIdentity("id", 1, "m")
 text = st.text(max_size=8)

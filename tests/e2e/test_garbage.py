@@ -12,15 +12,15 @@ import pytest
 import trio
 import trio.testing
 
-from tests.downstream.uploads import FORM, form, part
+from tests.api.uploads import FORM, form, part
 from tests.garbage import collected
 from tests.relay.test_native_responses import COMPLETED, CREATED, body as native_body
 from tests.relay.test_streams import SSE, delta
 from tests.stack import Stack, chat, memory_stack
 from trio_router.demo import Abort, Answer, Hang, Send, Sleep, json_answer, sse
-from trio_router.downstream.body import RequestBody
 from trio_router.errors import Stopped
-from trio_router.record import Outcome
+from trio_router.observe.record import Outcome
+from trio_router.server.request_body import RequestBody
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

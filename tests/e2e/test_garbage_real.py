@@ -12,7 +12,7 @@ import pytest
 import trio
 import trustme
 
-from tests.downstream.uploads import FORM, PROVIDERS as UPLOADING, form, part, upload_stack
+from tests.api.uploads import FORM, PROVIDERS as UPLOADING, form, part, upload_stack
 from tests.e2e.test_garbage import CHAT, post, read, stream
 from tests.garbage import collected
 from tests.relay.test_disconnect import leave, raw_client, until_still

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 from trio_router.observe.history import RATIO, SLOT, SLOTS, History, bucket
-from trio_router.record import Outcome, RequestRecord, Try
+from trio_router.observe.record import Outcome, RequestRecord, Try
 
 
 def look(history: History, records, now: float) -> None:

@@ -10,13 +10,13 @@ import httpx
 import trio
 from h2.events import ResponseReceived
 
-from tests.downstream.test_http2 import Client
 from tests.observe.test_scrape import with_models
+from tests.server.test_http2 import Client
 from tests.stack import chat, config, memory_stack
-from trio_router.downstream.accept import bind
-from trio_router.downstream.app import RouterApp
-from trio_router.relay.router import Router
-from trio_router.serve import serve
+from trio_router.api.app import RouterApp
+from trio_router.runtime.router import Router
+from trio_router.serve.serving import serve
+from trio_router.server.accept import bind
 
 ADMIN = {"authorization": "Bearer admin-key-of-anna"}
 CLIENT = {"authorization": "Bearer client-key"}

@@ -10,7 +10,7 @@ import trio
 from tests.stack import chat, memory_stack
 from trio_router.observe.failure import kind_of, text_of
 from trio_router.observe.log import ConsoleFormatter, JSONFormatter
-from trio_router.record import Outcome, Stage
+from trio_router.observe.record import Outcome, Stage
 from trio_router.testing import Answer, Hang, Send, Sleep, WaitFor
 
 SSE = [(b"content-type", b"text/event-stream")]

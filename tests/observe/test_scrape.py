@@ -16,7 +16,7 @@ import trio
 from tests.observe.test_deployed import PROMETHEUS
 from tests.stack import chat, real_stack
 from trio_router.observe.metrics import Metrics
-from trio_router.record import Outcome, RequestRecord
+from trio_router.observe.record import Outcome, RequestRecord
 
 
 def with_models(count: int) -> Metrics:

@@ -101,7 +101,7 @@ def test_the_names_are_those_of_the_package_of_conventions():
 
     known = {value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI")}
     from trio_router.observe import tracing
-    from trio_router.record import RequestRecord
+    from trio_router.observe.record import RequestRecord
 
     record = RequestRecord("r", 0.0, first_event_at=1.0, prompt_tokens=1, completion_tokens=1)
     ours = {name for name in tracing._attributes(record, "") if name.startswith("gen_ai.")}

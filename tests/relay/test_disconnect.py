@@ -11,7 +11,7 @@ from tests.relay.test_streams import SSE, delta
 from tests.relay.test_timeouts import request_bytes
 from tests.stack import chat, memory_stack, real_stack
 from trio_router.demo import Answer, Hang, sse
-from trio_router.record import Outcome
+from trio_router.observe.record import Outcome
 
 
 async def raw_client(stack) -> trio.SocketStream:

@@ -9,9 +9,9 @@ import pytest
 from tests.dialects.responses.naive import check, frames, said
 from tests.relay.test_disconnect import Booked
 from tests.stack import memory_stack
-from trio_router.config import ProviderConfig
+from trio_router.config.schema import ProviderConfig
 from trio_router.demo import Abort, Answer, Hang, Send, cut, json_answer
-from trio_router.record import Outcome
+from trio_router.observe.record import Outcome
 from trio_router.routing.table import native_apis
 
 SSE = [("content-type", "text/event-stream")]

@@ -15,7 +15,7 @@ from tests.relay.test_streams import HELLO, SSE, STOP, delta
 from tests.relay.test_timeouts import request_bytes
 from tests.stack import chat
 from trio_router.demo import Abort, Answer, Hang, Sleep, error_answer, json_answer, sse
-from trio_router.record import Outcome
+from trio_router.observe.record import Outcome
 
 ONE = "targets: [{model: a/x}]"
 USAGE = {**HELLO, "choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}

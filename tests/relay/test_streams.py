@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from tests.stack import chat, events, memory_stack, text_of
 from trio_router.demo import Abort, Answer, Close, Send, Sleep, cut, ndjson, sse
-from trio_router.record import Outcome
+from trio_router.observe.record import Outcome
 
 SSE = (("content-type", "text/event-stream"),)
 NDJSON = (("content-type", "application/x-ndjson"),)

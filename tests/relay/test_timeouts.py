@@ -8,7 +8,7 @@ import trio
 from tests.relay.test_streams import SSE, STOP, delta
 from tests.stack import chat, events, memory_stack, text_of
 from trio_router.demo import Answer, Hang, Send, Sleep, sse
-from trio_router.record import Outcome
+from trio_router.observe.record import Outcome
 
 
 async def run(answer, settings="", *, stream=True, connect=None):

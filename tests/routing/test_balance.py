@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_router.config_routes import HedgeConfig
+from trio_router.config.routes import HedgeConfig
 from trio_router.routing import balance
 from trio_router.routing.hedge import HedgeBudget, hedge_after
 from trio_router.routing.latency import Latency

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from trio_router.config_routes import CooldownConfig
+from trio_router.config.routes import CooldownConfig
 from trio_router.routing.circuit import Circuit, State
 
 CONFIG = CooldownConfig(failures=3, window=30, base=10, max=160)

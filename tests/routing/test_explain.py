@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from trio_router.config_file import parse_config
+from trio_router.config.file import parse_config
 from trio_router.routing.explain import explain_routes
 
 TEXT = """

@@ -5,7 +5,7 @@ from email.utils import formatdate
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_router.config_routes import RetryConfig
+from trio_router.config.routes import RetryConfig
 from trio_router.dialects.answer import stream_error
 from trio_router.dialects.translate import status_error
 from trio_router.errors import (
@@ -19,8 +19,8 @@ from trio_router.errors import (
     Truncated,
     UpstreamTimeout,
 )
-from trio_router.jsoncodec import dumps
 from trio_router.routing.retry import Budget, Verdict, backoff, is_blamed, retry_after, verdict
+from trio_router.wire.jsoncodec import dumps
 
 
 def status(code, message="no", reason="x", **more):

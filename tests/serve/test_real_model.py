@@ -12,11 +12,11 @@ import pytest
 import trio
 
 from tests.stack import chat, config, events, text_of
+from trio_router.api.app import RouterApp
 from trio_router.demo.local_model import LocalModel
-from trio_router.downstream.accept import bind
-from trio_router.downstream.app import RouterApp
-from trio_router.relay.router import Router
-from trio_router.serve import serve
+from trio_router.runtime.router import Router
+from trio_router.serve.serving import serve
+from trio_router.server.accept import bind
 from trio_router.transport import StreamTransport
 
 if TYPE_CHECKING:

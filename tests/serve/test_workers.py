@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.serve.test_command import ask, served
-from trio_router.workers import Supervisor
+from trio_router.serve.workers import Supervisor
 
 pytestmark = [
     pytest.mark.slow,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.helpers import at_offsets, cuts, feed
-from trio_router.jsoncodec import loads
 from trio_router.wire.detect import FormatReader, NotAStreamError
+from trio_router.wire.jsoncodec import loads
 from trio_router.wire.lines import LineTooLongError
 
 LIMIT = 1 << 20

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.helpers import at_offsets, corpus, cuts, every_size, feed, raw
-from trio_router.jsoncodec import JSONError, loads
+from trio_router.wire.jsoncodec import JSONError, loads
 from trio_router.wire.lines import LineTooLongError, repair_utf8
 from trio_router.wire.ndjson import NDJSONDecoder, encode_line
 

@@ -15,14 +15,14 @@ from trio_router import __version__
 from trio_router.dashboard.peers import BROKEN, Lines, asked
 from trio_router.dashboard.view import Scene, View
 from trio_router.errors import Stopped
-from trio_router.jsoncodec import dumps
-from trio_router.record import Outcome
+from trio_router.observe.record import Outcome
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_router.dashboard.peers import Peers
-    from trio_router.relay.router import Router
+    from trio_router.runtime.router import Router
 
     Put = Callable[[bytes], Awaitable[None]]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trio_router.jsoncodec import JSONError, dumps, loads
+from trio_router.wire.jsoncodec import JSONError, dumps, loads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from trio_router.observe.log import request_fields
-from trio_router.record import Stage
+from trio_router.observe.record import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
     from trio_router.observe.history import History, Slot
-    from trio_router.record import RequestRecord, TargetState, Try
+    from trio_router.observe.record import RequestRecord, TargetState, Try
 
 MAX_ROWS = 5000  # live requests that are shown one by one; beyond, only their number is told
 _SLICE = 100  # rows that are looked at in one go

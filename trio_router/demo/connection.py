@@ -13,7 +13,7 @@ import httptools
 import trio
 
 from trio_router.demo.answers import Abort, Close, Hang, Send, Sleep, WaitFor
-from trio_router.jsoncodec import JSONError, loads
+from trio_router.wire.jsoncodec import JSONError, loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_router.jsoncodec import loads
+from trio_router.wire.jsoncodec import loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

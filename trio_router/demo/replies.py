@@ -17,7 +17,7 @@ from trio_router.demo.answers import (
     json_answer,
 )
 from trio_router.demo.script import texts
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence

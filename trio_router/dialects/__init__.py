@@ -13,13 +13,13 @@ from trio_router.dialects.completions import CompletionsClient
 from trio_router.dialects.gemini import GeminiDialect
 from trio_router.dialects.gemini.embeddings import GeminiEmbeddings
 from trio_router.dialects.gemini.listing import GeminiListing
-from trio_router.dialects.ollama import OllamaDialect
-from trio_router.dialects.ollama_embeddings import OllamaEmbeddings
-from trio_router.dialects.ollama_listing import OllamaListing
-from trio_router.dialects.openai import AzureDialect, OpenAIDialect
-from trio_router.dialects.openai_embeddings import AzureEmbeddings, OpenAIEmbeddings
-from trio_router.dialects.openai_listing import OpenAIListing
-from trio_router.dialects.openai_passing import AzurePassing, OpenAIPassing
+from trio_router.dialects.ollama.dialect import OllamaDialect
+from trio_router.dialects.ollama.embeddings import OllamaEmbeddings
+from trio_router.dialects.ollama.listing import OllamaListing
+from trio_router.dialects.openai.dialect import AzureDialect, OpenAIDialect
+from trio_router.dialects.openai.embeddings import AzureEmbeddings, OpenAIEmbeddings
+from trio_router.dialects.openai.listing import OpenAIListing
+from trio_router.dialects.openai.passing import AzurePassing, OpenAIPassing
 from trio_router.dialects.responses import ResponsesClient
 
 if TYPE_CHECKING:

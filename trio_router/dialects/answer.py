@@ -33,8 +33,8 @@ from trio_router.errors import (
     Truncated,
     UpstreamError,
 )
-from trio_router.jsoncodec import JSONError, loads
 from trio_router.wire.detect import FormatReader, NotAStreamError
+from trio_router.wire.jsoncodec import JSONError, loads
 from trio_router.wire.lines import LineTooLongError, repair_utf8
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 
 from trio_router.dialects.chat_messages import check_messages, wrong
 from trio_router.errors import InvalidRequest, RequestTooLarge
-from trio_router.jsoncodec import JSONError, JSONTooLarge, Number, loads_exactly
+from trio_router.wire.jsoncodec import JSONError, JSONTooLarge, Number, loads_exactly
 
 _NUMBER = (int, float, Number)
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trio_router.dialects.base import Unsupported
 from trio_router.dialects.hub import as_dict, dicts, text_of
 from trio_router.errors import InvalidRequest
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import (

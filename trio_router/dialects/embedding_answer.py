@@ -10,7 +10,7 @@ import msgspec
 
 from trio_router.dialects.provider_error import stream_error
 from trio_router.errors import MalformedJSON
-from trio_router.jsoncodec import JSONError, dumps, is_sliced, loads, skim
+from trio_router.wire.jsoncodec import JSONError, dumps, is_sliced, loads, skim
 
 if TYPE_CHECKING:
     from trio_router.dialects.answer import AnswerReader

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from trio_router.jsoncodec import dumps
 from trio_router.wire.json_end import JSONEnd
+from trio_router.wire.jsoncodec import dumps
 
 # Strings under these names tell how an answer is told, not what.
 _FRAME = frozenset({"role", "id", "call_id", "type", "index", "object", "format", "status"})

@@ -12,7 +12,7 @@ from trio_router.dialects import recognise
 from trio_router.dialects.answer import WRONG_SHAPE, AnswerReader, Item
 from trio_router.dialects.provider_error import stream_error
 from trio_router.errors import MalformedJSON, StreamError
-from trio_router.jsoncodec import JSONError, dumps, loads
+from trio_router.wire.jsoncodec import JSONError, dumps, loads
 from trio_router.wire.lines import repair_utf8
 from trio_router.wire.sse import encode_event
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from trio_router.dialects.hub import as_dict, dicts
 from trio_router.errors import ProviderAuthError, StreamError, UpstreamError, UpstreamStatus
-from trio_router.jsoncodec import JSONError, loads
+from trio_router.wire.jsoncodec import JSONError, loads
 from trio_router.wire.lines import repair_utf8
 
 _PROSE = 500  # characters that are kept of an error that is no JSON

@@ -10,7 +10,7 @@ from trio_router.dialects.fold import Fold
 from trio_router.dialects.hub import dicts, implied_finish
 from trio_router.dialects.provider_error import status_error as status_error, stream_error
 from trio_router.errors import MalformedJSON, MalformedUTF8, RouterError
-from trio_router.jsoncodec import JSONError, dumps, loads
+from trio_router.wire.jsoncodec import JSONError, dumps, loads
 from trio_router.wire.lines import repair_utf8
 from trio_router.wire.sse import encode_data, encode_event
 

@@ -12,12 +12,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from trio_router.record import FAULTS
+from trio_router.observe.record import FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from trio_router.record import RequestRecord
+    from trio_router.observe.record import RequestRecord
 
     Labels = tuple[str, str]
     LabelsOf = Callable[[RequestRecord], Labels]

@@ -14,14 +14,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trio_router.jsoncodec import dumps
-from trio_router.names import escaped
-from trio_router.record import FAULTS, Outcome
+from trio_router.observe.record import FAULTS, Outcome
+from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.names import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trio_router.record import RequestRecord
+    from trio_router.observe.record import RequestRecord
 
 logger = logging.getLogger("trio_router")
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")

@@ -11,12 +11,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from trio_router.names import escaped
+from trio_router.wire.names import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from trio_router.record import Outcome, RequestRecord, TargetState
+    from trio_router.observe.record import Outcome, RequestRecord, TargetState
 
 # prometheus-client's own name: a folder for the figures of several processes.  It is looked at when
 # prometheus-client is first imported.

@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 
 import trio
 
-from trio_router.names import escaped
-from trio_router.record import FAULTS
+from trio_router.observe.record import FAULTS
+from trio_router.wire.names import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from trio_router.record import RequestRecord, Try
+    from trio_router.observe.record import RequestRecord, Try
 
     LabelsOf = Callable[[RequestRecord], tuple[str, str]]
 

@@ -18,11 +18,11 @@ from trio_router.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from trio_router.jsoncodec import is_heavy
 from trio_router.observe.failure import kind_of, text_of
-from trio_router.record import Stage, Try
+from trio_router.observe.record import Stage, Try
 from trio_router.relay.heavy import in_slices
 from trio_router.relay.watchdog import Watchdog
+from trio_router.wire.jsoncodec import is_heavy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from trio_router.dialects.answer import AnswerReader
     from trio_router.dialects.base import AnswerIdentity
     from trio_router.observe.metrics import Metrics
-    from trio_router.record import RequestRecord
+    from trio_router.observe.record import RequestRecord
     from trio_router.relay.call import Call, Translator
     from trio_router.relay.client import UpstreamAnswer, UpstreamClient
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
 T = TypeVar("T")
 _ERROR_BODY = 65536  # bytes of an error answer that are read; its message is at its beginning

@@ -20,14 +20,14 @@ from trio_router.dialects.translate import (
     WholeAnswer,
     render_error,
 )
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trio_router.dialects.base import ClientDialect, StreamEncoder
     from trio_router.errors import RouterError
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
 
 _CONVERSATION = frozenset({"messages", "input", "prompt"})

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from trio_router.dialects.base import UpstreamRequest
     from trio_router.relay.gate import Gate
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
     from trio_router.transport import Answer, PreparedPost, StreamTransport
 
 _REMEMBERED = 1000  # heads of requests; models are many where any name is passed on

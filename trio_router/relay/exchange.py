@@ -10,11 +10,11 @@ import trio
 
 from trio_router.dialects.base import AnswerIdentity
 from trio_router.errors import Draining, InternalError, Overloaded, RouterError, UpstreamError
-from trio_router.record import Outcome
+from trio_router.observe.record import Outcome
+from trio_router.relay.along_route import RouteRun
 from trio_router.relay.attempt import Attempt, ClientStalled
 from trio_router.relay.client import trio_seconds
 from trio_router.relay.passage import Passage, PassageAttempt, PassageCall
-from trio_router.relay.route import RouteRun
 from trio_router.relay.stream import StreamRun
 from trio_router.routing.route import Route
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
     from prometheus_client import Gauge
 
-    from trio_router.alarms import Alarm
-    from trio_router.config import Timeouts
-    from trio_router.record import RequestRecord, Tried
+    from trio_router.clock.alarms import Alarm
+    from trio_router.config.schema import Timeouts
+    from trio_router.observe.record import RequestRecord, Tried
     from trio_router.relay.call import Call
     from trio_router.relay.passage import Opening
-    from trio_router.relay.router import Router
     from trio_router.relay.stream import StreamReply
     from trio_router.routing.fleet import TargetState
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
+    from trio_router.runtime.router import Router
 
 logger = logging.getLogger("trio_router")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from trio_router.jsoncodec import is_heavy, sliced
+from trio_router.wire.jsoncodec import is_heavy, sliced
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import trio
 
 from trio_router.dialects.base import AnswerIdentity
-from trio_router.jsoncodec import JSONError, loads
-from trio_router.record import Stage
+from trio_router.observe.record import Stage
 from trio_router.relay.attempt import Attempt
 from trio_router.relay.side_calls import WholeCall
+from trio_router.wire.jsoncodec import JSONError, loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from trio_router.errors import RouterError
     from trio_router.observe.metrics import Metrics
-    from trio_router.record import RequestRecord
+    from trio_router.observe.record import RequestRecord
     from trio_router.relay.attempt import Sink
     from trio_router.relay.client import PassingRequest, UpstreamAnswer, UpstreamClient
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
     Opening = Callable[[], AbstractAsyncContextManager[tuple[Target, PassingRequest]]]
 

@@ -10,14 +10,14 @@ from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
 from trio_router.dialects.embedding_answer import EmbeddingAnswer
 from trio_router.dialects.native import PlainAnswer
 from trio_router.errors import InvalidRequest, NotFound
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trio_router.dialects.base import ClientDialect
     from trio_router.relay.call import Whole
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
 _EMBEDDINGS = 1 << 26  # bytes of an answer: 2,048 vectors of 3,072 numbers in base64 are 34 million
 

@@ -12,12 +12,12 @@ from trio_router.routing.route import Route
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_router.alarms import Alarm, AlarmClock
-    from trio_router.config_routes import DrainConfig
+    from trio_router.clock.alarms import Alarm, AlarmClock
+    from trio_router.config.routes import DrainConfig
     from trio_router.errors import RouterError
     from trio_router.relay.call import Call
     from trio_router.relay.exchange import Exchange
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
     WriteNow = Callable[[bytes], bytes | None]
 

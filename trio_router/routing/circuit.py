@@ -21,7 +21,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trio_router.config_routes import CooldownConfig
+    from trio_router.config.routes import CooldownConfig
 
 _SLICES = 10  # of the window: counts are forgotten by the slice
 _RESTING = 0.75  # of `max`: the longest rest

@@ -9,8 +9,8 @@ from trio_router.routing.table import RouteTable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trio_router.config import Config
-    from trio_router.config_routes import RouteConfig
+    from trio_router.config.routes import RouteConfig
+    from trio_router.config.schema import Config
     from trio_router.routing.route import Route
 
 _ORDER = {

@@ -17,10 +17,10 @@ from trio_router.routing.retry import Budget, is_blamed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from trio_router.config_routes import CooldownConfig
+    from trio_router.config.routes import CooldownConfig
     from trio_router.errors import RouterError
     from trio_router.routing.route import Route, RouteTarget
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
 
 class TargetState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trio_router.config_routes import HedgeConfig
+    from trio_router.config.routes import HedgeConfig
     from trio_router.routing.latency import Latency
 
 _SAVED = 10.0  # hedges that quiet times may save up

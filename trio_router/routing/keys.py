@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_router.config_routes import CooldownConfig
+from trio_router.config.routes import CooldownConfig
 from trio_router.routing.circuit import Circuit
 from trio_router.routing.rest import MOST_TOLD, Rest
 

@@ -26,7 +26,7 @@ from trio_router.routing.rest import MOST_TOLD
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_router.config_routes import RetryConfig
+    from trio_router.config.routes import RetryConfig
 
 _PASSING = frozenset({408, 409, 425, 429})  # beside 5xx: the same request may do a moment later
 _LASTING = frozenset({501, 505})  # 5xx that no waiting mends

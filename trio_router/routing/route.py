@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from trio_router.config_routes import CooldownConfig, RetryConfig, RouteConfig, RouteTargetConfig
+from trio_router.config.routes import CooldownConfig, RetryConfig, RouteConfig, RouteTargetConfig
 
 if TYPE_CHECKING:
-    from trio_router.config import Timeouts
-    from trio_router.routing.table import Target
+    from trio_router.config.schema import Timeouts
+    from trio_router.routing.target import Target
 
 
 @dataclass(frozen=True, slots=True)

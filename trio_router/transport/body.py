@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import httpx
 
 if TYPE_CHECKING:
-    from trio_router.transport.exchange import Connection, Exchange
     from trio_router.transport.pool import Pool
+    from trio_router.transport.round_trip import Connection, Exchange
 
 
 class ResponseBody(httpx.AsyncByteStream):

@@ -10,10 +10,10 @@ import trio
 
 from trio_router.transport.body import ResponseBody
 from trio_router.transport.dial import Connect, Origin, dial
-from trio_router.transport.exchange import Connection, Exchange, OutgoingRequest
 from trio_router.transport.http1 import HeadTemplate, RequestHead
 from trio_router.transport.pool import Pool, PoolClosed
 from trio_router.transport.proxy import ProxyTable
+from trio_router.transport.round_trip import Connection, Exchange, OutgoingRequest
 from trio_router.transport.sockets import open_tcp
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ is taken for server-sent events, whose decoder ignores what it does not know.  A
 
 from __future__ import annotations
 
-from trio_router.jsoncodec import JSONError, loads
 from trio_router.wire.json_array import JSONArrayDecoder
+from trio_router.wire.jsoncodec import JSONError, loads
 from trio_router.wire.lines import LineTooLongError
 from trio_router.wire.ndjson import NDJSONDecoder
 from trio_router.wire.sse import ServerSentEvent, SSEDecoder

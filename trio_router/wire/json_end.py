@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from trio_router.jsoncodec import JSONError, loads
+from trio_router.wire.jsoncodec import JSONError, loads
 
 _SCALAR = 64  # characters: what a text may have that is neither object, array nor string
 _OUTSIDE = re.compile(r'["{}\[\]]')

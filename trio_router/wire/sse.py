@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trio_router.jsoncodec import JSONError, loads
+from trio_router.wire.jsoncodec import JSONError, loads
 from trio_router.wire.lines import LineBuffer, LineTooLongError
 
 

@@ -15,7 +15,7 @@ from trio_router.dialects.anthropic.others import for_others
 from trio_router.dialects.anthropic.request import build_body
 from trio_router.dialects.anthropic.stream import MessagesDecoder
 from trio_router.dialects.base import AnswerIdentity, Completion, Unsupported, UpstreamRequest
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import ChunkDecoder, NativeApi, StreamEncoder

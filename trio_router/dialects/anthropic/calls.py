@@ -7,7 +7,7 @@ from typing import Any
 
 from trio_router.dialects.anthropic.hub import call_extra, tool_input
 from trio_router.dialects.hub import CallSorter, as_dict, dicts, legacy_call
-from trio_router.jsoncodec import JSONError, dumps, loads
+from trio_router.wire.jsoncodec import JSONError, dumps, loads
 
 
 @dataclass(slots=True, eq=False)

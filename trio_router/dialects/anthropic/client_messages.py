@@ -8,7 +8,7 @@ from trio_router.dialects.anthropic.client_parts import Part, part, parts, simpl
 from trio_router.dialects.anthropic.hub import CALL_EXTRA, extra_of, unsealed
 from trio_router.dialects.anthropic.order import OUTLINE, Row
 from trio_router.errors import InvalidRequest
-from trio_router.jsoncodec import JSONError, dumps
+from trio_router.wire.jsoncodec import JSONError, dumps
 
 if TYPE_CHECKING:
     from trio_router.dialects.anthropic.words import Block

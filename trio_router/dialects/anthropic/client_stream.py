@@ -16,7 +16,7 @@ from trio_router.dialects.anthropic.hub import Thought, message_id, reasoning, r
 from trio_router.dialects.anthropic.order import OUTLINE
 from trio_router.dialects.anthropic.words import Block, stop_reason, usage_from_hub
 from trio_router.dialects.hub import dicts, text_of
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Chunk

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.words import FORMAT, Block
 from trio_router.dialects.hub import as_dict, dicts
-from trio_router.jsoncodec import JSONError, dumps, loads
+from trio_router.wire.jsoncodec import JSONError, dumps, loads
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity

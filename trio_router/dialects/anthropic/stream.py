@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.order import OUTLINE, Row
 from trio_router.dialects.anthropic.words import FINISH, FORMAT, TELLING, Block, usage_to_hub
-from trio_router.jsoncodec import JSONError, dumps, loads
+from trio_router.wire.jsoncodec import JSONError, dumps, loads
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Chunk

@@ -11,7 +11,7 @@ from trio_router.dialects.base import AnswerIdentity, Completion, Unsupported, U
 from trio_router.dialects.cohere.request import build_body
 from trio_router.dialects.cohere.stream import EVENTS, CohereDecoder
 from trio_router.dialects.fold import Fold
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import ChunkDecoder

@@ -6,7 +6,7 @@ from typing import Any
 
 from trio_router.dialects.base import Embeddings, Unsupported, UpstreamRequest
 from trio_router.dialects.embedding import refuse_others, texts_of
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 _KNOWN = frozenset({"dimensions", "input_type", "truncate"})
 

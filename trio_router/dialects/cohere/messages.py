@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.media import data_url
 from trio_router.errors import InvalidRequest
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import Unsupported

@@ -12,8 +12,8 @@ from trio_router.dialects.base import AnswerIdentity, Completion, Unsupported, U
 from trio_router.dialects.fold import Fold
 from trio_router.dialects.gemini.request import build_body
 from trio_router.dialects.gemini.stream import GeminiDecoder
-from trio_router.jsoncodec import dumps
-from trio_router.names import path_segment
+from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.names import path_segment
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import ChunkDecoder

@@ -11,7 +11,7 @@ from trio_router.dialects.gemini.models import asks_for_signatures, takes_media_
 from trio_router.dialects.gemini.parts import image, parts
 from trio_router.dialects.gemini.words import NO_SIGNATURE, Part, dicts
 from trio_router.errors import InvalidRequest
-from trio_router.jsoncodec import JSONError, loads
+from trio_router.wire.jsoncodec import JSONError, loads
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import Unsupported

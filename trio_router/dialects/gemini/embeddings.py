@@ -9,8 +9,8 @@ from typing import Any
 
 from trio_router.dialects.base import Embeddings, Unsupported, UpstreamRequest
 from trio_router.dialects.embedding import refuse_others, texts_of
-from trio_router.jsoncodec import dumps
-from trio_router.names import path_segment
+from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.names import path_segment
 
 _FIELDS = {"dimensions": "outputDimensionality", "task_type": "taskType", "title": "title"}
 

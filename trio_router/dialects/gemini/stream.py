@@ -17,7 +17,7 @@ from trio_router.dialects.gemini.words import (
     url_citations,
     usage_to_hub,
 )
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Chunk

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trio_router.dialects.hub import dicts, text_of
-from trio_router.jsoncodec import JSONError, dumps, loads
+from trio_router.wire.jsoncodec import JSONError, dumps, loads
 
 Detail = dict[str, Any]
 _SEAL = "trio1."

@@ -27,7 +27,7 @@ from trio_router.dialects.responses.response import (
     tail,
     usage_from_hub,
 )
-from trio_router.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Chunk

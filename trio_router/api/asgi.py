@@ -1,0 +1,100 @@
+"""Our application under a server that speaks ASGI: Hypercorn, run by the user.
+
+quart-trio's own connection class takes the `http.disconnect` that Hypercorn sends at the end of *every*
+response for a client that left, and cancels itself inside the last send: keep-alive connections are
+then never reused or timed out, and an answer sent before the request's body has come leaves the
+connection dead.  This class knows a finished response from a left client, and lets a bounded rest of
+the body come in before an early answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+from quart_trio.asgi import TrioASGIHTTPConnection
+
+from trio_router.api.request import ClientRequest
+
+if TYPE_CHECKING:
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+
+    from trio_router.api.app import RouterApp
+    from trio_router.server.link import Headers
+
+
+class RelayConnection(TrioASGIHTTPConnection):
+    """One request that came through ASGI."""
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        app: RouterApp = self.app  # type: ignore[assignment]
+        link = AsgiLink(self.scope, send, app)
+        request = ClientRequest(app, link)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_watch, request, link, receive)
+            await request.run()
+            nursery.cancel_scope.cancel()
+
+
+async def _watch(request: ClientRequest, link: AsgiLink, receive: ASGIReceiveCallable) -> None:
+    """Takes in the body; then waits for the client to leave."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.request":
+            if data := message.get("body", b""):
+                link.body.feed(data)
+                await link.body.wait_room()  # the server holds the client back then
+            if not message.get("more_body", False):
+                link.body.end()
+        elif message["type"] == "http.disconnect":
+            if not link.is_finishing:
+                request.client_left()
+            return
+
+
+class AsgiLink:
+    """See `Link`."""
+
+    def __init__(self, scope: HTTPScope, send: ASGISendCallable, app: RouterApp) -> None:
+        self._scope = scope
+        self._send = send
+        self.method = scope["method"]
+        self.path = scope["path"]
+        self.headers: Headers = list(scope["headers"])
+        declared = next((v for n, v in self.headers if n == b"content-length"), b"")
+        self.body = app.new_body(self.path, int(declared) if declared.isdigit() else None)
+        self.is_finishing = False
+        self.may_wait_for_body = True
+
+    @property
+    def server(self) -> str | None:
+        server = self._scope.get("server")
+        return server[0] if server else None
+
+    def scope(self) -> HTTPScope:
+        return self._scope
+
+    async def start(self, status: int, headers: Headers) -> None:
+        if self._scope["http_version"] not in ("1.0", "1.1"):
+            headers = [field for field in headers if field[0] != b"connection"]
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": headers,
+                "trailers": False,
+            }
+        )
+
+    async def write(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    def write_now(self, data: bytes) -> bytes | None:
+        return data  # a server like this wants to be waited for
+
+    async def finish(self, data: bytes = b"") -> None:
+        self.is_finishing = True
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def tear(self) -> None:
+        """ASGI has no word for it: the server sees that the answer was not finished."""

@@ -1,0 +1,147 @@
+"""What clients can ask for: parse, hand to the exchange, answer."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from quart import Response, current_app, request
+
+from trio_router.api.reply import Reply, error_reply, json_reply, origin
+from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
+from trio_router.dialects.chat_request import parse_chat_request, parse_object
+from trio_router.errors import Draining
+from trio_router.relay.call import ChatCall, ClientCall, HubCall
+from trio_router.relay.heavy import in_slices, understood
+from trio_router.routing.route import Route
+
+if TYPE_CHECKING:
+    from trio_router.api.app import RouterApp
+    from trio_router.api.request import ClientRequest
+    from trio_router.dialects.base import ModelTeller
+    from trio_router.errors import RouterError
+    from trio_router.relay.call import Call
+    from trio_router.runtime.router import Router
+
+CHAT_COMPLETIONS = "/v1/chat/completions"
+_STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
+
+
+async def chat_completions(asked: ClientRequest) -> Reply:
+    """`POST /v1/chat/completions`.  Raises RouterError.  Knows nothing of Quart: it is the hot path."""
+    asked.authenticate()
+    refuse_if_draining(asked.router)
+    body, heavy = await understood(await asked.body.read(), parse_chat_request)
+    return await _answer(asked, body["model"], ChatCall(body, is_heavy=heavy))
+
+
+async def client_call(asked: ClientRequest) -> Reply:
+    """A request in another API than the hub's: see `dialects.CLIENTS`.  Raises RouterError."""
+    client = CLIENTS[asked.link.path]
+    asked.error_body = client.error_body
+    asked.authenticate()
+    refuse_if_draining(asked.router)
+
+    def checked(data: bytes | bytearray) -> dict[str, Any]:
+        body = parse_object(data)
+        client.check(body)
+        return body
+
+    body, heavy = await understood(await asked.body.read(), checked)
+    call = ClientCall(client, body, asked.link.headers, is_heavy=heavy)
+    return await _answer(asked, body["model"], call)
+
+
+def refuse_if_draining(router: Router) -> None:
+    if router.is_draining:
+        raise Draining("the router is shutting down", retry_after="5")
+
+
+async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
+    asked.record.is_stream = call.is_stream
+    asked.trace()
+    target = asked.router.table.resolve(model)
+    if isinstance(target, Route):
+        find = partial(_sticky_key, asked, target, call)
+        asked.exchange.sticky = await in_slices(find) if call.is_heavy else find()
+    if call.is_stream:
+        stream = await asked.exchange.stream(target, call)
+        return Reply(200, {**_STREAM_HEADERS, **origin(asked.record)}, stream=stream)
+    answer = await asked.exchange.whole(target, call)
+    return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
+
+
+def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:
+    """What this request has in common with others that should go to the same target, if anything."""
+    match route.policy.sticky:
+        case None:
+            return None
+        case "key":
+            return asked.record.key or None
+        case "user":
+            user = call.chat.get("user") if isinstance(call, HubCall) else None
+            return user if isinstance(user, str) else None
+        case header:
+            return asked.header(header.removeprefix("header:").encode()).decode("latin-1") or None
+
+
+def register(app: RouterApp) -> None:
+    """Puts every other endpoint on the application."""
+    app.add_url_rule("/v1/models", view_func=models, methods=["GET"])
+    app.add_url_rule("/v1/models/<path:name>", view_func=model, methods=["GET"])
+    app.add_url_rule("/healthz", view_func=healthz, methods=["GET"])
+    app.add_url_rule("/readyz", view_func=readyz, methods=["GET"])
+
+
+async def models() -> Response:
+    asked = this_request()
+    asked.authenticate()
+    return response_of(json_reply(_teller(asked).models(await _router().models())))
+
+
+async def model(name: str) -> Response:
+    asked = this_request()
+    asked.authenticate()
+    return response_of(json_reply(_teller(asked).model(_router().model(name))))
+
+
+async def healthz() -> Response:
+    return response_of(json_reply({"status": "ok"}))
+
+
+async def readyz() -> Response:
+    router = _router()
+    if router.is_draining or not router.is_ready:
+        status = "draining" if router.is_draining else "starting"
+        return response_of(json_reply({"status": status}, 503))
+    return response_of(json_reply({"status": "ready"}))
+
+
+def response_of(reply: Reply) -> Response:
+    """A reply as Quart's views give it."""
+    return Response(reply.body, status=reply.status, headers=reply.headers)
+
+
+def error_response(error: RouterError) -> Response:
+    """The answer that tells of `error`, and its mark in the request's record."""
+    asked = this_request()
+    asked.exchange.failed(error)
+    return response_of(error_reply(error, asked.record, asked.error_body))
+
+
+def this_request() -> ClientRequest:
+    return cast("ClientRequest", request.scope["trio_router"])  # type: ignore[typeddict-item]
+
+
+def _teller(asked: ClientRequest) -> ModelTeller:
+    """How this client is told of models."""
+    found = (MODELS_BY_HEADER[name] for name, _ in asked.link.headers if name in MODELS_BY_HEADER)
+    return next(found, MODELS)
+
+
+def _router() -> Router:
+    return cast("RouterApp", current_app).router

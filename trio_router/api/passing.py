@@ -1,0 +1,196 @@
+"""What passes through to OpenAI-compatible upstreams: audio, images, moderations, reranking, files."""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode
+
+from trio_router.api.endpoints import refuse_if_draining
+from trio_router.api.reply import Reply, origin
+from trio_router.api.sides import named_model
+from trio_router.api.upload import ClientPieces, form
+from trio_router.dialects import PASSING
+from trio_router.dialects.chat_request import parse_object
+from trio_router.errors import InvalidRequest, RequestTooLarge
+from trio_router.relay.client import PassingRequest, trio_seconds
+from trio_router.relay.heavy import in_slices, understood
+from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.multipart import boundary_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from trio_router.api.request import ClientRequest
+    from trio_router.relay.passage import Opening
+    from trio_router.routing.target import Target
+
+    Endpoint = Callable[[ClientRequest], Awaitable[Reply]]
+    Asked = AsyncIterator[tuple[Target, PassingRequest]]
+
+_FILES = "/v1/files"
+_FORMS = frozenset(
+    {
+        "/v1/audio/transcriptions",
+        "/v1/audio/translations",
+        "/v1/images/edits",
+        "/v1/images/variations",
+    }
+)
+_OBJECTS = ("/v1/audio/speech", "/v1/images/generations", "/v1/moderations", "/v1/rerank")
+UPLOADS = _FORMS | {_FILES}  # whose bodies are taken piece by piece
+PROVIDER = b"x-trio-router-provider"
+_ONE_FILE = re.compile(rf"{_FILES}/[A-Za-z0-9_-][A-Za-z0-9._-]*(/content)?")
+
+
+# A provider's HTML or SVG must not run on the dashboard's origin, whatever its type says it is.
+_HARMLESS = {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
+}
+
+
+async def pass_object(asked: ClientRequest) -> Reply:
+    """A request in JSON.  Raises RouterError."""
+    return await _pass(asked, partial(_object, asked, await _admitted(asked).body.read()))
+
+
+async def pass_form(asked: ClientRequest) -> Reply:
+    """A form with a model, or the same in JSON where the API has both.  Raises RouterError."""
+    _admitted(asked)
+    content_type = asked.header(b"content-type").decode("latin-1")
+    boundary = boundary_of(content_type)
+    if boundary is not None:
+        return await _pass(asked, partial(_form, asked, boundary, content_type))
+    if content_type.partition(";")[0].strip().lower() == "application/json":
+        return await _pass(asked, partial(_object, asked, await _whole(asked)))
+    raise InvalidRequest("the request's body must be multipart/form-data with a boundary")
+
+
+async def pass_file(asked: ClientRequest) -> Reply:
+    """Files, which are a provider's and no model's.  Raises RouterError."""
+    return await _pass(_admitted(asked), partial(_file, asked))
+
+
+def file_endpoint(method: str, path: str) -> Endpoint | None:
+    return pass_file if path.startswith(_FILES) and method in file_methods(path) else None
+
+
+def file_methods(path: str) -> set[str]:
+    if path == _FILES:
+        return {"GET", "POST"}
+    one = _ONE_FILE.fullmatch(path)
+    if one is None:
+        return set()
+    return {"GET"} if one[1] else {"GET", "DELETE"}
+
+
+PASSING_THROUGH: dict[tuple[str, str], Endpoint] = {
+    **{("POST", path): pass_object for path in _OBJECTS},
+    **{("POST", path): pass_form for path in _FORMS},
+}
+
+
+def _admitted(asked: ClientRequest) -> ClientRequest:
+    asked.authenticate()
+    refuse_if_draining(asked.router)
+    return asked
+
+
+async def _pass(asked: ClientRequest, opening: Opening) -> Reply:
+    asked.trace(asked.link.path.split("/")[2])  # audio, images, files...
+    passage = await asked.exchange.passage(opening)
+    headers = {**passage.headers, **_HARMLESS, **origin(asked.record)}
+    return Reply(passage.status, headers, stream=passage)
+
+
+# What is asked, and of whom: entered by the task that asks.
+
+
+@asynccontextmanager
+async def _object(asked: ClientRequest, data: bytes | bytearray) -> Asked:
+    body, heavy = await understood(data, parse_object)
+    del data
+    if body.get("model") is None:
+        target = _provider(asked)
+    else:
+        target = asked.router.table.first(named_model(body["model"]))
+        body = target.body_for(body)
+    path = _path(asked, target, body)
+    told = await in_slices(partial(dumps, body)) if heavy else dumps(body)
+    yield target, PassingRequest("POST", path, {"content-type": "application/json"}, told)
+
+
+@asynccontextmanager
+async def _form(asked: ClientRequest, boundary: bytes, content_type: str) -> Asked:
+    chosen: list[Target] = []
+
+    def rewrite(model: str) -> str:
+        chosen.append(asked.router.table.first(named_model(model)))
+        return chosen[0].upstream_model
+
+    async with form(asked.body, boundary, rewrite, _silence(asked)) as body:
+        target = chosen[0] if chosen else _provider(asked)
+        path = _path(asked, target)
+        headers = {"content-type": content_type}
+        yield target, PassingRequest("POST", path, headers, body, body.length)
+
+
+@asynccontextmanager
+async def _file(asked: ClientRequest) -> Asked:
+    target = _provider(asked)
+    path = _path(asked, target)
+    if asked.link.method != "POST":
+        yield target, PassingRequest(asked.link.method, path)
+        return
+    pieces = ClientPieces(asked.body, _silence(asked))
+    headers = {"content-type": asked.header(b"content-type").decode("latin-1")}
+    yield target, PassingRequest("POST", path, headers, pieces, asked.body.declared)
+
+
+def _path(asked: ClientRequest, target: Target, body: dict[str, Any] | None = None) -> str:
+    """Where the target has what was asked for.  Raises InvalidRequest where it has no such thing."""
+    dialect = PASSING.get(target.dialect.name)
+    path = asked.link.path.removeprefix("/v1")
+    if dialect is None:
+        what = f"{target.provider} has no {path}: it is asked of OpenAI-compatible providers alone"
+        raise InvalidRequest(what, param="model" if target.model else None)
+    query = urlencode([item for item in _query(asked) if item[0] != "provider"])
+    found = dialect.passing_path(path, target.upstream_model if target.model else "")
+    return f"{found}?{query}" if query else found
+
+
+def _provider(asked: ClientRequest) -> Target:
+    """Whom a request without a model is for: the provider it names, or the only one there is."""
+    providers = asked.router.config.providers
+    able = [n for n, p in providers.items() if p.dialect in PASSING and n != "demo"]
+    named = asked.header(PROVIDER).decode("latin-1") or dict(_query(asked)).get("provider", "")
+    name = named or (able[0] if len(able) == 1 else "")
+    if name not in providers:
+        where = f"the header {PROVIDER.decode()} or ?provider= must name one"
+        what = (
+            f"there is no provider {name[:200]!r}" if name else "it is not said which provider is meant"
+        )
+        raise InvalidRequest(f"{what}: {where} of {', '.join(able) or 'none'}", param="provider")
+    return asked.router.table.whole_provider(name)
+
+
+def _query(asked: ClientRequest) -> list[tuple[str, str]]:
+    return parse_qsl(asked.link.scope()["query_string"].decode("latin-1"), keep_blank_values=True)
+
+
+def _silence(asked: ClientRequest) -> float:
+    return trio_seconds(asked.router.config.timeouts.stall)
+
+
+async def _whole(asked: ClientRequest) -> bytes:
+    """A body that could have been an upload, and is none."""
+    limit = asked.router.config.server.max_body
+    body = bytearray()
+    async for piece in ClientPieces(asked.body, _silence(asked)):
+        body += piece
+        if len(body) > limit:
+            raise RequestTooLarge(f"the request's body has more than {limit} bytes")
+    return bytes(body)

@@ -1,0 +1,68 @@
+"""What an endpoint answers, before it is anyone's response object."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from trio_router.errors import Stopped
+from trio_router.routing.retry import told_retry_after
+from trio_router.wire.jsoncodec import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from trio_router.errors import RouterError
+    from trio_router.observe.record import RequestRecord
+    from trio_router.relay.stream import StreamReply
+
+_PLAIN = re.compile(r"[!-$&-~]+")  # what a header can hold as it is; `%` is how the rest is told
+_SAFE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer: `stream` follows the head if there is one, else `body`.  Header names: lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes = b""
+    stream: StreamReply | None = field(default=None)
+
+
+def json_reply(value: Any, status: int = 200, **headers: str) -> Reply:
+    return Reply(status, {"content-type": "application/json", **headers}, dumps(value))
+
+
+def error_reply(
+    error: RouterError, record: RequestRecord, body: Callable[[RouterError], dict[str, Any]]
+) -> Reply:
+    """The answer that tells of `error`, in the shape that `body` gives it."""
+    reply = json_reply(body(error), error.status)
+    if (patience := told_retry_after(error.retry_after, time.time())) is not None:
+        reply.headers["retry-after"] = patience
+    if isinstance(error, Stopped):
+        reply.headers["x-should-retry"] = "false"  # OpenAI's own clients ask again otherwise
+    if record.attempts:
+        reply.headers |= origin(record)
+    return reply
+
+
+def origin(record: RequestRecord) -> dict[str, str]:
+    """The headers that tell who answered, and after how many attempts.
+
+    Clients make up model names: what no header can hold (and `%`) is percent-encoded, as UTF-8.
+    """
+    target = f"{record.provider}/{record.model}" if record.model else record.provider
+    return {
+        "x-trio-router-target": target if _PLAIN.fullmatch(target) else _encoded(target),
+        "x-trio-router-attempts": str(record.attempts),
+    }
+
+
+def _encoded(text: str) -> str:
+    return quote(text, safe=_SAFE, errors="replace")

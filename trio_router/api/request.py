@@ -1,0 +1,226 @@
+"""One request of a client: its record, its nursery, its exchange, its answer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import trio
+
+from trio_router.api.quart_side import QuartAnswer, quart_answer
+from trio_router.api.reply import Reply, error_reply
+from trio_router.dialects import CLIENTS
+from trio_router.errors import InternalError, RouterError
+from trio_router.observe.record import RequestRecord
+from trio_router.relay.exchange import Exchange
+from trio_router.server.link import ClientWriteStalled
+from trio_router.server.seats import current_seat
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_router.api.app import RouterApp
+    from trio_router.policy.keys import Authenticator
+    from trio_router.policy.origins import Origins
+    from trio_router.relay.stream import StreamReply
+    from trio_router.runtime.router import Router
+    from trio_router.server.link import Headers, Link
+    from trio_router.server.request_body import RequestBody
+    from trio_router.server.seats import Seat
+
+logger = logging.getLogger("trio_router")
+_OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics"})
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already
+
+
+class App(Protocol):
+    """What requests are answered by."""
+
+    router: Router
+    authenticator: Authenticator
+    origins: Origins
+
+    def endpoint_of(self, method: str, path: str) -> Callable[[ClientRequest], Awaitable[Reply]] | None:
+        """What answers; None for what Quart's views do."""
+        ...
+
+    def new_body(self, path: str, declared: int | None) -> RequestBody:
+        """For a request's body, which says it has `declared` bytes, if it says so."""
+        ...
+
+
+class ClientRequest:
+    """Answers the request that came in on `link`."""
+
+    exchange: Exchange
+    nursery: trio.Nursery  # of all that is done for the request
+
+    def __init__(self, app: App, link: Link) -> None:
+        self.app = app
+        self.router = app.router
+        self.link = link
+        self.body = link.body
+        self.record = RequestRecord(
+            request_id=_request_id(self.header(b"x-request-id")), started_at=trio.current_time()
+        )
+        # How this request's API tells errors; an endpoint says so as soon as it is asked.
+        self.error_body: Callable[[RouterError], dict[str, Any]] = RouterError.body
+        self._more: dict[str, str] = {}  # headers of the answer, whatever it will be
+        self._has_left = False
+        self._scope: trio.CancelScope | None = None
+        self._seat: Seat | None = None  # the connection's, once the request was admitted
+
+    def authenticate(self) -> None:
+        """Notes whose key the request has.  Raises Unauthorized."""
+        given = self.header(b"authorization").decode("latin-1")
+        if not given and (key := self.header(b"x-api-key")):  # as Anthropic's clients send it
+            given = f"Bearer {key.decode('latin-1')}"
+        self.record.key = self.app.authenticator.check(given, self.link.server)
+        self.admitted()
+
+    def admitted(self) -> None:
+        """Notes that the request has what it needs: its connection does not have to go for another."""
+        if self._seat is None and (seat := current_seat.get()) is not None:
+            self._seat = seat
+            seat.begin()
+
+    def trace(self, operation: str = "chat") -> None:
+        """Notes the trace that the request is part of (W3C Trace Context)."""
+        self.record.operation = operation
+        self.router.trace(self.record, self.header(b"traceparent"), self.header(b"tracestate"))
+
+    async def run(self) -> None:
+        """To the answer's end; everything the request has opened is closed then."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self.nursery = nursery
+                self._scope = nursery.cancel_scope
+                await self._run(nursery)
+                nursery.cancel_scope.cancel()
+        except trio.Cancelled:  # from outside: the connection is given up
+            self.exchange.client_left()
+            raise
+        finally:
+            if self._seat is not None:
+                self._seat.end()
+            self.body.discard()
+            # Cut short: booked when its tasks have ended, for they count up to their last moment.
+            self.exchange.close()
+
+    async def _run(self, nursery: trio.Nursery) -> None:
+        path = self.link.path
+        is_booked = path not in _OPERATIONAL and not path.startswith("/dashboard")
+        self.exchange = Exchange(self.router, nursery, self.record, is_booked=is_booked)
+        if self._has_left:
+            self.client_left()
+        try:
+            await self._respond(await self._answer())
+            self.exchange.close()  # a client that leaves now has missed nothing
+        except ClientWriteStalled:
+            self.exchange.client_stalled()
+
+    def client_left(self) -> None:
+        """Nobody reads the answer any more: what the request has opened is to be closed at once."""
+        self._has_left = True
+        if self._scope is not None:
+            self.exchange.client_left()
+            self._scope.cancel()
+
+    async def _answer(self) -> Reply | QuartAnswer:
+        origins = self.app.origins
+        if not origins.is_idle and (early := self._answer_page(origins)) is not None:
+            return early
+        endpoint = self.app.endpoint_of(self.link.method, self.link.path)
+        if endpoint is None:
+            self.body.discard()  # Quart's views take none
+            return await quart_answer(cast("RouterApp", self.app), self)
+        # What everyone asks for goes past Quart's contexts, signals and response objects.
+        try:
+            return await endpoint(self)
+        except RouterError as error:
+            return self._failed(error.bare())
+        except ClientWriteStalled:
+            raise
+        except Exception as fault:
+            return self._failed(internal_error(fault, self.record.request_id))
+
+    def _answer_page(self, origins: Origins) -> Reply | None:
+        """The answer to a page that may not ask, or that asks whether it may; None to all others."""
+        link = self.link
+        self._more = origins.answer_headers(link.path, link.headers)
+        try:
+            origins.check(link.method, link.path, link.headers)
+            allowed = origins.preflight(link.method, link.path, link.headers)
+        except RouterError as error:
+            self.error_body = error_shape(link.path)
+            return self._failed(error)
+        return None if allowed is None else Reply(204, allowed)
+
+    def _failed(self, error: RouterError) -> Reply:
+        self.exchange.failed(error)
+        return error_reply(error, self.record, self.error_body)
+
+    async def _respond(self, answer: Reply | QuartAnswer) -> None:
+        self.record.status = answer.status
+        answer.headers["x-request-id"] = self.record.request_id
+        for name, value in self._more.items():
+            said = answer.headers.get(name) if name == "vary" else None
+            answer.headers[name] = f"{value}, {said}" if said else value
+        is_coming = not self.body.is_complete and not self.body.is_given_up
+        if is_coming and self.link.may_wait_for_body:
+            with trio.move_on_after(_DRAIN_SECONDS):
+                await self.body.wait_complete()
+        if not self.body.is_complete:
+            answer.headers["connection"] = "close"
+        if isinstance(answer, QuartAnswer):
+            await answer.send()
+        elif answer.stream is not None:
+            if answer.status == 204:  # it has no body, and must not say how long it is (RFC 9110, 8.6)
+                answer.headers.pop("content-length", None)
+            await self.link.start(answer.status, _raw(answer.headers))
+            answer.headers.clear()  # or the stream would keep them
+            await self._send_stream(answer.stream)
+        else:
+            if answer.status != 204:
+                answer.headers["content-length"] = str(len(answer.body))
+            await self.link.start(answer.status, _raw(answer.headers))
+            await self.link.finish(answer.body)
+
+    async def _send_stream(self, stream: StreamReply) -> None:
+        link = self.link
+        while (frames := await stream.next(link.write_now)) is not None:
+            await link.write(frames)
+        if stream.is_torn:
+            await link.tear()
+        else:
+            await link.finish(stream.tail)
+
+    def header(self, name: bytes) -> bytes:
+        """A header's value, by its lower-case name; empty if it is not there."""
+        return next((value for key, value in self.link.headers if key == name), b"")
+
+
+def error_shape(path: str) -> Callable[[RouterError], dict[str, Any]]:
+    """How the API that has `path` tells errors, before its endpoint is asked."""
+    for known, client in CLIENTS.items():
+        if path == known or path.startswith(f"{known}/"):
+            return client.error_body
+    return RouterError.body
+
+
+def internal_error(fault: Exception, request_id: str) -> InternalError:
+    """Our own fault: logged in full, told without detail."""
+    logger.error("internal error", exc_info=fault, extra={"fields": {"request_id": request_id}})
+    return InternalError(f"internal error; request id {request_id}")
+
+
+def _raw(headers: dict[str, Any]) -> Headers:
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def _request_id(given: bytes) -> str:
+    text = given.decode("latin-1")
+    return text if _SANE_ID.fullmatch(text) else f"req_{os.urandom(16).hex()}"

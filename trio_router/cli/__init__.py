@@ -1,0 +1,3 @@
+"""The command."""
+
+from trio_router.cli.commands import main as main

@@ -1,0 +1,306 @@
+"""What a configuration says: frozen, validated values.  Reading the file is `config_file`'s work."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from trio_router.config.routes import RouteConfig  # noqa: TC001 - pydantic reads it
+from trio_router.config.section import Seconds, Section
+from trio_router.wire.names import name_complaint
+
+Bytes = Annotated[int, Field(gt=0)]
+DialectName = Literal["openai", "azure", "ollama", "anthropic", "gemini", "cohere"]
+
+
+def _is_name(name: str) -> str:
+    if complaint := name_complaint(name):
+        raise ValueError(f"the name {name!r} {complaint}")
+    return name
+
+
+def _can_be_printed(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{text!r} holds a character that cannot be printed")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, pattern=r"^[^\s/]+$"), AfterValidator(_is_name)]
+
+
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\s/?#@\[\]:*]+)(?::([0-9]{1,5}))?")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+class CorsConfig(Section):
+    """Web pages that may ask from a browser.  `origins` are as browsers send them, `*` means all."""
+
+    origins: Annotated[tuple[str, ...], Field(min_length=1)]
+    max_age: Annotated[int, Field(ge=0, le=86400)] = 600  # s that a browser remembers the permission
+
+    @field_validator("origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("* is every origin: it stands alone")
+        return tuple(_origin(origin) for origin in origins)
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers write it.  Raises ValueError."""
+    if text in ("*", "null"):
+        return text
+    found = _ORIGIN.fullmatch(text.lower())
+    if found is None or not found[2].isascii():
+        raise ValueError(
+            f"{text!r} is no origin: it is a scheme, a host and perhaps a port, "
+            "such as https://app.example, or * alone"
+        )
+    scheme, host, port = found.groups()
+    return f"{scheme}://{host}" + (f":{port}" if port and _DEFAULT_PORTS.get(scheme) != port else "")
+
+
+class MetricsConfig(Section):
+    """Who is shown `/metrics`, and where: with a `port` on a listener of its own, there alone."""
+
+    auth: Literal["none", "admin"] = "none"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+
+    @model_validator(mode="after")
+    def _host_needs_a_port(self) -> MetricsConfig:
+        if self.port is None and "host" in self.model_fields_set:
+            raise ValueError("host is of no use without port")
+        return self
+
+
+class ServerConfig(Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8777
+    workers: Annotated[int, Field(ge=1)] = 1
+    graceful_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
+    max_body: Bytes = 33554432
+    max_upload: Bytes = 536870912  # of a form that passes through (audio, images, files)
+    max_streams: Annotated[int, Field(ge=1)] | None = None  # requests to models at once
+    max_queue: Annotated[int, Field(ge=0)] = 1000  # more wait, for `timeouts.pool`; the rest is refused
+    max_connections: Annotated[int, Field(ge=1)] | None = None  # None: from the descriptors there are
+    demo: bool = False  # serve the embedded `demo` provider too
+    cors: CorsConfig | None = None
+    metrics: MetricsConfig = Field(default_factory=MetricsConfig)
+
+    certfile: FilePath | None = None  # PEM: clients are served over TLS
+    keyfile: FilePath | None = None  # PEM; absent: the key is in certfile
+
+    @model_validator(mode="after")
+    def _key_needs_a_certificate(self) -> ServerConfig:
+        if self.keyfile is not None and self.certfile is None:
+            raise ValueError("keyfile is of no use without certfile")
+        return self
+
+
+class ClientKey(Section):
+    """A bearer key of a client.  `name` is what the log calls it; the key itself is never printed."""
+
+    name: str = ""
+    key: SecretStr
+
+    @field_validator("key")
+    @classmethod
+    def _not_empty(cls, key: SecretStr) -> SecretStr:
+        if not key.get_secret_value().strip():
+            raise ValueError("the key is empty")
+        return key
+
+
+_ADMIN_KEY = 16  # characters: it is typed into a form that anyone can reach
+
+
+def _key_from_string(value: Any) -> Any:
+    return {"key": value} if isinstance(value, str) else value
+
+
+class AuthConfig(Section):
+    keys: tuple[Annotated[ClientKey, BeforeValidator(_key_from_string)], ...] = ()
+    admin_keys: tuple[Annotated[ClientKey, BeforeValidator(_key_from_string)], ...] = ()
+
+    @field_validator("admin_keys")
+    @classmethod
+    def _are_long(cls, keys: tuple[ClientKey, ...]) -> tuple[ClientKey, ...]:
+        for number, key in enumerate(keys, 1):
+            if len(key.key.get_secret_value()) < _ADMIN_KEY:
+                raise ValueError(f"key {number} is shorter than {_ADMIN_KEY} characters")
+        return keys
+
+    @model_validator(mode="after")
+    def _admins_are_no_clients(self) -> AuthConfig:
+        clients = {key.key.get_secret_value() for key in self.keys}
+        for number, key in enumerate(self.admin_keys, 1):
+            if key.key.get_secret_value() in clients:
+                raise ValueError(f"admin key {number} is a client's key too: give it one of its own")
+        return self
+
+
+class Timeouts(Section):
+    """Limits in seconds; None means never."""
+
+    connect: Seconds | None = 10
+    write: Seconds | None = 10
+    pool: Seconds | None = 10
+    first_event: Seconds | None = 60
+    read: Seconds | None = 30
+    progress: Seconds | None = 300
+    response: Seconds | None = 60
+    total: Seconds | None = None
+    stall: Seconds | None = 30
+    keepalive: Seconds | None = 15
+    early_commit: Seconds | None = None
+
+    def with_overrides(self, *overrides: Timeouts) -> Timeouts:
+        """These limits, with what each of `overrides` sets explicitly put over them."""
+        values = self.model_dump()
+        for override in overrides:
+            values |= override.model_dump(include=override.model_fields_set)
+        return Timeouts(**values)
+
+
+class StreamConfig(Section):
+    buffer: Annotated[int, Field(ge=1, le=10000)] = 10
+    max_event: Bytes = 8388608
+    invalid_utf8: Literal["replace", "error"] = "replace"
+    malformed_event: Literal["error", "skip"] = "error"
+
+
+class ModelConfig(Section):
+    # None: the name that the client uses
+    upstream_model: Annotated[str, AfterValidator(_can_be_printed)] | None = None
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+
+
+def _no_empty_key(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("the key is empty; leave api_key out if there is none")
+    return value
+
+
+_HAVE_RESPONSES = ("api.openai.com", "openai.azure.com", "openrouter.ai", "api.x.ai", "api.groq.com")
+
+_ONLY_CHAT = (
+    "api.anthropic.com",
+    "api.deepseek.com",
+    "api.groq.com",
+    "api.mistral.ai",
+    "api.perplexity.ai",
+    "generativelanguage.googleapis.com",
+)
+
+
+class ProviderConfig(Section):
+    dialect: DialectName = "openai"
+    base_url: str
+    api_key: Annotated[SecretStr | None, BeforeValidator(_no_empty_key)] = None
+    api_keys: tuple[Annotated[SecretStr, BeforeValidator(_no_empty_key)], ...] = ()  # more, in turn
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    max_in_flight: Annotated[int, Field(ge=1)] | None = None
+    max_queue: Annotated[int, Field(ge=0)] = 1000  # more wait, for `timeouts.pool`; the rest is refused
+    ask_usage: bool = True
+    lenient_end: bool = False
+    drop_unsupported: bool = False  # leave out what the provider cannot do, instead of refusing it
+    responses: bool | None = None  # it has OpenAI's /responses; None: if it is known to
+    completions: bool | None = None  # it has OpenAI's /completions; None: unless it is known not to
+    query: dict[str, str] = Field(default_factory=dict)  # of each request's URL (Azure's api-version)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    models: dict[Annotated[str, AfterValidator(_is_name)], ModelConfig] | None = None
+    pass_through: bool = False  # take other model names too, although some are listed
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key, each once.  Secret."""
+        given = [*([self.api_key] if self.api_key else []), *self.api_keys]
+        return tuple(dict.fromkeys(key.get_secret_value() for key in given))
+
+    @property
+    def takes_any_model(self) -> bool:
+        return self.models is None or self.pass_through
+
+    @property
+    def has_responses(self) -> bool:
+        return self._is_at(_HAVE_RESPONSES) if self.responses is None else self.responses
+
+    @property
+    def has_completions(self) -> bool:
+        return not self._is_at(_ONLY_CHAT) if self.completions is None else self.completions
+
+    def _is_at(self, hosts: tuple[str, ...]) -> bool:
+        host = urlsplit(self.base_url).hostname or ""
+        return any(host == known or host.endswith("." + known) for known in hosts)
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http:// or https:// URL with a host")
+        if parts.username or parts.password:
+            raise ValueError("must not hold a user name or password: use api_key or headers")
+        if parts.query or parts.fragment:
+            raise ValueError("must not have a query or a fragment")
+        _can_be_printed(url)
+        _ = parts.port  # raises ValueError if it is out of range
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _is_ollamas_root(self) -> ProviderConfig:
+        if self.dialect == "ollama" and self.base_url.endswith(("/v1", "/api", "/api/chat")):
+            raise ValueError(
+                "base_url of an Ollama is its root, such as http://127.0.0.1:11434 "
+                "(dialect: openai speaks to its /v1)"
+            )
+        return self
+
+    @field_validator("headers")
+    @classmethod
+    def _are_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, value in headers.items():
+            if not name or not name.isascii() or any(c in name for c in " \t\r\n:"):
+                raise ValueError(f"{name!r} is no header name")
+            if any(c in value.get_secret_value() for c in "\r\n\0"):
+                raise ValueError(f"the value of {name!r} holds a line end")
+        return headers
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _empty_models(cls, models: Any) -> Any:
+        # `chat:` with nothing under it is a model with nothing to say about it
+        if isinstance(models, dict):
+            return {k: {} if v is None else v for k, v in models.items()}
+        return models
+
+
+class Config(Section):
+    server: ServerConfig = Field(default_factory=ServerConfig)
+    auth: AuthConfig = Field(default_factory=AuthConfig)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    stream: StreamConfig = Field(default_factory=StreamConfig)
+    providers: dict[Name, ProviderConfig] = Field(default_factory=dict)
+    routes: dict[Name, RouteConfig] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, value: Any) -> Any:
+        """A section with nothing under it (`auth:`) is a section left out."""
+        if isinstance(value, dict):
+            return {k: v for k, v in value.items() if v is not None}
+        return value

@@ -1,0 +1,1 @@
+"""OpenAI's dialect, and Azure's."""

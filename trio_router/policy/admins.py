@@ -1,0 +1,169 @@
+"""Who may look: admin keys, and the cookie that stands for one.
+
+The cookie holds whose key it was and until when, signed with what is derived from that key: so it is
+good with every worker and after a restart, and worthless once the configuration has another key.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import logging
+import math
+import time
+from typing import TYPE_CHECKING
+
+from trio_router.errors import Forbidden, TooManyGuesses, Unauthorized
+from trio_router.policy.guesses import Guesses
+from trio_router.transport.addresses import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_router.config.schema import AuthConfig
+
+logger = logging.getLogger("trio_router")
+COOKIE = "trio_router_dashboard"
+LIFE = 12 * 3600  # s
+NO_ADMIN_KEY = (
+    "The dashboard needs an admin key, as clients' keys are configured: "
+    "set one under auth.admin_keys in the configuration."
+)
+NOT_LOOPBACK = "Without auth.admin_keys in the configuration the dashboard is shown on loopback only."
+
+
+class Admins:
+    """The keys of those who may look and stop.
+
+    `clock` gives seconds of the epoch, `ticks` seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        config: AuthConfig,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._ticks = ticks
+        self._guesses = Guesses()
+        self._keys = {
+            key.name or f"admin-{number}": key.key.get_secret_value().encode()
+            for number, key in enumerate(config.admin_keys, 1)
+        }
+        # Slow on purpose: a cookie that was stolen must not tell a weak key by trying.
+        self._signing = {name: _derived(key) for name, key in self._keys.items()}
+        self._has_client_keys = bool(config.keys)
+
+    @property
+    def has_keys(self) -> bool:
+        return bool(self._keys)
+
+    def admit(
+        self,
+        *,
+        authorization: str,
+        cookies: str,
+        server: str | None,
+        client: str | None = None,
+    ) -> str | None:
+        """The name of whose key it is; None where none is needed.
+
+        `server` is the address the request came in on, `client` the one it comes from.  Raises
+        Unauthorized if a key has to be given, Forbidden if none would help, and TooManyGuesses as
+        `check` does.  (By which name it came, and from which page, is looked at for all of the router:
+        see `downstream/origins.py`.)
+        """
+        if not self._keys:
+            if self._has_client_keys:
+                raise Forbidden(NO_ADMIN_KEY)
+            if server is not None and not is_loopback(server):
+                raise Forbidden(NOT_LOOPBACK)
+            return None
+        scheme, _, token = authorization.strip().partition(" ")
+        if scheme.lower() == "bearer":
+            name = self.check(token.strip(), client)
+        else:
+            name = self._holder(_cookie(cookies))
+        if name is None:
+            raise Unauthorized("an admin key is needed")
+        return name
+
+    def check(self, key: str, client: str | None) -> str | None:
+        """As `name_of`, for a key that `client` (an address) gives.
+
+        A wrong one is logged.  Raises TooManyGuesses, without a look at the key, after too many.
+        """
+        now = self._ticks()
+        if wait := self._guesses.wait(client, now):
+            raise TooManyGuesses(
+                "too many wrong admin keys came from this address",
+                retry_after=str(math.ceil(wait)),
+            )
+        name = self.name_of(key)
+        if name is None:
+            self._guesses.wrong(client, now)
+            is_last = self._guesses.wait(client, now) > 0
+            fields = {"client": client, "refused_for_now": is_last}
+            logger.warning("a wrong admin key was given", extra={"fields": fields})
+        return name
+
+    def name_of(self, key: str) -> str | None:
+        """Whose admin key it is."""
+        given = key.encode("utf-8", "surrogateescape")
+        found = None
+        for name, known in self._keys.items():  # all of them, so that time tells nothing
+            if hmac.compare_digest(known, given):
+                found = name
+        return found
+
+    def cookie(self, name: str, *, is_secure: bool) -> str:
+        """The header that lets `name` in from now on."""
+        text = f"{int(self._clock()) + LIFE}.{base64.urlsafe_b64encode(name.encode()).decode()}"
+        return _set_cookie(f"{text}.{self._sign(name, text)}", LIFE, is_secure)
+
+    def _holder(self, value: str) -> str | None:
+        text, _, signature = value.rpartition(".")
+        until, _, encoded = text.partition(".")
+        try:
+            name = base64.urlsafe_b64decode(encoded.encode()).decode()
+        except ValueError:
+            return None
+        if name not in self._signing or not until.isdecimal() or not signature.isascii():
+            return None
+        if not hmac.compare_digest(self._sign(name, text), signature):
+            return None
+        return name if int(until) > self._clock() else None
+
+    def _sign(self, name: str, text: str) -> str:
+        return hmac.new(self._signing[name], text.encode(), hashlib.sha256).hexdigest()
+
+
+def no_cookie(*, is_secure: bool) -> str:
+    """The header that takes the cookie away."""
+    return _set_cookie("", 0, is_secure)
+
+
+def is_same_origin(*, site: str, origin: str, host: str) -> bool:
+    """Whether a page of ours sent this request: `site` is Sec-Fetch-Site, which no script can set."""
+    if site:
+        return site == "same-origin"
+    return bool(host) and origin.partition("://")[2] == host
+
+
+def _derived(key: bytes) -> bytes:
+    return hashlib.scrypt(key, salt=b"trio-router dashboard", n=1 << 14, r=8, p=1)
+
+
+def _set_cookie(value: str, life: int, is_secure: bool) -> str:
+    secure = "; Secure" if is_secure else ""
+    return f"{COOKIE}={value}; Path=/dashboard; Max-Age={life}; HttpOnly; SameSite=Strict{secure}"
+
+
+def _cookie(header: str) -> str:
+    for part in header.split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE:
+            return value
+    return ""

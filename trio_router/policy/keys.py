@@ -1,0 +1,44 @@
+"""Who asks: bearer keys, compared in constant time."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING
+
+from trio_router.errors import Unauthorized
+from trio_router.transport.addresses import is_loopback
+
+if TYPE_CHECKING:
+    from trio_router.config.schema import AuthConfig
+
+
+class Authenticator:
+    """Names the key of a request.  With no keys configured anyone may ask, on loopback only."""
+
+    def __init__(self, config: AuthConfig) -> None:
+        self._keys = [
+            (key.name or f"key-{number}", key.key.get_secret_value().encode())
+            for number, key in enumerate(config.keys, 1)
+        ]
+
+    def check(self, authorization: str | None, server: str | None) -> str | None:
+        """The key's name, None where none is needed.  Raises Unauthorized.
+
+        `server` is the address the request came in on, None if it has none (a Unix socket).
+        """
+        if not self._keys:
+            if server is None or is_loopback(server):
+                return None
+            raise Unauthorized("no keys are configured, so only loopback addresses are served")
+        scheme, _, token = (authorization or "").strip().partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthorized("no API key given: send it as `Authorization: Bearer KEY`")
+        given = token.encode("utf-8", "surrogateescape")
+        found = None
+        for name, key in self._keys:  # all of them, so that time tells nothing
+            if hmac.compare_digest(key, given):
+                found = name
+        if found is None:
+            raise Unauthorized("the API key is not valid")
+        return found

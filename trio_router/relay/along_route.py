@@ -1,0 +1,265 @@
+"""One request along the targets of its route."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_router.errors import RouterError
+from trio_router.observe.record import Outcome, RequestRecord, Tried
+from trio_router.relay.attempt import ClientStalled
+from trio_router.relay.call import HubCall
+from trio_router.relay.race import Lane, Race
+from trio_router.relay.resume import ResumableCall
+from trio_router.relay.sinks import HoldingSink, PassingSink
+from trio_router.routing.hedge import hedge_after
+from trio_router.routing.plan import Plan
+from trio_router.routing.route import with_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from trio_router.relay.attempt import Attempt
+    from trio_router.relay.call import Call
+    from trio_router.relay.exchange import Exchange
+    from trio_router.relay.sinks import RouteSink, Stream
+    from trio_router.routing.fleet import Visit
+    from trio_router.routing.route import Route, RouteTarget
+    from trio_router.runtime.router import Router
+
+_MOST_HELD = 8  # times `stream.max_event`: what `commit: complete` may hold back
+
+
+class RouteRun:
+    """Asks one target after the other, as the plan says, until one has answered.
+
+    Everything happens in the task that calls; attempts that race have a task each, which ends before
+    the race does.
+    """
+
+    def __init__(self, exchange: Exchange, router: Router, route: Route, call: Call) -> None:
+        self._exchange = exchange
+        self._router = router
+        self._fleet = router.fleet
+        self._route = route
+        self._policy = route.policy
+        self._record = exchange.record
+        self._call = call
+        self._resumable: ResumableCall | None = None
+        order = self._fleet.order(route, trio.current_time(), router.random, exchange.sticky)
+        self._plan = Plan(route, order, self._fleet)
+        self._visits: dict[str, Visit] = {}  # to targets that are about to be asked
+
+    async def whole(self) -> bytes:
+        """The client's JSON of an answer without streaming.  Raises RouterError."""
+        while (target := await self._next()) is not None:
+            trial = self._trial(target)
+            try:
+                with trial:
+                    return await trial.attempt().whole()
+            except RouterError as error:
+                self._failed(trial, error.bare())
+        raise self._plan.error(trio.current_time())
+
+    async def stream(self, stream: Stream) -> None:
+        """Moves a stream into `stream`, up to its honest end.  Raises RouterError, ClientStalled."""
+        if self._route.keeps_request and isinstance(self._call, HubCall):
+            self._call = self._resumable = ResumableCall(
+                self._call, prefill=self._policy.midstream == "prefill"
+            )
+        if self._policy.hedge is not None:
+            self._fleet.route(self._route).hedges.deposit(self._policy.hedge.share)
+        try:
+            await self._move(stream)
+        finally:
+            if self._resumable is not None:
+                self._resumable.forget_all()
+
+    async def _move(self, stream: Stream) -> None:
+        while (target := await self._next()) is not None:
+            after = None
+            if not stream.has_begun:
+                after = hedge_after(self._policy.hedge, self._fleet.state(target).latency)
+            if after is None:
+                is_over = await self._one(target, stream)
+            else:
+                is_over = await self._race(target, stream, after)
+            if is_over:
+                return
+        raise self._plan.error(trio.current_time())
+
+    async def _next(self) -> RouteTarget | None:
+        while (step := self._plan.next(trio.current_time())) is not None:
+            if step.delay > 0:
+                await trio.sleep(step.delay)
+            if self._begin(step.target):
+                return step.target
+        return None
+
+    def _begin(self, target: RouteTarget) -> bool:
+        """Whether the target may be asked now; then its visit has begun, before others look at it."""
+        now = trio.current_time()
+        if not self._plan.may_begin(target, now):
+            return False
+        self._visits[target.name] = self._fleet.visit(self._route, target, now)
+        return True
+
+    async def _one(self, target: RouteTarget, stream: Stream, lane: Lane | None = None) -> bool:
+        """One attempt; whether it came to a good end."""
+        trial = self._trial(target, lane)
+        sink = self._sink(stream, trial.first_event_came)
+        was_begun = stream.has_begun
+        try:
+            with trial:
+                await trial.attempt().stream(sink)
+                await sink.release()
+        except RouterError as error:
+            error.bare()
+            if stream.has_begun and (was_begun or sink.has_answered):
+                self._torn(target, error)
+            else:
+                self._failed(trial, error)
+            return False
+        finally:
+            if was_begun and self._resumable is not None:
+                self._book_replay(trial)
+        return True
+
+    def _sink(self, stream: Stream, on_first: Callable[[], None]) -> RouteSink:
+        if self._policy.commit == "complete":
+            return HoldingSink(stream, on_first, _MOST_HELD * self._router.config.stream.max_event)
+        return PassingSink(stream, on_first)
+
+    async def _race(self, target: RouteTarget, stream: Stream, after: float) -> bool:
+        started: list[RouteTarget] = []
+
+        def rival() -> RouteTarget | None:
+            found = self._plan.rival(trio.current_time())
+            if found is None or not self._fleet.route(self._route).hedges.take():
+                return None
+            if not self._begin(found):
+                return None
+            self._record.is_hedged = True
+            started.append(found)
+            return found
+
+        race = Race(lambda one, lane: self._one(one, stream, lane))
+        try:
+            return await race.run(target, after, rival)
+        finally:
+            for second in started:
+                labels = second.target.provider, second.target.model
+                outcome = "won" if race.has_won(1) else "lost"
+                self._router.metrics.hedges.labels(*labels, outcome).inc()
+
+    def _trial(self, target: RouteTarget, lane: Lane | None = None) -> _Trial:
+        visit = self._visits.pop(target.name)
+        return _Trial(self._exchange, self._router, visit, target, self._call, lane)
+
+    def _failed(self, trial: _Trial, error: RouterError) -> None:
+        self._plan.failed(
+            trial.target,
+            error,
+            trio.current_time(),
+            key=trial.key,
+            wall=time.time(),
+            random=self._router.random,
+        )
+
+    def _torn(self, target: RouteTarget, error: RouterError) -> None:
+        self._plan.torn(target, error)
+        call = self._resumable
+        if call is None or not call.can_go_on or self._exchange.is_draining:
+            self._plan.give_up()
+        else:
+            call.is_begun = True
+
+    def _book_replay(self, trial: _Trial) -> None:
+        self._record.is_replayed = True
+        labels = self._router.metrics.labels(trial.record)
+        self._router.metrics.replays.labels(*labels, trial.outcome).inc()
+
+
+class _Trial:
+    """One attempt, as the target's state, the record and the metrics are told of it."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        router: Router,
+        visit: Visit,
+        target: RouteTarget,
+        call: Call,
+        lane: Lane | None,
+    ) -> None:
+        self.target = target
+        self.outcome = "internal_error"
+        self._exchange = exchange
+        self._router = router
+        self._call = call
+        self._lane = lane
+        self._began = trio.current_time()
+        self._visit = visit
+        self.key = visit.key
+        self._keyed = with_key(target.target, self.key)
+        self.record = RequestRecord(
+            exchange.record.request_id,
+            self._began,
+            provider=self._keyed.provider,
+            model=self._keyed.model,
+            is_listed=self._keyed.is_listed,
+            is_stream=exchange.record.is_stream,
+            attempts=1,
+            tries=exchange.record.tries,
+            trace_headers=exchange.record.trace_headers,
+        )
+
+    def attempt(self) -> Attempt:
+        return self._exchange.attempt(self._keyed, self._call, self.record, is_impatient=True)
+
+    def first_event_came(self) -> None:
+        if self._lane is not None:
+            self._lane.claim()
+        now = trio.current_time()
+        self._visit.answered(now)
+        self._exchange.answered_by(self._keyed, now)
+
+    def __enter__(self) -> None:
+        self._exchange.begin(self._keyed, self.record)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        now = trio.current_time()
+        error = fault if isinstance(fault, RouterError) else None
+        if fault is None:
+            self._visit.succeeded(now)
+            if not self.record.is_stream:
+                self._exchange.answered_by(self._keyed, self.record.first_event_at or now)
+        elif error is not None:
+            self._visit.failed(error, now)
+        elif self._lane is not None and self._lane.has_lost:
+            self._visit.gave_way(now)
+        self._visit.leave(now)
+        self.outcome = self._outcome(fault)
+        self.record.ended_at = now
+        tried = Tried(self.target.name, self.outcome, error.code if error else None, now - self._began)
+        self._exchange.end(self.record, tried)
+        self._router.metrics.tried(self.record, self.outcome)
+        self._router.show_state(self._keyed.provider, self._keyed.model)
+
+    def _outcome(self, fault: BaseException | None) -> str:
+        if fault is None:
+            return str(Outcome.COMPLETED)
+        if isinstance(fault, RouterError):
+            return str(getattr(fault, "outcome", Outcome.REJECTED))
+        if self._lane is not None and self._lane.has_lost:
+            return "gave_way"
+        if isinstance(fault, ClientStalled):
+            return str(Outcome.CLIENT_STALLED)
+        if isinstance(fault, trio.Cancelled):
+            return str(self._exchange.record.outcome or Outcome.CLIENT_GONE)
+        return str(Outcome.INTERNAL_ERROR)

@@ -1,0 +1,128 @@
+"""The providers' own lists of models: fetched when asked for, kept for a while."""
+
+from __future__ import annotations
+
+import logging
+import math
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_router.dialects import LISTINGS
+from trio_router.errors import RouterError
+from trio_router.relay.client import PassingRequest
+from trio_router.relay.heavy import in_slices
+from trio_router.wire.jsoncodec import JSONError, is_heavy, loads
+from trio_router.wire.names import name_complaint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from trio_router.dialects.base import ListedModel
+    from trio_router.relay.client import UpstreamClient
+    from trio_router.routing.target import Target
+
+logger = logging.getLogger("trio_router")
+_PATIENCE = 3.0  # s that a provider may take for its list
+_FRESH = 300.0  # s that a list is kept
+_RETRY = 30.0  # s after a failure, in which the provider is not asked again
+_PAGE = 1 << 23  # bytes of a page
+_PAGES = 20
+
+
+class _List:
+    """What is known of one provider's models.  `until` is when it is to be asked again."""
+
+    def __init__(self) -> None:
+        self.models: Sequence[ListedModel] = ()
+        self.until = -math.inf
+        self.coming: trio.Event | None = None
+
+
+class Catalog:
+    """The lists of all providers.  Without `run` it knows none.
+
+    A list is fetched by a task of `run`'s own, once for all who wait for it: one of them may leave.
+    """
+
+    def __init__(self) -> None:
+        self._lists: dict[str, _List] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
+
+    def known(self) -> dict[str, Sequence[ListedModel]]:
+        """What was last heard of each provider; asks nobody."""
+        return {provider: known.models for provider, known in self._lists.items()}
+
+    async def lists(
+        self, asked: Iterable[tuple[Target, UpstreamClient]]
+    ) -> dict[str, Sequence[ListedModel]]:
+        """The lists; of a provider that does not answer in time, what was last known."""
+        providers = [(self._list(target, client), target.provider) for target, client in asked]
+        for known, _ in providers:
+            if known.coming is not None:
+                await known.coming.wait()
+        return {provider: known.models for known, provider in providers}
+
+    def _list(self, target: Target, client: UpstreamClient) -> _List:
+        known = self._lists.setdefault(target.provider, _List())
+        is_due = known.coming is None and trio.current_time() >= known.until
+        if is_due and self._nursery is not None and target.dialect.name in LISTINGS:
+            known.coming = trio.Event()
+            self._nursery.start_soon(self._refresh, known, target, client)
+        return known
+
+    async def _refresh(self, known: _List, target: Target, client: UpstreamClient) -> None:
+        failure = "timeout"
+        try:
+            with trio.move_on_after(_PATIENCE):
+                known.models = await _fetch(target, client)
+                failure = ""
+        except RouterError as error:
+            failure = error.code
+        except Exception:
+            logger.exception("a list of models failed")
+            failure = "internal_error"
+        finally:
+            coming, known.coming = known.coming, None
+            if coming is not None:
+                coming.set()
+        known.until = trio.current_time() + (_RETRY if failure else _FRESH)
+        if failure:
+            fields = {"provider": target.provider, "reason": failure}
+            logger.info("no list of models", extra={"fields": fields})
+
+
+async def _fetch(target: Target, client: UpstreamClient) -> Sequence[ListedModel]:
+    """Raises RouterError."""
+    listing = LISTINGS[target.dialect.name]
+    found: dict[str, ListedModel] = {}
+    mark: str | None = None
+    for _ in range(_PAGES):
+        request = PassingRequest("GET", listing.path(mark), takes_slot=False)
+        with await client.send(target, request, request_id="models") as answer:
+            if answer.status != 200:
+                raise RouterError("no list", code=f"upstream_{answer.status}")
+            body = bytearray()
+            async for data in answer:
+                body += data
+                if len(body) > _PAGE:
+                    raise RouterError("no list", code="too_large")
+        try:
+            page = loads(body) if not is_heavy(body) else await in_slices(partial(loads, body))
+            models, mark = listing.read(page)
+        except JSONError:
+            raise RouterError("no list", code="malformed_json") from None
+        # What nobody may ask for is not told either, and would forge what it is written into.
+        found |= {model.id: model for model in models if not name_complaint(model.id)}
+        if mark is None:
+            break
+    return tuple(found.values())

@@ -1,0 +1,1 @@
+"""Serving: processes, signals, listening sockets."""

@@ -1,0 +1,185 @@
+"""One HTTP/1.1 request on a client's connection, and how its answer is written."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_router.errors import InvalidRequest, Overloaded, RequestTimeout, RouterError
+from trio_router.server.link import ClientWriteStalled
+from trio_router.server.request_parser import chunk, response_head
+from trio_router.transport.sockets import BROKEN
+from trio_router.wire.jsoncodec import dumps
+
+if TYPE_CHECKING:
+    from hypercorn.typing import HTTPScope
+
+    from trio_router.server.connections import Http1Connection
+    from trio_router.server.link import Headers
+    from trio_router.server.request_body import RequestBody
+    from trio_router.server.request_parser import RequestHead
+
+_LAST = chunk(b"")
+BODILESS = frozenset({204, 304})
+_FAULTS = {
+    400: "this is no HTTP request",
+    408: "the request's head did not come in time",
+    431: "the request's head is too large",
+    503: "too many connections are open",
+    505: "HTTP/1.1 and HTTP/2 are spoken here",
+}
+_CLASSES: dict[int, type[RouterError]] = {408: RequestTimeout, 503: Overloaded}
+
+
+class Http1Link:
+    """See `Link`.  A head, or what a socket did not take, is held back for the next write."""
+
+    def __init__(self, connection: Http1Connection, head: RequestHead, body: RequestBody) -> None:
+        self._connection = connection
+        self._wire = connection.wire
+        self._head = head
+        self.method = head.method
+        self.path = head.path
+        self.headers = head.headers
+        self.body = body
+        self.keep_alive = head.keep_alive
+        self.is_finished = False
+        self._held = b""
+        self._is_chunked = False
+        self._is_bodiless = False
+        self._is_writing = False
+        self._expects = head.header(b"expect").lower() == b"100-continue" and not head.is_old
+        if self._expects:
+            body.on_wanted = self._invite
+
+    @property
+    def server(self) -> str | None:
+        return self._connection.host
+
+    @property
+    def may_wait_for_body(self) -> bool:
+        return not self._expects
+
+    def scope(self) -> HTTPScope:
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.0" if self._head.is_old else "1.1",
+            "method": self.method,
+            "scheme": self._connection.scheme,
+            "path": self.path,
+            "raw_path": self._head.raw_path,
+            "query_string": self._head.query,
+            "root_path": "",
+            "headers": self.headers,
+            "client": self._connection.client,
+            "server": (self.server, None) if self.server else None,
+            "state": {},  # type: ignore[typeddict-item]
+            "extensions": {},
+        }
+
+    async def start(self, status: int, headers: Headers) -> None:
+        self._is_bodiless = self.method == "HEAD" or status in BODILESS
+        has_length = any(name == b"content-length" for name, _ in headers)
+        body = self.body
+        is_last = any(field == (b"connection", b"close") for field in headers)
+        if is_last or not body.is_complete or body.is_torn:
+            self.keep_alive = False
+        fields = [field for field in headers if field[0] != b"connection"]
+        if not has_length and not self._is_bodiless:
+            if self._head.is_old:
+                self.keep_alive = False
+            else:
+                self._is_chunked = True
+                fields.append((b"transfer-encoding", b"chunked"))
+        fields.append((b"date", date_now()))
+        if not self.keep_alive:
+            fields.append((b"connection", b"close"))
+        elif self._head.is_old:
+            fields.append((b"connection", b"keep-alive"))
+        self._held = response_head(status, fields)
+        # Nobody asks for them any more; a stream would keep them for as long as it lasts.
+        self.headers = self._head.headers = []
+
+    async def write(self, data: bytes) -> None:
+        await self._send(self._framed(data))
+
+    def write_now(self, data: bytes) -> bytes | None:
+        if self._is_writing or self._held:
+            return data
+        framed = self._framed(data)
+        try:
+            sent = self._wire.send_some(framed)
+        except BROKEN:
+            return None  # the reading task will see it
+        if sent == len(framed):
+            return None
+        if not sent:
+            return data
+        self._held = framed[sent:]
+        return b""
+
+    async def finish(self, data: bytes = b"") -> None:
+        end = self._framed(data)
+        await self._send(end + _LAST if self._is_chunked else end)
+        self.is_finished = True
+
+    async def tear(self) -> None:
+        """A connection whose answer is not finished is closed in any case."""
+
+    def _framed(self, data: bytes) -> bytes:
+        if self._is_bodiless or not data:
+            return b""
+        return chunk(data) if self._is_chunked else data
+
+    async def _send(self, data: bytes) -> None:
+        """What is held back, and `data`.  On cancel the connection is closed: it may be half out."""
+        data, self._held = self._held + data, b""
+        self._is_writing = True
+        try:
+            sent = self._wire.send_some(data)
+            if sent < len(data):
+                await self._wire.send_patiently(memoryview(data)[sent:], self._connection.server.stall)
+        except BROKEN:
+            pass  # the reading task will see it, or has
+        except trio.TooSlowError:
+            self._wire.close()
+            raise ClientWriteStalled from None
+        except BaseException:
+            self._wire.close()
+            raise
+        finally:
+            self._is_writing = False
+
+    async def _invite(self) -> None:
+        """The client waits for a word before it sends the body (RFC 9110, 10.1.1)."""
+        self._expects = False
+        await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def refusal(status: int) -> bytes:
+    """The whole answer to what is no request that could be answered otherwise."""
+    error = _CLASSES.get(status, InvalidRequest)(_FAULTS[status])
+    body = dumps(error.body())
+    fields = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"date", date_now()),
+        (b"connection", b"close"),
+    ]
+    if status == 503:
+        fields.append((b"retry-after", b"1"))
+    return response_head(status, fields) + body
+
+
+def date_now() -> bytes:
+    return _date_of(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _date_of(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()
