@@ -9,9 +9,9 @@ import pytest
 import trio
 
 from tests.stack import chat, events, memory_stack, text_of
-from trio_router import jsonexact, jsonslices
 from trio_router.demo import Answer, Send, sse
 from trio_router.relay import heavy
+from trio_router.wire import jsonexact, jsonslices
 from trio_router.wire.jsoncodec import dumps, loads
 
 PROVIDERS = """

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 from hypothesis import example, given, strategies as st
 
-from trio_router import jsonslices, jsonwriter
+from trio_router.wire import jsonslices, jsonwriter
 from trio_router.wire.jsoncodec import JSONError, JSONTooLarge, dumps, is_heavy, loads, sliced
 from trio_router.wire.jsonslices import parse, skim
 from trio_router.wire.jsonwriter import encode

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from trio_router import jsonslices, jsonwriter
+from trio_router.wire import jsonslices, jsonwriter
 from trio_router.wire.jsonexact import Number, encode as encode_at_once
 from trio_router.wire.jsonslices import EXACT, SLICE, JSONError, JSONTooLarge, parse_small
 
