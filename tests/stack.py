@@ -116,10 +116,10 @@ class Stack:
 
     def new_client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            transport=StreamTransport(connect=self.connect), base_url="http://router", timeout=None
+            transport=StreamTransport(connect=self.connect), base_url="http://localhost", timeout=None
         )
 
-    async def connect(self, host: str = "router", port: int = 80) -> trio.abc.Stream:
+    async def connect(self, host: str = "localhost", port: int = 80) -> trio.abc.Stream:
         """A raw connection to the router."""
         ours, theirs = self._pair()
         self._nursery.start_soon(self._serve, StreamWire(ServerStream(theirs)))

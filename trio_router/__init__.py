@@ -12,6 +12,7 @@ General layout, from the client to the upstream:
     wire              how bytes are framed: lines, server-sent events, NDJSON; pure
     alarms            what rings rarely and is moved often: one task for all of it
     record, observe   what is remembered of a request; metrics, log, history and traces read it
+    names             what may be a name, and how it is written down; pure
     config            what the configuration says; config_file reads it, discover does without
     workers           several processes on one address
     bench             what a request and a chunk cost here

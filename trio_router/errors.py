@@ -10,16 +10,21 @@
      |- Overloaded               503   the router is full
      |- Draining                 503   the router is going away
      |- Stopped                  503   an operator ended the request
+     |- TooManyGuesses           429   wrong keys, from one address
      |- Forbidden                403   not for whoever asks, or not from where it is asked
+     |- ForbiddenOrigin          403   a foreign name or page asks a router without keys
+     |- UnsupportedMediaType     415   a body of a type that is not taken here
      |- InternalError            500   our own fault
      `- UpstreamError                  the provider's fault
          |- NetworkError         503   cannot connect, connection lost
+         |   `- LastingFault            and so it will be next time
          |- UpstreamTimeout      504   names its phase
          |- UpstreamStatus       as the provider said
          |- ProviderAuthError    502   the provider refused *our* key
          |- MalformedJSON        502
          |- MalformedUTF8        502
          |- Truncated            502   ended without an end
+         |- Empty                502   came to its end and said nothing
          |- StreamError          502   an error inside the stream
          |- Diverged             502   another target's answer is not what was sent already
          |- TargetsUnavailable   503   every target of a route is given a rest
@@ -130,6 +135,18 @@ class Forbidden(RouterError):
     status, code, type = 403, "forbidden", "permission_error"
 
 
+class ForbiddenOrigin(Forbidden):
+    code = "forbidden_origin"
+
+
+class UnsupportedMediaType(RouterError):
+    status, code, type = 415, "unsupported_media_type", "invalid_request_error"
+
+
+class TooManyGuesses(RouterError):
+    status, code, type = 429, "rate_limit_exceeded", "rate_limit_error"
+
+
 class InternalError(RouterError):
     pass
 
@@ -146,6 +163,10 @@ class UpstreamError(RouterError):
 
 class NetworkError(UpstreamError):
     status, code = 503, "provider_network_error"
+
+
+class LastingFault(NetworkError):
+    """The same request will meet it again: a redirect, a certificate that does not verify, no HTTP."""
 
 
 class UpstreamTimeout(UpstreamError):
@@ -165,7 +186,10 @@ class UpstreamStatus(UpstreamError):
 
 
 class ProviderAuthError(UpstreamError):
+    """The message is the provider's; `summary` is the router's own words for it."""
+
     status, code = 502, "provider_auth_error"
+    summary = "the provider refused the router's credentials"
 
 
 class MalformedJSON(UpstreamError):
@@ -181,8 +205,18 @@ class Truncated(UpstreamError):
     outcome = "truncated"
 
 
+class Empty(UpstreamError):
+    status, code = 502, "upstream_empty"
+
+
 class StreamError(UpstreamError):
+    """An error inside an answer with a good status; `told` is the event or the body that told it."""
+
     status, code = 502, "provider_stream_error"
+
+    def __init__(self, message: str, told: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.told = told
 
 
 class Diverged(UpstreamError):

@@ -108,7 +108,9 @@ async def test_a_client_that_leaves_releases_the_upstream():
         stack.upstream.script = lambda _: Answer(steps=[Hang()])
         connection = await raw_client(stack)
         body = json.dumps({"model": "local/m", "input": "a"}).encode()
-        head = b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+        head = b"POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(
+            body
+        )
         await connection.send_all(head + body)
         await stack.upstream.wait_open(1)
         leave(connection, "close")

@@ -104,7 +104,7 @@ async def test_one_who_leaves_while_waiting_takes_the_list_from_nobody(autojump_
 
         stack._to_upstream = connect
         leaving = await stack.connect()
-        await leaving.send_all(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+        await leaving.send_all(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n")
         await trio.sleep(0.1)
         got = []
 

@@ -134,7 +134,7 @@ class TestForms:
             assert (await post_form(stack, form(MODEL, FILE))).status_code == 200
 
     @pytest.mark.parametrize(
-        "kind", ["text/plain", "multipart/form-data", "multipart/mixed; boundary=a"]
+        "kind", ["text/html", "multipart/form-data", "multipart/mixed; boundary=a"]
     )
     async def test_what_is_neither_form_nor_json_is_refused(self, kind):
         async with upload_stack() as stack:
@@ -221,7 +221,8 @@ class TestObjects:
                 502,
                 "provider_auth_error",
             ),
-            (json_answer({}, 403), 502, "provider_auth_error"),
+            (json_answer({"error": "no permission"}, 403), 502, "provider_auth_error"),
+            (json_answer({}, 403), 403, "upstream_403"),
             (answer(b"slow down", 429, "text/plain", "retry-after: 7"), 429, "upstream_429"),
             (answer(b"", 500, "text/plain"), 500, "upstream_500"),
             (answer(b"", 302, "text/plain", "location: /"), 503, "provider_network_error"),
@@ -353,7 +354,7 @@ class TestFiles:
     async def test_what_is_no_file_is_not_found(self, path):
         async with upload_stack() as stack:
             connection = await stack.connect()
-            await connection.send_all(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            await connection.send_all(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
             assert (await connection.receive_some()).startswith(b"HTTP/1.1 404")
             assert stack.peer.seen == []
 
@@ -528,7 +529,7 @@ class TestStreaming:
         async with upload_stack() as stack:
             connection = await stack.connect()
             long = form(MODEL, part("file", b"a" * 2_000_000, "a"))
-            models = b"GET /v1/files HTTP/1.1\r\nhost: x\r\n\r\n"
+            models = b"GET /v1/files HTTP/1.1\r\nhost: localhost\r\n\r\n"
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(
                     connection.send_all, models + head(TRANSCRIPTIONS, len(long)) + long + models
@@ -617,7 +618,7 @@ async def test_a_long_download_to_a_slow_reader_takes_no_memory():
         highest = Highest()
         async with trio.open_nursery() as nursery:
             await nursery.start(highest.watch)
-            await connection.send_all(b"GET /v1/files/a/content HTTP/1.1\r\nhost: x\r\n\r\n")
+            await connection.send_all(b"GET /v1/files/a/content HTTP/1.1\r\nhost: localhost\r\n\r\n")
             await trio.sleep(0.5)
             got = 0
             while got < SIZE:

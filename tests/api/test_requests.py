@@ -177,7 +177,7 @@ class TestConnections:
         async with memory_stack(KEYS) as stack:
             connection = await stack.connect()
             await connection.send_all(
-                b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n" % URL.encode()
+                b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n" % URL.encode()
             )
             answer = await until(connection, b"")
             assert b" 401 " in answer

@@ -186,5 +186,5 @@ async def upload_stack(settings: str = "", providers: str = PROVIDERS) -> AsyncI
 
 def head(path: str, length: int | None, kind: str = FORM, *more: str) -> bytes:
     size = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
-    lines = [f"POST {path} HTTP/1.1", "host: x", f"content-type: {kind}", size, *more]
+    lines = [f"POST {path} HTTP/1.1", "host: localhost", f"content-type: {kind}", size, *more]
     return "\r\n".join([*lines, "", ""]).encode()

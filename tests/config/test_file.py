@@ -262,7 +262,8 @@ routes:
         assert (route.commit, route.midstream, route.hedge) == ("first_event", "error", None)
         assert route.on_disconnect is None
         cooldown = route.cooldown
-        assert (cooldown.failures, cooldown.window, cooldown.base, cooldown.max) == (3, 30, 10, 120)
+        assert (cooldown.failures, cooldown.window, cooldown.base, cooldown.max) == (3, 30, 10, 20)
+        assert cooldown.retry_after == 300
 
     @pytest.mark.parametrize(("said", "limits"), [("", [10, 120]), ("first_event: 5,", [5, 5])])
     def test_a_routes_limit_counts_and_its_default_gives_way(self, said, limits):

@@ -138,7 +138,7 @@ def leaves(request: bytes, seen: bytes = b"", after: float = 0.2) -> Scenario:
             await read(connection, seen)
         await trio.sleep(after)
         await connection.aclose()
-        while stack.router.exchanges:  # noqa: ASYNC110  nothing tells
+        while stack.router.engine.running:  # noqa: ASYNC110  nothing tells
             await trio.sleep(1)
 
     return scenario
@@ -173,7 +173,7 @@ async def stops(stack: Stack) -> None:
         connection = await stack.connect()
         await connection.send_all(post(CHAT, chat("any/echo-h1", stream=is_stream)))
         await trio.testing.wait_all_tasks_blocked()
-        for exchange in list(stack.router.exchanges):
+        for exchange in list(stack.router.engine.running):
             exchange.abort(Stopped("enough"), Outcome.STOPPED)
         await read(connection, b"stopped")
         await connection.aclose()
@@ -413,7 +413,7 @@ async def test_nothing_of_ours_is_left_to_the_collector_by_a_client_that_takes_n
             await connection.receive_some(1000)
             await trio.sleep(1)
             if how == "stays":
-                while stack.router.exchanges:  # noqa: ASYNC110  nothing tells
+                while stack.router.engine.running:  # noqa: ASYNC110  nothing tells
                     await trio.sleep(1)
             await connection.aclose()
 

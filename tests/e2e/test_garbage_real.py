@@ -39,7 +39,7 @@ async def nothing_of_ours_is_left_by(stack, scenario: Callable[[], Awaitable[Non
 
 async def at_rest(stack) -> None:
     with trio.fail_after(10):
-        while stack.router.exchanges:  # noqa: ASYNC110  nothing tells
+        while stack.router.engine.running:  # noqa: ASYNC110  nothing tells
             await trio.sleep(0.01)
         await trio.testing.wait_all_tasks_blocked(0.05)
 

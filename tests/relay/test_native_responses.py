@@ -32,7 +32,8 @@ def told(kind: str, number: int, status: str, **fields) -> bytes:
 
 CREATED = told("created", 0, "in_progress") + told("in_progress", 1, "in_progress")
 COMPLETED = told("completed", 2, "completed", usage=USAGE)
-FAILED = event("error", 2, error=ERROR) + told("failed", 3, "failed", error=ERROR)
+BEGUN = CREATED + event("response.output_text.delta", 2, item_id="msg", delta="a")
+FAILED = event("error", 3, error=ERROR) + told("failed", 4, "failed", error=ERROR)
 
 
 async def ask(answer: Answer, **fields):
@@ -78,8 +79,8 @@ async def test_a_stream_passes_and_its_usage_is_noted(size, autojump_clock):
 
 @pytest.mark.parametrize("size", [None, 1, 100])
 async def test_an_error_in_the_stream_passes_with_what_follows_it(size, autojump_clock):
-    response, record, _ = await ask(body(CREATED + FAILED, size))
-    assert response.content == CREATED + FAILED
+    response, record, _ = await ask(body(BEGUN + FAILED, size))
+    assert response.content == BEGUN + FAILED
     assert (record.outcome, record.error_code) == (Outcome.UPSTREAM_ERROR, "provider_stream_error")
 
 
@@ -87,19 +88,19 @@ async def test_an_error_in_the_stream_passes_with_what_follows_it(size, autojump
 @pytest.mark.parametrize(
     "alone",
     [
-        event("error", 2, code="x", message="no more", param=None),
-        event("error", 2, error=ERROR),
+        event("error", 3, code="x", message="no more", param=None),
+        event("error", 3, error=ERROR),
         b"event: error\ndata: no more\n\n",
     ],
 )
 async def test_an_error_that_nothing_follows_passes_too(alone, size, autojump_clock):
-    response, record, _ = await ask(body(CREATED + alone, size))
-    assert response.content == CREATED + alone
+    response, record, _ = await ask(body(BEGUN + alone, size))
+    assert response.content == BEGUN + alone
     assert record.outcome == Outcome.UPSTREAM_ERROR
 
 
 @pytest.mark.parametrize("size", [None, 1])
-@pytest.mark.parametrize("data", [FAILED, told("failed", 0, "failed", error=ERROR)])
+@pytest.mark.parametrize("data", [FAILED, told("failed", 0, "failed", error=ERROR), CREATED + FAILED])
 async def test_an_error_before_anything_else_is_an_http_error(data, size, autojump_clock):
     response, record, _ = await ask(body(data, size))
     assert response.status_code == 502
@@ -116,9 +117,9 @@ async def test_an_error_before_anything_else_is_an_http_error(data, size, autoju
     ],
 )
 async def test_a_stream_that_breaks_fails_with_the_numbers_going_on(rest, code, autojump_clock):
-    response, record, _ = await ask(Answer(headers=SSE, steps=[Send(CREATED), *rest]))
-    assert response.content.startswith(CREATED)
-    assert check_numbers(frames(response.content)) == 4
+    response, record, _ = await ask(Answer(headers=SSE, steps=[Send(BEGUN), *rest]))
+    assert response.content.startswith(BEGUN)
+    assert check_numbers(frames(response.content)) == 5
     error, last = frames(response.content)[-2:]
     assert (error["type"], error["code"]) == ("error", code)
     assert (last["response"]["id"], last["response"]["status"]) == ("resp_9", "failed")

@@ -154,7 +154,9 @@ def test_it_leaves_on_time_though_a_client_has_stopped_reading(tmp_path):
         port = int(router.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)) as client:
             body = json.dumps(ask("demo/echo-c20000-b10000", stream=True)).encode()
-            head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+            head = (
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
+            )
             client.sendall(head % len(body) + body)
             assert b"200" in client.recv(100)
             assert router.end(within=2) == 0
@@ -275,3 +277,30 @@ def test_check_says_who_sees_the_dashboard(tmp_path, auth, state):
     path = tmp_path / "router.yaml"
     path.write_text(f"auth: {auth}\nproviders: {{p: {{base_url: http://x/v1}}}}\n")
     assert state in run("check", "--config", str(path)).stdout
+
+
+def test_check_tells_an_open_address_beside_all_else_and_serve_may_be_told_another(tmp_path):
+    path = tmp_path / "router.yaml"
+    path.write_text("server:\n  host: 0.0.0.0\n  prt: 1\n")
+    failed = run("check", "--config", str(path))
+    assert failed.returncode == 2
+    assert "router.yaml:2: server.host: '0.0.0.0' can be reached from other machines" in failed.stderr
+    assert "router.yaml:3: server.prt" in failed.stderr
+    assert "good" not in failed.stdout
+    path.write_text("server: {host: 0.0.0.0, demo: true}\n")
+    assert run("serve", "--config", str(path), "--port", "0").returncode == 2
+    with served("--config", str(path), "--host", "127.0.0.1") as router:
+        assert router.url.startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_metrics_have_a_listener_of_their_own_whatever_the_number_of_workers(workers, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = settings(tmp_path, f"metrics: {{port: {port}}}")
+    with served("--config", config, "--workers", workers) as router:
+        with httpx.Client(trust_env=False) as client:
+            assert client.get(f"{router.url}/metrics").status_code == 404
+            assert "trio_router_tasks" in client.get(f"http://127.0.0.1:{port}/metrics").text
+            assert client.get(f"http://127.0.0.1:{port}/healthz").status_code == 404
+        assert router.end() == 0

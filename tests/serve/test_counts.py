@@ -71,7 +71,7 @@ async def read_answer(stream: trio.SocketStream, mark: bytes) -> int:
 
 def post(body) -> bytes:
     text = json.dumps(body).encode()
-    return b"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n\r\n%b" % (
+    return b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (
         len(text),
         text,
     )

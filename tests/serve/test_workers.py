@@ -34,7 +34,7 @@ def sockets_of(process_id: int) -> int:
 def connected(port: int, stack: ExitStack) -> socket.socket:
     """A connection that has had an answer, and stays open."""
     connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
-    connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
     assert connection.recv(4096).startswith(b"HTTP/1.1 200")
     return connection
 

@@ -17,13 +17,13 @@ from trio_router.transport.sockets import StreamWire
 
 BODY = json.dumps(chat("any/echo")).encode()
 STREAM = json.dumps(chat("any/echo-c2", stream=True)).encode()
-POST = b"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\n"
+POST = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
 TOKENS = [
-    b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n",
-    b"HEAD /healthz HTTP/1.1\r\nhost: h\r\n\r\n",
-    b"OPTIONS * HTTP/1.1\r\nhost: h\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    b"HEAD /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n",
     b"GET /v1/models/%ff%00%0a HTTP/1.0\r\nconnection: keep-alive\r\n\r\n",
-    b"CONNECT h:1 HTTP/1.1\r\nhost: h\r\n\r\n",
+    b"CONNECT h:1 HTTP/1.1\r\nhost: localhost\r\n\r\n",
     POST,
     POST + b"content-length: %d\r\n\r\n%b" % (len(BODY), BODY),
     POST + b"content-length: %d\r\n\r\n%b" % (len(STREAM), STREAM),

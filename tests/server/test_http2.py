@@ -5,64 +5,22 @@ from __future__ import annotations
 import json
 import logging
 
-import h2.config
-import h2.connection
 import h2.events
 import h2.settings
 import pytest
 import trio
 import trio.testing
+from h2.errors import ErrorCodes
+from hyperframe.frame import DataFrame
 
 from tests.relay.test_disconnect import Booked
 from tests.relay.test_streams import SSE, delta
+from tests.server.http2_client import Client
 from tests.server.test_server import connected
 from tests.stack import chat, real_stack
 from trio_router.demo import Answer, sse
 from trio_router.observe.record import Outcome
-from trio_router.server.http2 import RelayTCPServer
-
-HEADERS = [
-    (":method", "POST"),
-    (":path", "/v1/chat/completions"),
-    (":scheme", "http"),
-    (":authority", "h"),
-]
-
-
-class Client:
-    """An HTTP/2 connection, and what came on each of its streams."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
-        config = h2.config.H2Configuration(
-            validate_outbound_headers=False, normalize_outbound_headers=False
-        )
-        self.h2 = h2.connection.H2Connection(config)
-        self.h2.initiate_connection()
-        self.events: dict[int, list[h2.events.Event]] = {}
-
-    async def send(self) -> None:
-        await self._stream.send_all(self.h2.data_to_send())
-
-    async def ask(self, number: int, path: str = "/healthz", method: str = "GET") -> None:
-        fields = dict(HEADERS) | {":path": path, ":method": method}
-        self.h2.send_headers(number, list(fields.items()), end_stream=method == "GET")
-        await self.send()
-
-    async def until(self, number: int, kind: type[h2.events.Event]) -> h2.events.Event:
-        """The event of that kind on that stream."""
-        with trio.fail_after(20):
-            while True:
-                for event in self.events.get(number, ()):
-                    if isinstance(event, kind):
-                        return event
-                data = await self._stream.receive_some()
-                assert data, self.events
-                for event in self.h2.receive_data(data):
-                    self.events.setdefault(getattr(event, "stream_id", 0), []).append(event)
-                    if isinstance(event, h2.events.DataReceived):
-                        self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-                await self.send()
+from trio_router.server.http2_connection import Http2Connection
 
 
 def faults(caplog):
@@ -89,8 +47,10 @@ async def test_a_body_that_goes_on_after_its_answer_harms_no_other_stream(path, 
         client.h2.send_data(1, b"x" * 2000)
         await client.send()
         await client.until(1, h2.events.StreamEnded)
+        told = await client.until(1, h2.events.StreamReset)
+        assert told.error_code == ErrorCodes.NO_ERROR
         for number in range(3, 203, 2):  # more than the window holds
-            client.h2.send_data(1, b"x" * 1000)
+            await stream.send_all(DataFrame(1, b"x" * 1000).serialize())  # as if it had not seen that
             await client.ask(number)
             await client.until(number, h2.events.StreamEnded)
     assert not faults(caplog)
@@ -116,13 +76,13 @@ async def test_a_client_that_takes_nothing_is_given_up_and_harms_nobody(caplog):
 @pytest.mark.parametrize("is_busy", [False, True])
 async def test_nothing_is_left_of_a_connection_that_its_client_has_closed(is_busy, monkeypatch):
     ended = []
-    run = RelayTCPServer.run
+    run = Http2Connection.run
 
-    async def noted(self) -> None:
-        await run(self)
+    async def noted(self, first: bytes) -> None:
+        await run(self, first)
         ended.append(self)
 
-    monkeypatch.setattr(RelayTCPServer, "run", noted)
+    monkeypatch.setattr(Http2Connection, "run", noted)
     async with real_stack() as stack:
         booked = Booked(stack.router)
         async with connected(stack) as stream:

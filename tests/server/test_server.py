@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 def post(body: dict, *more: bytes) -> bytes:
     text = json.dumps(body).encode()
-    head = [b"POST /v1/chat/completions HTTP/1.1", b"host: h", b"content-length: %d" % len(text), *more]
+    head = [
+        b"POST /v1/chat/completions HTTP/1.1",
+        b"host: localhost",
+        b"content-length: %d" % len(text),
+        *more,
+    ]
     return b"\r\n".join(head) + b"\r\n\r\n" + text
 
 
@@ -69,7 +74,7 @@ async def test_what_is_no_http_gets_a_400_and_the_connection_is_closed():
 
 async def test_a_head_without_end_gets_a_431():
     async with real_stack() as stack, connected(stack) as stream:
-        await stream.send_all(b"GET / HTTP/1.1\r\nhost: h\r\nx: " + b"a" * 200_000)
+        await stream.send_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nx: " + b"a" * 200_000)
         assert (await everything(stream)).startswith(b"HTTP/1.1 431 ")
 
 
@@ -105,7 +110,8 @@ async def test_http_1_0_gets_its_stream_without_chunks_and_a_closed_connection()
     async with real_stack() as stack, connected(stack) as stream:
         text = json.dumps(chat("any/echo", "old", stream=True)).encode()
         await stream.send_all(
-            b"POST /v1/chat/completions HTTP/1.0\r\ncontent-length: %d\r\n\r\n%b" % (len(text), text)
+            b"POST /v1/chat/completions HTTP/1.0\r\nhost: localhost\r\n"
+            b"content-length: %d\r\n\r\n%b" % (len(text), text)
         )
         head, _, body = (await everything(stream)).partition(b"\r\n\r\n")
     assert b"transfer-encoding" not in head
@@ -114,7 +120,9 @@ async def test_http_1_0_gets_its_stream_without_chunks_and_a_closed_connection()
 
 async def test_head_gets_the_head_alone():
     async with real_stack() as stack, connected(stack) as stream:
-        await stream.send_all(b"HEAD /healthz HTTP/1.1\r\nhost: h\r\n\r\n" + post(chat("any/echo")))
+        await stream.send_all(
+            b"HEAD /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n" + post(chat("any/echo"))
+        )
         got = await until(stream, b"total_tokens")
     head, _, rest = got.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
@@ -234,7 +242,7 @@ async def test_over_tls_a_client_that_leaves_releases_the_upstream(http2, secure
 async def test_a_plain_client_of_a_tls_port_gets_nothing_and_hurts_nobody(secure, trusting):
     async with real_stack(secure) as stack:
         async with connected(stack) as stream:
-            await stream.send_all(b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n")
+            await stream.send_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
             with trio.fail_after(5):
                 try:
                     got = await stream.receive_some()

@@ -7,6 +7,7 @@ from hypothesis import given, strategies as st
 
 from tests.helpers import at_offsets, cuts, feed
 from trio_router.wire.detect import FormatReader, NotAStreamError
+from trio_router.wire.jsoncodec import loads
 from trio_router.wire.lines import LineTooLongError
 
 LIMIT = 1 << 20
@@ -89,3 +90,20 @@ def test_arbitrary_bytes_raise_nothing_else_and_cuts_never_matter(data, offsets)
             return "page"
 
     assert outcome(offsets) == outcome([])
+
+
+def test_a_value_of_many_lines_is_parsed_some_times_whatever_its_lines_are(monkeypatch):
+    parsed = []
+
+    def counted(data):
+        parsed.append(len(data))
+        return loads(data)
+
+    monkeypatch.setattr("trio_router.wire.detect.loads", counted)
+    for line in (b"],[\n", b"]\n", b"},\n"):
+        parsed.clear()
+        reader = FormatReader("application/json", 1 << 20)
+        records = reader.receive_data(b'{"a": [[\n' + line * 20_000)
+        records += reader.receive_eof()
+        assert len(records) >= 1
+        assert len(parsed) <= 20

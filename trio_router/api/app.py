@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import trio
 from quart_trio import QuartTrio
@@ -15,8 +15,10 @@ from trio_router.api.endpoints import (
     client_call,
     error_response,
     register,
+    response_of,
     this_request,
 )
+from trio_router.api.metrics_side import METRICS, metrics
 from trio_router.api.passing import (
     PASSING_THROUGH,
     UPLOADS,
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from trio_router.api.reply import Reply
     from trio_router.api.request import ClientRequest
     from trio_router.dashboard.peers import Peers
+    from trio_router.policy.origins import Origins
+    from trio_router.runtime.generation import Generation
     from trio_router.runtime.router import Router
 
 
@@ -60,14 +64,18 @@ class RouterApp(QuartTrio):
         self._leaving = trio.Event()
         self._has_left = trio.Event()
         self.url_map.merge_slashes = False
+        dashboard = Dashboard(self.board)
+        self._open_metrics, self._guarded_metrics = metrics, dashboard.guarded(metrics)
         self.hot: dict[tuple[str, str], Callable[[ClientRequest], Awaitable[Reply]]] = {
             ("POST", CHAT_COMPLETIONS): chat_completions,
             **{("POST", path): client_call for path in CLIENTS},
             **SIDES,
             **PASSING_THROUGH,
-            **Dashboard(self.board).endpoints(),
+            **dashboard.endpoints(),
         }
         register(self)
+        if router.generation.config.server.metrics.port is None:
+            self.add_url_rule(METRICS, view_func=_metrics, methods=["GET"])
         # Coroutine functions, all of them: Quart runs plain ones in a thread.
         self.register_error_handler(RouterError, _router_error)
         self.register_error_handler(HTTPException, _http_error)
@@ -85,6 +93,15 @@ class RouterApp(QuartTrio):
         if path in UPLOADS:
             return RequestBody(server.max_upload, declared, is_streamed=True)
         return RequestBody(server.max_body, declared)
+
+    def origins(self, generation: Generation) -> Origins:
+        """Which web pages may ask, and by which names."""
+        return generation.origins
+
+    async def metrics(self, asked: ClientRequest) -> Reply:
+        """`GET /metrics`, for whom the configuration lets ask.  Raises RouterError."""
+        is_open = asked.generation.config.server.metrics.auth == "none"
+        return await (self._open_metrics if is_open else self._guarded_metrics)(asked)
 
     # The router lives as long as ASGI's lifespan, in a task of the application's nursery.
 
@@ -104,6 +121,11 @@ class RouterApp(QuartTrio):
             self._has_left.set()
 
 
+async def _metrics() -> Response:
+    asked = this_request()
+    return response_of(await cast("RouterApp", asked.app).metrics(asked))
+
+
 async def _router_error(error: RouterError) -> Response:
     return error_response(error)
 
@@ -114,7 +136,8 @@ async def _http_error(error: HTTPException) -> Response:
     error.__traceback__ = error.__cause__ = error.__context__ = None
     asked = this_request()
     allowed = set(getattr(error, "valid_methods", None) or ())
-    allowed |= {method for method, path in asked.app.hot if path == asked.link.path}
+    hot = cast("RouterApp", asked.app).hot
+    allowed |= {method for method, path in hot if path == asked.link.path}
     allowed |= file_methods(asked.link.path)
     refusal = f"{asked.link.method} {asked.link.path}"[:200]
     if allowed:

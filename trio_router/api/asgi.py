@@ -1,4 +1,4 @@
-"""Our application under a server that speaks ASGI: Hypercorn, for HTTP/2 or run by the user.
+"""Our application under a server that speaks ASGI: Hypercorn, run by the user.
 
 quart-trio's own connection class takes the `http.disconnect` that Hypercorn sends at the end of *every*
 response for a client that left, and cancels itself inside the last send: keep-alive connections are
@@ -15,7 +15,6 @@ import trio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
 from trio_router.api.request import ClientRequest
-from trio_router.server.http2 import RESET
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
@@ -98,6 +97,4 @@ class AsgiLink:
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def tear(self) -> None:
-        reset = self._scope["extensions"].get(RESET)
-        if reset is not None:
-            await reset["call"]()
+        """ASGI has no word for it: the server sees that the answer was not finished."""

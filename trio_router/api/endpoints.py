@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from quart import Response, current_app, request
 
@@ -11,6 +12,7 @@ from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.chat_request import parse_chat_request, parse_object
 from trio_router.errors import Draining
 from trio_router.relay.call import ChatCall, ClientCall, HubCall
+from trio_router.relay.heavy import in_slices, understood
 from trio_router.routing.route import Route
 from trio_router.runtime.router import State
 
@@ -34,8 +36,8 @@ async def chat_completions(asked: ClientRequest) -> Reply:
     """`POST /v1/chat/completions`.  Raises RouterError.  Knows nothing of Quart: it is the hot path."""
     asked.authenticate()
     refuse_if_draining(asked.router)
-    body = parse_chat_request(await asked.body.read())
-    return await _answer(asked, body["model"], ChatCall(body))
+    body, heavy = await understood(await asked.body.read(), parse_chat_request)
+    return await _answer(asked, body["model"], ChatCall(body, is_heavy=heavy))
 
 
 async def client_call(asked: ClientRequest) -> Reply:
@@ -44,9 +46,15 @@ async def client_call(asked: ClientRequest) -> Reply:
     asked.error_body = client.error_body
     asked.authenticate()
     refuse_if_draining(asked.router)
-    body = parse_object(await asked.body.read())
-    client.check(body)
-    return await _answer(asked, body["model"], ClientCall(client, body, asked.link.headers))
+
+    def checked(data: bytes | bytearray) -> dict[str, Any]:
+        body = parse_object(data)
+        client.check(body)
+        return body
+
+    body, heavy = await understood(await asked.body.read(), checked)
+    call = ClientCall(client, body, asked.link.headers, is_heavy=heavy)
+    return await _answer(asked, body["model"], call)
 
 
 def refuse_if_draining(router: Router) -> None:
@@ -59,7 +67,8 @@ async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
     asked.trace()
     target = asked.generation.table.resolve(model)
     if isinstance(target, Route):
-        asked.exchange.sticky = _sticky_key(asked, target, call)
+        find = partial(_sticky_key, asked, target, call)
+        asked.exchange.sticky = await in_slices(find) if call.is_heavy else find()
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
         return Reply(200, {**_STREAM_HEADERS, **origin(asked.record)}, stream=stream)
@@ -87,7 +96,6 @@ def register(app: RouterApp) -> None:
     app.add_url_rule("/v1/models/<path:name>", view_func=model, methods=["GET"])
     app.add_url_rule("/healthz", view_func=healthz, methods=["GET"])
     app.add_url_rule("/readyz", view_func=readyz, methods=["GET"])
-    app.add_url_rule("/metrics", view_func=metrics, methods=["GET"])
 
 
 async def models() -> Response:
@@ -110,15 +118,6 @@ async def readyz() -> Response:
     router = _router()
     status = 200 if router.state is State.READY else 503
     return response_of(json_reply({"status": router.state.value}, status))
-
-
-async def metrics() -> Response:
-    router = _router()
-    router.show_states()
-    router.metrics.sample(router.target_reports())
-    return Response(
-        await router.metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8"
-    )
 
 
 def response_of(reply: Reply) -> Response:

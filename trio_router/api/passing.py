@@ -16,6 +16,7 @@ from trio_router.dialects import PASSING
 from trio_router.dialects.chat_request import parse_object
 from trio_router.errors import InvalidRequest, RequestTooLarge
 from trio_router.relay.client import PassingRequest, trio_seconds
+from trio_router.relay.heavy import in_slices, understood
 from trio_router.wire.jsoncodec import dumps
 from trio_router.wire.multipart import boundary_of
 
@@ -42,6 +43,13 @@ _OBJECTS = ("/v1/audio/speech", "/v1/images/generations", "/v1/moderations", "/v
 UPLOADS = _FORMS | {_FILES}  # whose bodies are taken piece by piece
 PROVIDER = b"x-trio-router-provider"
 _ONE_FILE = re.compile(rf"{_FILES}/[A-Za-z0-9_-][A-Za-z0-9._-]*(/content)?")
+
+
+# A provider's HTML or SVG must not run on the dashboard's origin, whatever its type says it is.
+_HARMLESS = {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
+}
 
 
 async def pass_object(asked: ClientRequest) -> Reply:
@@ -94,22 +102,25 @@ def _admitted(asked: ClientRequest) -> ClientRequest:
 async def _pass(asked: ClientRequest, opening: Opening) -> Reply:
     asked.trace(asked.link.path.split("/")[2])  # audio, images, files...
     passage = await asked.exchange.passage(opening)
-    return Reply(passage.status, {**passage.headers, **origin(asked.record)}, stream=passage)
+    headers = {**passage.headers, **_HARMLESS, **origin(asked.record)}
+    return Reply(passage.status, headers, stream=passage)
 
 
 # What is asked, and of whom: entered by the task that asks.
 
 
 @asynccontextmanager
-async def _object(asked: ClientRequest, data: bytes) -> Asked:
-    body = parse_object(data)
+async def _object(asked: ClientRequest, data: bytes | bytearray) -> Asked:
+    body, heavy = await understood(data, parse_object)
+    del data
     if body.get("model") is None:
         target = _provider(asked)
     else:
         target = asked.generation.table.first(named_model(body["model"]))
         body = target.body_for(body)
     path = _path(asked, target, body)
-    yield target, PassingRequest("POST", path, {"content-type": "application/json"}, dumps(body))
+    told = await in_slices(partial(dumps, body)) if heavy else dumps(body)
+    yield target, PassingRequest("POST", path, {"content-type": "application/json"}, told)
 
 
 @asynccontextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from trio_router.errors import Stopped
+from trio_router.routing.retry import told_retry_after
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
@@ -41,8 +43,8 @@ def error_reply(
 ) -> Reply:
     """The answer that tells of `error`, in the shape that `body` gives it."""
     reply = json_reply(body(error), error.status)
-    if error.retry_after is not None:
-        reply.headers["retry-after"] = error.retry_after
+    if (patience := told_retry_after(error.retry_after, time.time())) is not None:
+        reply.headers["retry-after"] = patience
     if isinstance(error, Stopped):
         reply.headers["x-should-retry"] = "false"  # OpenAI's own clients ask again otherwise
     if record.attempts:

@@ -4,28 +4,53 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import trio
 
 from trio_router.api.quart_side import QuartAnswer, quart_answer
 from trio_router.api.reply import Reply, error_reply
+from trio_router.dialects import CLIENTS
 from trio_router.errors import InternalError, RouterError
 from trio_router.observe.record import RequestRecord
 from trio_router.relay.exchange import Exchange
 from trio_router.server.link import ClientWriteStalled
+from trio_router.server.seats import current_seat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from trio_router.api.app import RouterApp
+    from trio_router.policy.origins import Origins
     from trio_router.relay.stream import StreamReply
+    from trio_router.runtime.generation import Generation
+    from trio_router.runtime.router import Router
     from trio_router.server.link import Headers, Link
+    from trio_router.server.request_body import RequestBody
+    from trio_router.server.seats import Seat
 
 logger = logging.getLogger("trio_router")
 _OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics"})
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already
+
+
+class App(Protocol):
+    """What requests are answered by."""
+
+    router: Router
+
+    def origins(self, generation: Generation) -> Origins:
+        """Which web pages may ask, and by which names."""
+        ...
+
+    def endpoint_of(self, method: str, path: str) -> Callable[[ClientRequest], Awaitable[Reply]] | None:
+        """What answers; None for what Quart's views do."""
+        ...
+
+    def new_body(self, path: str, declared: int | None) -> RequestBody:
+        """For a request's body, which says it has `declared` bytes, if it says so."""
+        ...
 
 
 class ClientRequest:
@@ -34,7 +59,7 @@ class ClientRequest:
     exchange: Exchange
     nursery: trio.Nursery  # of all that is done for the request
 
-    def __init__(self, app: RouterApp, link: Link) -> None:
+    def __init__(self, app: App, link: Link) -> None:
         self.app = app
         self.router = app.router
         self.generation = app.router.generation  # kept to its end, whatever is configured meanwhile
@@ -47,8 +72,10 @@ class ClientRequest:
         )
         # How this request's API tells errors; an endpoint says so as soon as it is asked.
         self.error_body: Callable[[RouterError], dict[str, Any]] = RouterError.body
+        self._more: dict[str, str] = {}  # headers of the answer, whatever it will be
         self._has_left = False
         self._scope: trio.CancelScope | None = None
+        self._seat: Seat | None = None  # the connection's, once the request was admitted
 
     def authenticate(self) -> None:
         """Notes whose key the request has.  Raises Unauthorized."""
@@ -56,6 +83,13 @@ class ClientRequest:
         if not given and (key := self.header(b"x-api-key")):  # as Anthropic's clients send it
             given = f"Bearer {key.decode('latin-1')}"
         self.record.key = self.generation.keys.check(given, self.link.server)
+        self.admitted()
+
+    def admitted(self) -> None:
+        """Notes that the request has what it needs: its connection does not have to go for another."""
+        if self._seat is None and (seat := current_seat.get()) is not None:
+            self._seat = seat
+            seat.begin()
 
     def trace(self, operation: str = "chat") -> None:
         """Notes the trace that the request is part of (W3C Trace Context)."""
@@ -76,6 +110,8 @@ class ClientRequest:
             self.exchange.client_left()
             raise
         finally:
+            if self._seat is not None:
+                self._seat.end()
             self.body.discard()
             # Cut short: booked when its tasks have ended, for they count up to their last moment.
             self.exchange.close()
@@ -106,9 +142,13 @@ class ClientRequest:
             self._scope.cancel()
 
     async def _answer(self) -> Reply | QuartAnswer:
+        origins = self.app.origins(self.generation)
+        if not origins.is_idle and (early := self._answer_page(origins)) is not None:
+            return early
         endpoint = self.app.endpoint_of(self.link.method, self.link.path)
         if endpoint is None:
-            return await quart_answer(self.app, self)
+            self.body.discard()  # Quart's views take none
+            return await quart_answer(cast("RouterApp", self.app), self)
         # What everyone asks for goes past Quart's contexts, signals and response objects.
         try:
             return await endpoint(self)
@@ -119,6 +159,18 @@ class ClientRequest:
         except Exception as fault:
             return self._failed(internal_error(fault, self.record.request_id))
 
+    def _answer_page(self, origins: Origins) -> Reply | None:
+        """The answer to a page that may not ask, or that asks whether it may; None to all others."""
+        link = self.link
+        self._more = origins.answer_headers(link.path, link.headers)
+        try:
+            origins.check(link.method, link.path, link.headers)
+            allowed = origins.preflight(link.method, link.path, link.headers)
+        except RouterError as error:
+            self.error_body = error_shape(link.path)
+            return self._failed(error)
+        return None if allowed is None else Reply(204, allowed)
+
     def _failed(self, error: RouterError) -> Reply:
         self.exchange.failed(error)
         return error_reply(error, self.record, self.error_body)
@@ -126,6 +178,9 @@ class ClientRequest:
     async def _respond(self, answer: Reply | QuartAnswer) -> None:
         self.record.status = answer.status
         answer.headers["x-request-id"] = self.record.request_id
+        for name, value in self._more.items():
+            said = answer.headers.get(name) if name == "vary" else None
+            answer.headers[name] = f"{value}, {said}" if said else value
         is_coming = not self.body.is_complete and not self.body.is_given_up
         if is_coming and self.link.may_wait_for_body:
             with trio.move_on_after(_DRAIN_SECONDS):
@@ -135,11 +190,14 @@ class ClientRequest:
         if isinstance(answer, QuartAnswer):
             await answer.send()
         elif answer.stream is not None:
+            if answer.status == 204:  # it has no body, and must not say how long it is (RFC 9110, 8.6)
+                answer.headers.pop("content-length", None)
             await self.link.start(answer.status, _raw(answer.headers))
             answer.headers.clear()  # or the stream would keep them
             await self._send_stream(answer.stream)
         else:
-            answer.headers["content-length"] = str(len(answer.body))
+            if answer.status != 204:
+                answer.headers["content-length"] = str(len(answer.body))
             await self.link.start(answer.status, _raw(answer.headers))
             await self.link.finish(answer.body)
 
@@ -160,6 +218,14 @@ class ClientRequest:
     def header(self, name: bytes) -> bytes:
         """A header's value, by its lower-case name; empty if it is not there."""
         return next((value for key, value in self.link.headers if key == name), b"")
+
+
+def error_shape(path: str) -> Callable[[RouterError], dict[str, Any]]:
+    """How the API that has `path` tells errors, before its endpoint is asked."""
+    for known, client in CLIENTS.items():
+        if path == known or path.startswith(f"{known}/"):
+            return client.error_body
+    return RouterError.body
 
 
 def internal_error(fault: Exception, request_id: str) -> InternalError:

@@ -10,6 +10,7 @@ from trio_router.dialects import CLIENTS
 from trio_router.dialects.chat_request import parse_object
 from trio_router.dialects.embedding import parse_embedding_request
 from trio_router.errors import InvalidRequest
+from trio_router.relay.heavy import understood
 from trio_router.relay.side_calls import CountCall, EmbeddingCall
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ async def embeddings(asked: ClientRequest) -> Reply:
     """`POST /v1/embeddings`.  Raises RouterError."""
     asked.authenticate()
     refuse_if_draining(asked.router)
-    body = parse_embedding_request(await asked.body.read())
-    return await _whole(asked, body["model"], EmbeddingCall(body))
+    body, heavy = await understood(await asked.body.read(), parse_embedding_request)
+    return await _whole(asked, body["model"], EmbeddingCall(body, is_heavy=heavy))
 
 
 async def count_tokens(asked: ClientRequest) -> Reply:
@@ -35,9 +36,9 @@ async def count_tokens(asked: ClientRequest) -> Reply:
     asked.error_body = client.error_body
     asked.authenticate()
     refuse_if_draining(asked.router)
-    body = parse_object(await asked.body.read())
+    body, heavy = await understood(await asked.body.read(), parse_object)
     model = named_model(body.get("model"))
-    return await _whole(asked, model, CountCall(client, body, asked.link.headers))
+    return await _whole(asked, model, CountCall(client, body, asked.link.headers, is_heavy=heavy))
 
 
 async def _whole(asked: ClientRequest, model: str, call: Call) -> Reply:

@@ -13,7 +13,8 @@ from typing import IO, TYPE_CHECKING
 
 import trio
 
-from trio_router.errors import InvalidRequest, RequestTimeout
+from trio_router.errors import InvalidRequest
+from trio_router.server.request_body import LEAST_RATE, PATIENCE
 from trio_router.wire.multipart import FieldRewriter, MultipartError
 
 if TYPE_CHECKING:
@@ -42,26 +43,41 @@ async def form(
 
 
 class ClientPieces:
-    """A body's pieces.  A client that sends nothing for `silence` seconds is refused."""
+    """A body's pieces.  A client that sends nothing for `silence` seconds is refused.
+
+    So is one that was waited for PATIENCE seconds, in all, and sent less than LEAST_RATE demands; the
+    time that it is held back for the upstream does not count.
+    """
 
     def __init__(self, body: RequestBody, silence: float) -> None:
         self._body = body
         self._silence = silence
+        self._waited = 0.0  # s
+        self._came = 0  # bytes while it was waited for
         self.declared = body.declared
 
     def __aiter__(self) -> ClientPieces:
         return self
 
     async def __anext__(self) -> bytes:
+        began = trio.current_time()
         with trio.move_on_after(self._silence) as limit:
             piece = await self._body.next()
         if limit.cancelled_caught:
-            self._body.is_given_up = True
-            what = f"nothing of the request's body came for {self._silence:g} s"
-            raise RequestTimeout(what)
+            raise self._body.given_up(0, self._silence)
         if not piece:
             raise StopAsyncIteration
+        self._check_rate(len(piece), trio.current_time() - began)
         return piece
+
+    def _check_rate(self, size: int, waited: float) -> None:
+        self._waited += waited
+        self._came += size
+        if self._waited < PATIENCE:
+            return
+        if self._came < self._waited * LEAST_RATE:
+            raise self._body.given_up(self._came, self._waited)
+        self._waited, self._came = 0.0, 0
 
 
 class Form:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from trio_router.dialects.answer import error_message
+from trio_router.dialects.provider_error import error_message
 from trio_router.wire.jsoncodec import JSONError, loads
 from trio_router.wire.sse import SSEDecoder
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import sys
+import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
     from trio_router.config.schema import Config
     from trio_router.observe.log import LogSettings
+
+    Listeners = list[socket.socket]
 
 # Heavy imports stand inside the commands that need them: `--version` and `--help` answer at once.
 
@@ -75,26 +80,32 @@ def serve(
     """Run the router until SIGTERM or Ctrl-C."""
     from trio_router.observe.log import LogSettings
 
+    # A terminal that closes, or an impatient `kill -HUP` while we start, is not the end.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _hold_standard_descriptors()
     gc.disable()  # while modules are loaded there is nothing to collect; `serve` tunes and enables it
-    config = _load(config_path)
+    config = _load(config_path, host)
     server = config.server
     host = server.host if host is None else host
     port = server.port if port is None else port
     workers = server.workers if workers is None else workers
-    _refuse_open_address(config, host)
+    if config_path is None:
+        _refuse_open_address(config, host)
     on_start = partial(_print_banner, is_embedded=config_path is None)
     logs = LogSettings(log_format, log_level)
+    listeners = partial(_bind_all, config, host, port)
     if workers > 1:
-        _serve_with_workers(config, partial(_bind, host, port), workers, on_start, logs)
+        _serve_with_workers(config, listeners, workers, on_start, logs)
     else:
         from trio_router.serve.serving import run
 
-        run(config, _bind(host, port), on_start, logs)
+        main, metrics = listeners()
+        run(config, main, on_start, logs, metrics=metrics)
 
 
 def _serve_with_workers(
     config: Config,
-    listeners: Callable[[], list[socket.socket]],
+    listeners: Callable[[], tuple[Listeners, Listeners]],
     workers: int,
     on_start: Callable[[Config, list[str]], None],
     logs: LogSettings,
@@ -104,10 +115,18 @@ def _serve_with_workers(
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
         from trio_router.serve.serving import run_workers
 
-        run_workers(config, listeners(), workers, on_start, logs, Path(shared))
+        main, metrics = listeners()
+        run_workers(config, main, workers, on_start, logs, Path(shared), metrics=metrics)
 
 
-def _bind(host: str, port: int) -> list[socket.socket]:
+def _bind_all(config: Config, host: str, port: int) -> tuple[Listeners, Listeners]:
+    """Where all is served, and where the metrics alone are, if anywhere."""
+    metrics = config.server.metrics
+    main = _bind(host, port)
+    return main, [] if metrics.port is None else _bind(metrics.host, metrics.port)
+
+
+def _bind(host: str, port: int) -> Listeners:
     from trio_router.server.accept import bind
 
     try:
@@ -116,9 +135,32 @@ def _bind(host: str, port: int) -> list[socket.socket]:
         _leave(f"cannot listen on {host}:{port}: {fault}", code=1)
 
 
+def _hold_standard_descriptors() -> None:
+    """Opens those that are closed: or a connection would get one, and what is written to it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        continue
+    os.close(descriptor)
+
+
 def _print_banner(config: Config, urls: list[str], *, is_embedded: bool) -> None:
-    click.echo(_banner(config, urls, is_embedded=is_embedded))
-    sys.stdout.flush()
+    """Whether or not anybody reads it, or can."""
+    if sys.stdout is None:
+        return
+    text = _banner(config, urls, is_embedded=is_embedded) + "\n"
+    try:
+        descriptor = sys.stdout.fileno()
+    except OSError:  # somebody caught it
+        click.echo(text, nl=False)
+        return
+    data = text.encode(sys.stdout.encoding, "replace")
+    # By a thread, past Python's buffers: a pipe that nobody reads takes no more, and says nothing.
+    threading.Thread(target=_write_all, args=(descriptor, data), name="banner", daemon=True).start()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    with suppress(OSError):  # the reader is gone, or the disk is full
+        while data:
+            data = data[os.write(descriptor, data) :]
 
 
 @main.command()
@@ -129,7 +171,7 @@ def check(config_path: Path | None) -> None:
     click.echo(f"{config_path or 'embedded default'}: good")
     click.echo(f"listens on {config.server.host}:{config.server.port}, {len(config.auth.keys)} keys")
     click.echo(f"dashboard: {_dashboard_state(config)}")
-    _refuse_open_address(config, config.server.host)
+    click.echo(f"metrics: {_metrics_state(config)}")
     from trio_router.routing.explain import explain_routes
 
     for line in [*_provider_lines(config), *(["routes:"] if config.routes else [])]:
@@ -166,14 +208,14 @@ def chat(model: str | None, url: str, key: str | None, text: str) -> None:
     click.echo()
 
 
-def _load(path: Path | None) -> Config:
+def _load(path: Path | None, host: str | None = None) -> Config:
     from trio_router.config.discover import embedded_config
     from trio_router.config.file import ConfigError, load_config
 
     if path is None:
         return embedded_config(os.environ)
     try:
-        return load_config(path)
+        return load_config(path, host=host)
     except ConfigError as fault:
         click.echo("The configuration is wrong:", err=True)
         for complaint in fault.complaints:
@@ -181,17 +223,20 @@ def _load(path: Path | None) -> Config:
         sys.exit(2)
 
 
+_SET_A_KEY = (
+    "Set a key in the configuration:\n\n"
+    '  auth:\n    keys:\n      - {name: me, key: "${TRIO_ROUTER_KEY}"}\n\n'
+    "or listen on 127.0.0.1."
+)
+
+
 def _refuse_open_address(config: Config, host: str) -> None:
+    from trio_router.config.access import NO_KEYS
     from trio_router.transport.addresses import is_loopback
 
     if config.auth.keys or is_loopback(host):
         return
-    _leave(
-        f"{host} can be reached from other machines, and no keys are configured: anyone could spend "
-        "your providers' money.\nSet a key in the configuration:\n\n"
-        '  auth:\n    keys:\n      - {name: me, key: "${TRIO_ROUTER_KEY}"}\n\n'
-        "or listen on 127.0.0.1."
-    )
+    _leave(f"{host} {NO_KEYS}: anyone could spend your providers' money.\n{_SET_A_KEY}")
 
 
 def _banner(config: Config, urls: list[str], *, is_embedded: bool) -> str:
@@ -225,6 +270,12 @@ def _dashboard_state(config: Config) -> str:
     if config.auth.keys:
         return "closed, for there are keys but no admin key (auth.admin_keys)"
     return "open, on loopback"
+
+
+def _metrics_state(config: Config) -> str:
+    metrics = config.server.metrics
+    who = "open" if metrics.auth == "none" else "behind the admin keys"
+    return who if metrics.port is None else f"{who}, on {metrics.host}:{metrics.port}"
 
 
 def _provider_lines(config: Config) -> list[str]:

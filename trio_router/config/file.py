@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from trio_router.config.access import access_complaints
 from trio_router.config.routes import route_complaints
 from trio_router.config.schema import Config
 
@@ -29,10 +30,13 @@ class ConfigError(Exception):
         self.complaints = complaints
 
 
-def load_config(path: str | Path, environ: Mapping[str, str] | None = None) -> Config:
+def load_config(
+    path: str | Path, environ: Mapping[str, str] | None = None, host: str | None = None
+) -> Config:
     """The configuration in the YAML file at `path`.  Raises ConfigError.
 
     `${NAME}` and `${NAME:-default}` in any value are taken from `environ` (default: the process's).
+    `host` is the address that is listened on instead of the configuration's.
     """
     path = Path(path)
     try:
@@ -40,11 +44,16 @@ def load_config(path: str | Path, environ: Mapping[str, str] | None = None) -> C
     except (OSError, UnicodeDecodeError) as fault:
         reason = fault.strerror if isinstance(fault, OSError) else "is not UTF-8"
         raise ConfigError([f"{path}: cannot be read: {reason}"]) from None
-    return parse_config(text, os.environ if environ is None else environ, str(path))
+    return parse_config(text, os.environ if environ is None else environ, str(path), host)
 
 
-def parse_config(text: str, environ: Mapping[str, str], source: str = "configuration") -> Config:
-    """The configuration in a YAML text; `source` is what complaints call it.  Raises ConfigError."""
+def parse_config(
+    text: str, environ: Mapping[str, str], source: str = "configuration", host: str | None = None
+) -> Config:
+    """The configuration in a YAML text; `source` is what complaints call it.  Raises ConfigError.
+
+    `host` is as `load_config` has it.
+    """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as fault:
@@ -58,6 +67,7 @@ def parse_config(text: str, environ: Mapping[str, str], source: str = "configura
     except ValidationError as fault:
         document.add_validation(fault)
     document.add(route_complaints(value))
+    document.add(access_complaints(value, host))
     if document.complaints:
         raise ConfigError([text for _, text in sorted(document.complaints)])
     return config

@@ -43,7 +43,8 @@ class CooldownConfig(Section):
     failures: Whole = 3
     window: Seconds = 30
     base: Seconds = 10
-    max: Seconds = 120
+    max: Seconds = 20  # from a target's recovery to its use, at most
+    retry_after: Seconds = 300  # a longer Retry-After is probed each so many seconds
 
 
 class DrainConfig(Section):

@@ -2,17 +2,87 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, FilePath, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from trio_router.config.routes import RouteConfig  # noqa: TC001 - pydantic reads it
 from trio_router.config.section import Seconds, Section
+from trio_router.wire.names import name_complaint
 
 Bytes = Annotated[int, Field(gt=0)]
 DialectName = Literal["openai", "azure", "ollama", "anthropic", "gemini", "cohere"]
-Name = Annotated[str, Field(min_length=1, pattern=r"^[^\s/]+$")]
+
+
+def _is_name(name: str) -> str:
+    if complaint := name_complaint(name):
+        raise ValueError(f"the name {name!r} {complaint}")
+    return name
+
+
+def _can_be_printed(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{text!r} holds a character that cannot be printed")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, pattern=r"^[^\s/]+$"), AfterValidator(_is_name)]
+
+
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\s/?#@\[\]:*]+)(?::([0-9]{1,5}))?")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+class CorsConfig(Section):
+    """Web pages that may ask from a browser.  `origins` are as browsers send them, `*` means all."""
+
+    origins: Annotated[tuple[str, ...], Field(min_length=1)]
+    max_age: Annotated[int, Field(ge=0, le=86400)] = 600  # s that a browser remembers the permission
+
+    @field_validator("origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("* is every origin: it stands alone")
+        return tuple(_origin(origin) for origin in origins)
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers write it.  Raises ValueError."""
+    if text in ("*", "null"):
+        return text
+    found = _ORIGIN.fullmatch(text.lower())
+    if found is None or not found[2].isascii():
+        raise ValueError(
+            f"{text!r} is no origin: it is a scheme, a host and perhaps a port, "
+            "such as https://app.example, or * alone"
+        )
+    scheme, host, port = found.groups()
+    return f"{scheme}://{host}" + (f":{port}" if port and _DEFAULT_PORTS.get(scheme) != port else "")
+
+
+class MetricsConfig(Section):
+    """Who is shown `/metrics`, and where: with a `port` on a listener of its own, there alone."""
+
+    auth: Literal["none", "admin"] = "none"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+
+    @model_validator(mode="after")
+    def _host_needs_a_port(self) -> MetricsConfig:
+        if self.port is None and "host" in self.model_fields_set:
+            raise ValueError("host is of no use without port")
+        return self
 
 
 class ServerConfig(Section):
@@ -24,7 +94,10 @@ class ServerConfig(Section):
     max_upload: Bytes = 536870912  # of a form that passes through (audio, images, files)
     max_streams: Annotated[int, Field(ge=1)] | None = None  # requests to models at once
     max_queue: Annotated[int, Field(ge=0)] = 1000  # more wait, for `timeouts.pool`; the rest is refused
+    max_connections: Annotated[int, Field(ge=1)] | None = None  # None: from the descriptors there are
     demo: bool = False  # serve the embedded `demo` provider too
+    cors: CorsConfig | None = None
+    metrics: MetricsConfig = Field(default_factory=MetricsConfig)
 
     certfile: FilePath | None = None  # PEM: clients are served over TLS
     keyfile: FilePath | None = None  # PEM; absent: the key is in certfile
@@ -86,6 +159,7 @@ class Timeouts(Section):
     pool: Seconds | None = 10
     first_event: Seconds | None = 60
     read: Seconds | None = 30
+    progress: Seconds | None = 300
     response: Seconds | None = 60
     total: Seconds | None = None
     stall: Seconds | None = 30
@@ -108,7 +182,8 @@ class StreamConfig(Section):
 
 
 class ModelConfig(Section):
-    upstream_model: str | None = None  # None: the name that the client uses
+    # None: the name that the client uses
+    upstream_model: Annotated[str, AfterValidator(_can_be_printed)] | None = None
     defaults: dict[str, Any] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
     timeouts: Timeouts = Field(default_factory=Timeouts)
@@ -147,7 +222,7 @@ class ProviderConfig(Section):
     completions: bool | None = None  # it has OpenAI's /completions; None: unless it is known not to
     query: dict[str, str] = Field(default_factory=dict)  # of each request's URL (Azure's api-version)
     timeouts: Timeouts = Field(default_factory=Timeouts)
-    models: dict[str, ModelConfig] | None = None
+    models: dict[Annotated[str, AfterValidator(_is_name)], ModelConfig] | None = None
     pass_through: bool = False  # take other model names too, although some are listed
 
     @property
@@ -182,6 +257,7 @@ class ProviderConfig(Section):
             raise ValueError("must not hold a user name or password: use api_key or headers")
         if parts.query or parts.fragment:
             raise ValueError("must not have a query or a fragment")
+        _can_be_printed(url)
         _ = parts.port  # raises ValueError if it is out of range
         return url.rstrip("/")
 

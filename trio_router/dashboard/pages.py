@@ -8,12 +8,17 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-import trio
-
 from trio_router.api.reply import Reply, json_reply
 from trio_router.dashboard.feed import Board, WatchReply
 from trio_router.dialects.chat_request import parse_object
-from trio_router.errors import Forbidden, InvalidRequest, NotFound, RequestTooLarge, Unauthorized
+from trio_router.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RequestTooLarge,
+    TooManyGuesses,
+    Unauthorized,
+)
 from trio_router.policy.admins import is_same_origin, no_cookie
 
 if TYPE_CHECKING:
@@ -26,7 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_router")
 ROOT = "/dashboard"
 _MAX_FORM = 4096  # bytes
-_WRONG_KEY = 0.5  # s that a wrong key costs, one after another
 _KINDS = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -53,7 +57,6 @@ class Dashboard:
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._one_wrong_key = trio.Lock()
         self._files = {
             item.name: item.read_bytes()
             for item in (files("trio_router") / "dashboard" / "static").iterdir()
@@ -73,6 +76,15 @@ class Dashboard:
             if suffix in _KINDS:
                 named["GET", f"{ROOT}/{name}"] = partial(self._file, name, _KINDS[suffix])
         return named
+
+    def guarded(self, endpoint: Endpoint) -> Endpoint:
+        """`endpoint`, for whom the dashboard is for."""
+
+        async def answer(asked: ClientRequest) -> Reply:
+            self._admit(asked)
+            return await endpoint(asked)
+
+        return answer
 
     async def page(self, asked: ClientRequest) -> Reply:
         """The page, or the form that leads to it."""
@@ -119,11 +131,16 @@ class Dashboard:
         """Takes the form's key, and gives the cookie that stands for it."""
         self._refuse_other_origins(asked)
         form = parse_qs((await _small_body(asked)).decode("utf-8", "surrogateescape"))
-        name = asked.generation.admins.name_of("".join(form.get("key", ())).strip())
+        key = "".join(form.get("key", ())).strip()
+        try:
+            name = asked.generation.admins.check(key, _client(asked))
+        except TooManyGuesses as error:
+            reply = self._form(
+                error.status, "Too many wrong keys came from your address: wait a little."
+            )
+            reply.headers["retry-after"] = str(error.retry_after)
+            return reply
         if name is None:
-            async with self._one_wrong_key:
-                await trio.sleep(_WRONG_KEY)
-            logger.warning("a wrong key was given to the dashboard")
             return self._form(401, "This is not an admin key.")
         logger.info("an operator has come", extra={"fields": {"operator": name}})
         return _back(asked.generation.admins.cookie(name, is_secure=_is_secure(asked)))
@@ -144,12 +161,14 @@ class Dashboard:
         return _reply(page, _HTML, status)
 
     def _admit(self, asked: ClientRequest) -> str | None:
-        return asked.generation.admins.admit(
+        name = asked.generation.admins.admit(
             authorization=_header(asked, b"authorization"),
             cookies=_header(asked, b"cookie"),
-            host=_header(asked, b"host"),
             server=asked.link.server,
+            client=_client(asked),
         )
+        asked.admitted()
+        return name
 
     def _refuse_other_origins(self, asked: ClientRequest) -> None:
         """A page of another site must not be able to do anything here with its visitor's cookie."""
@@ -167,11 +186,17 @@ async def _small_body(asked: ClientRequest) -> bytes:
     length = _header(asked, b"content-length")
     if not length.isdecimal() or int(length) > _MAX_FORM:
         raise RequestTooLarge(f"a body of known length, of at most {_MAX_FORM} bytes, is expected")
-    return await asked.body.read()
+    return bytes(await asked.body.read())
 
 
 def _header(asked: ClientRequest, name: bytes) -> str:
     return asked.header(name).decode("latin-1")
+
+
+def _client(asked: ClientRequest) -> str | None:
+    """The address that the request comes from."""
+    client = asked.link.scope()["client"]
+    return client[0] if client else None
 
 
 def _integer(body: dict[str, Any], name: str) -> int:

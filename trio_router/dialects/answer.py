@@ -4,7 +4,15 @@
 
 The reader never raises for what an upstream sends: everything it understood before a fault is given
 back first, and the fault stands in `failure`.  So the outcome does not depend on where the reads were
-cut.
+cut.  Only an opening waits: it is given back together with the first event that says something.
+
+How an answer may end:
+
+- each choice ends with its finish reason; a body that ends before all of them came was cut off;
+- `[DONE]`, and what other dialects have for it, ends text without a finish reason too (some providers
+  give none): the reason stays unknown then, here and in every client's API;
+- but a tool call whose arguments are not whole JSON was cut off, unless its choice has a finish reason;
+- what says nothing, not even a finish reason, is empty.
 """
 
 from __future__ import annotations
@@ -14,7 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects import recognise
 from trio_router.dialects.base import HoldingDecoder
+from trio_router.dialects.hub import OpenCalls, says
+from trio_router.dialects.provider_error import stream_error
 from trio_router.errors import (
+    Empty,
     EventTooLarge,
     MalformedJSON,
     MalformedUTF8,
@@ -27,12 +38,20 @@ from trio_router.wire.jsoncodec import JSONError, loads
 from trio_router.wire.lines import LineTooLongError, repair_utf8
 
 if TYPE_CHECKING:
-    from trio_router.dialects.base import AnswerIdentity, Chunk, ChunkDecoder, Dialect
+    from trio_router.dialects.base import (
+        AnswerIdentity,
+        Chunk,
+        ChunkDecoder,
+        Completion,
+        Dialect,
+    )
     from trio_router.wire.sse import ServerSentEvent
 
 
 # What reading JSON of good form and wrong shape raises: it is the upstream's fault, not ours.
-_WRONG_SHAPE = (TypeError, AttributeError, KeyError, ValueError)
+WRONG_SHAPE = (TypeError, AttributeError, KeyError, ValueError)
+_KNOWN = frozenset({"choices", "object", "type", "usage"})  # one of these is in what has a known shape
+_HELD = 512  # bytes that an event counts for, beside its own, while it is held back
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +84,14 @@ class AnswerReader:
         self._frames = FormatReader(content_type, rules.max_event)
         self._decoder: ChunkDecoder | None = None
         self.failure: UpstreamError | None = None
-        self.has_first = False  # a first event has come, good or bad
+        self.has_first = False  # an event that says something has come, or a failure
+        self.said = 0  # events, or parts of them, that say something
         self.is_done = False  # the upstream said so: [DONE], done: true, or a whole answer
         self._finished: set[Any] = set()  # indices of the choices that have a finish reason
         self._choices: set[Any] = set()
+        self._calls: dict[Any, OpenCalls] = {}  # by index, of the choices that have none yet
+        self._opening: list[Item] | None = []  # held back; None once something was said
+        self._opening_size = 0
         self.usage: dict[str, Any] | None = None
         self.is_json = False  # it was read as one JSON body
         self.events = 0
@@ -91,12 +114,15 @@ class AnswerReader:
         if self.failure or self.is_done:
             return []
         try:
-            return self._read(self._frames.receive_data(data))
+            items = self._read(self._frames.receive_data(data))
         except LineTooLongError as fault:
-            return self._too_large(fault)
+            items = self._too_large(fault)
         except NotAStreamError as fault:
             self._fail(MalformedJSON(f"the upstream's answer is {fault}"))
-            return []
+            items = []
+        if self.is_done and self.failure is None:
+            self._judge(self._fault_of_end())
+        return items if self._opening is None else self._opened(items)
 
     def receive_eof(self, *, clean: bool = True) -> list[Item]:
         """The body has ended.  What was left in the buffer counts; then the end is judged.
@@ -108,19 +134,54 @@ class AnswerReader:
         try:
             items = self._read(self._frames.receive_eof())
         except LineTooLongError as fault:
-            return self._too_large(fault)
+            items = self._too_large(fault)
         if self.failure is None and not self.is_done:
             items += self._held()
-        if self.failure is None and not self._may_end(clean):
-            self._fail(Truncated("the upstream's stream ended before the answer was complete"))
-        return items
+        if self.failure is None:
+            self._judge(self._fault_of_end() if self.is_done else self._fault_of_eof(clean=clean))
+        return items if self._opening is None else self._opened(items)
 
-    def _may_end(self, clean: bool) -> bool:
-        if self.is_done:
-            return True
-        if not clean:
-            return self.is_whole
-        return bool(self._finished) or (self._rules.lenient_end and self.has_first)
+    def _opened(self, items: list[Item]) -> list[Item]:
+        """What may go out, as long as nothing has said anything: nothing; then all that was held."""
+        held = self._opening
+        assert held is not None
+        held += items
+        if self.said:
+            self._opening = None
+            return held
+        if self.failure is not None:
+            held.clear()
+        return []
+
+    def _judge(self, fault: UpstreamError | None) -> None:
+        if fault is not None:
+            self.is_done = False
+            self._fail(fault)
+
+    def _fault_of_end(self) -> UpstreamError | None:
+        """What is wrong with an answer whose upstream says that it is at its end."""
+        if self.said == 0:
+            return Empty("the upstream's answer says nothing")
+        if self._has_cut_call():
+            return Truncated("the upstream's answer ended inside the arguments of a tool call")
+        return None
+
+    def _fault_of_eof(self, *, clean: bool) -> UpstreamError | None:
+        """The same of an answer whose body just ended."""
+        if self.is_whole:
+            return None
+        is_lenient = self._rules.lenient_end or self._is_document()
+        if clean and is_lenient and self.events:
+            return self._fault_of_end()
+        return Truncated("the upstream's stream ended before the answer was complete")
+
+    def _is_document(self) -> bool:
+        """Whether the body is one JSON value that says nothing: no more of it can have been meant."""
+        return self.format == "json" and self.said == 0
+
+    def _has_cut_call(self) -> bool:
+        open_calls = (calls for i, calls in self._calls.items() if i not in self._finished)
+        return not all(calls.are_whole for calls in open_calls)
 
     def _read(self, records: list[ServerSentEvent]) -> list[Item]:
         items: list[Item] = []
@@ -138,12 +199,17 @@ class AnswerReader:
             return []
         try:
             chunks = self._decoder.end(is_whole=self.format == "json")
-        except _WRONG_SHAPE:
+        except WRONG_SHAPE:
             self._fail(MalformedJSON("the upstream's answer has an unexpected shape"))
             return []
-        for chunk in chunks:
-            self._observe(chunk)
-        return [Item(chunk, None) for chunk in chunks]
+        items: list[Item] = []
+        try:
+            for chunk in chunks:
+                self.observe(chunk)
+                items.append(Item(chunk, None))
+        except StreamError as fault:
+            self._fail(fault)
+        return items
 
     def _too_large(self, fault: LineTooLongError) -> list[Item]:
         items = self._read(fault.before)
@@ -160,18 +226,26 @@ class AnswerReader:
         if not record.data or record.data.isspace():
             return []
         if record.data.startswith(b"[DONE]") and record.data.strip() == b"[DONE]":
-            self.has_first = self.is_done = True
-            return []
+            self.is_done = True
+            return self._held()
         if not record.data.isascii():
             self._mend(record)
         value = self._parse(record)
         if value is None:
             return []
-        self.has_first = True
         self.events += 1
         if record.event == b"error" or value.get("error"):
             raise stream_error(value)
-        return self._decode(value, record)
+        items = self._decode(value, record)
+        if self.said == 0:
+            self._hold(len(record.data))
+        return items
+
+    def _hold(self, size: int) -> None:
+        self._opening_size += size + _HELD
+        if self._opening_size > self._rules.max_event + _HELD:
+            limit = self._rules.max_event
+            raise EventTooLarge(f"the upstream sent more than {limit} bytes that say nothing")
 
     def _mend(self, record: ServerSentEvent) -> None:
         record.data, wrong = repair_utf8(record.data)
@@ -199,13 +273,13 @@ class AnswerReader:
             self._decoder = self._decoder_for(value)
         try:
             chunks = self._decoder.decode(value)
-        except _WRONG_SHAPE:
+        except WRONG_SHAPE:
             # The JSON is good, but nothing of the shape it should have: a broken event like any other.
             self.json_errors += 1
             raise MalformedJSON("an event of the upstream has an unexpected shape") from None
         self.is_done = self._decoder.is_done
         for chunk in chunks:
-            self._observe(chunk)
+            self.observe(chunk)
         return self._items(chunks, value, record)
 
     def _decoder_for(self, value: dict[str, Any]) -> ChunkDecoder:
@@ -214,44 +288,62 @@ class AnswerReader:
     def _items(self, chunks: list[Chunk], value: dict[str, Any], record: ServerSentEvent) -> list[Item]:
         return [Item(chunk, record if chunk is value else None) for chunk in chunks]
 
-    def _observe(self, chunk: Chunk) -> None:
+    def observe(self, chunk: Chunk | Completion) -> None:
+        """Notes what a chunk says; of a whole answer too.  Raises StreamError if it says an error."""
         usage = chunk.get("usage")
         if isinstance(usage, dict):
             self.usage = usage
         choices = chunk.get("choices")
+        if not choices and _is_strange(chunk):
+            self.said += 1
+            self.has_first = True
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 index = choice.get("index", 0)
                 if not isinstance(index, int):
                     index = 0
                 self._choices.add(index)
-                if choice.get("finish_reason"):
-                    self._finished.add(index)
+                finish = choice.get("finish_reason")
+                if finish:
+                    self._finish(index, finish, choice)
+                delta = choice.get("delta")
+                if type(delta) is dict and not delta.get("tool_calls"):
+                    # Most chunks are a piece of text, and have nothing to look for.
+                    text = delta.get("content") or delta.get("reasoning_content")
+                    if type(text) is str and text and not delta.get("function_call"):
+                        self.said += 1
+                        self.has_first = True
+                        continue
+                if self._says(index, choice, delta):
+                    self.said += 1
+                    self.has_first = True
+
+    def _says(self, index: int, choice: dict[str, Any], delta: Any) -> bool:
+        """Whether a choice says something; its calls are noted."""
+        message = delta if isinstance(delta, dict) and delta else choice.get("message")
+        if not isinstance(message, dict) or index in self._finished:
+            return says(choice)
+        if message.get("tool_calls") or message.get("function_call"):
+            calls = self._calls.get(index)
+            if calls is None:
+                calls = self._calls[index] = OpenCalls()
+            if calls.add(message):
+                return True
+        return says(choice)
+
+    def _finish(self, index: int, finish: Any, choice: dict[str, Any]) -> None:
+        self._finished.add(index)
+        self._calls.pop(index, None)
+        if finish == "error":
+            raise stream_error(choice)
+
+    def judge(self) -> None:
+        """Raises UpstreamError if the whole answer that was observed is none."""
+        self._judge(self._fault_of_end())
+        if self.failure is not None:
+            raise self.failure
 
 
-def stream_error(value: dict[str, Any]) -> StreamError:
-    """The error that an event of the stream tells of, its message kept."""
-    error = StreamError(error_message(value) or "the upstream reported an error in its stream")
-    error.reason = error_reason(value.get("error")) or error_reason(value)
-    return error
-
-
-def error_reason(value: Any) -> str:
-    """The code or type that a provider's error object gives; empty if there is none."""
-    if isinstance(value, dict):
-        for name in ("code", "type", "status"):
-            if isinstance(value.get(name), str | int):
-                return str(value[name])
-    return ""
-
-
-def error_message(value: Any) -> str | None:
-    """The message of an error object, in any of the shapes that providers give it."""
-    if isinstance(value, str):
-        return value or None
-    if not isinstance(value, dict):
-        return None
-    for name in ("error", "message", "detail", "msg", "error_description"):
-        if message := error_message(value.get(name)):
-            return message
-    return None
+def _is_strange(chunk: Chunk) -> bool:
+    """Whether it is of a shape that nobody here knows: what it says, who gets it may know."""
+    return chunk.keys().isdisjoint(_KNOWN) and any(isinstance(v, str) and v for v in chunk.values())

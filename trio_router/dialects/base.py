@@ -209,6 +209,10 @@ class NativeApi(Protocol):
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder: ...
 
+    def says(self, event: dict[str, Any]) -> bool:
+        """Whether an event that its decoder makes no chunk of says something all the same."""
+        ...
+
     def usage(self, record: dict[str, Any]) -> dict[str, Any] | None:
         """What a whole answer says was used, in the hub's shape."""
         ...

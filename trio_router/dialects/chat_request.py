@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from trio_router.dialects.chat_messages import check_messages, wrong
-from trio_router.errors import InvalidRequest
-from trio_router.wire.jsoncodec import JSONError, loads
+from trio_router.errors import InvalidRequest, RequestTooLarge
+from trio_router.wire.jsoncodec import JSONError, JSONTooLarge, Number, loads_exactly
 
-_NUMBER = (int, float)
+_NUMBER = (int, float, Number)
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "stream": ((bool,), "a boolean"),
     "stream_options": ((dict,), "an object"),
@@ -34,10 +34,12 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 
-def parse_object(data: bytes) -> dict[str, Any]:
+def parse_object(data: bytes | bytearray) -> dict[str, Any]:
     """The JSON object in a request's body.  Raises InvalidRequest."""
     try:
-        value = loads(data)
+        value = loads_exactly(data)
+    except JSONTooLarge as fault:
+        raise RequestTooLarge(f"the request's body cannot be taken: {fault}") from None
     except JSONError:
         raise InvalidRequest("the request's body is not JSON", code="invalid_json") from None
     if not isinstance(value, dict):
@@ -45,7 +47,7 @@ def parse_object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def parse_chat_request(data: bytes) -> dict[str, Any]:
+def parse_chat_request(data: bytes | bytearray) -> dict[str, Any]:
     """The body of `POST /v1/chat/completions`, unknown fields and all.  Raises InvalidRequest."""
     body = parse_object(data)
     model = body.get("model")

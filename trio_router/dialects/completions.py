@@ -78,6 +78,9 @@ class CompletionsApi:
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
         return CompletionsReader()
 
+    def says(self, event: dict[str, Any]) -> bool:
+        return False
+
     def usage(self, record: dict[str, Any]) -> dict[str, Any] | None:
         usage = record.get("usage")
         return usage if isinstance(usage, dict) else None
@@ -94,6 +97,7 @@ class CompletionsReader:
                 "index": choice.get("index", place),
                 "delta": {"content": choice.get("text")},
                 "finish_reason": choice.get("finish_reason"),
+                "error": choice.get("error"),
             }
             for place, choice in enumerate(dicts(record.get("choices")))
         ]
@@ -132,8 +136,6 @@ class CompletionsClient:
         self, completion: Completion, identity: AnswerIdentity, body: dict[str, Any]
     ) -> dict[str, Any]:
         choices = [_choice(c, c.get("message"), place) for place, c in enumerate(completion["choices"])]
-        for choice in choices:
-            choice["finish_reason"] = choice["finish_reason"] or "stop"
         told = {**_frame(completion, identity), "choices": choices}
         if completion.get("usage"):
             told["usage"] = completion["usage"]

@@ -17,7 +17,7 @@ _ALWAYS = frozenset({"model", "input", "user", "encoding_format"})
 _INPUTS = "a string, an array of strings, an array of tokens or an array of such arrays"
 
 
-def parse_embedding_request(data: bytes) -> dict[str, Any]:
+def parse_embedding_request(data: bytes | bytearray) -> dict[str, Any]:
     """The body of `POST /v1/embeddings`, unknown fields and all.  Raises InvalidRequest."""
     body = parse_object(data)
     model = body.get("model")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trio_router.dialects.answer import stream_error
+from trio_router.dialects.provider_error import stream_error
 from trio_router.errors import MalformedJSON
-from trio_router.wire.jsoncodec import JSONError, dumps, loads
+from trio_router.wire.jsoncodec import JSONError, dumps, is_sliced, loads, skim
 
 if TYPE_CHECKING:
     from trio_router.dialects.answer import AnswerReader
@@ -64,8 +64,8 @@ class EmbeddingAnswer:
 
     def _pass(self, body: bytes) -> bytes:
         try:
-            head = _read_head(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            head = _read_head(dumps(_fields(skim(body))) if is_sliced() else body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, JSONError):
             raise self._malformed("no JSON object") from None
         if head.error:
             raise stream_error({"error": head.error})
@@ -90,6 +90,13 @@ class EmbeddingAnswer:
         self.reader.json_errors += 1
         self.reader.events_failed += 1
         return MalformedJSON(f"the upstream's embeddings are {what}")
+
+
+def _fields(value: Any) -> Any:
+    """What `_Head` has, of an object; anything else as it is."""
+    if not isinstance(value, dict):
+        return value
+    return {name: value[name] for name in ("error", "usage") if name in value}
 
 
 def _is_many(given: Any) -> bool:

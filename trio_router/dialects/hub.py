@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from trio_router.wire.json_end import JSONEnd
 from trio_router.wire.jsoncodec import dumps
+
+# Strings under these names tell how an answer is told, not what.
+_FRAME = frozenset({"role", "id", "call_id", "type", "index", "object", "format", "status"})
+_PIECES = 64  # of a call's arguments, that may wait to be looked at
+_DEPTH = 16  # of a value; what is nested deeper says something
 
 
 def as_dict(value: Any) -> dict[str, Any]:
@@ -88,3 +94,104 @@ class CallSorter:
                 return None
             return known
         return self._last if not given and not has_name else None
+
+
+class OpenCalls:
+    """The tool calls of one choice that has not said why it ended."""
+
+    def __init__(self) -> None:
+        self._sorter = CallSorter()
+        self._ends: list[JSONEnd | None] = []  # None: what is no JSON, or came as a value
+        self._last: JSONEnd | None = None  # of the call whose pieces come
+        self._index: Any = None  # its
+        self._texts: list[str] = []  # of it, not looked at yet: scanning many at once is cheaper
+
+    @property
+    def are_whole(self) -> bool:
+        self._look()
+        return all(end is None or end.is_whole for end in self._ends)
+
+    def add(self, message: dict[str, Any]) -> bool:
+        """Notes the calls, or pieces of calls, of a delta or a message.
+
+        True if that is seen to say something on the way; False leaves it open.
+        """
+        pieces = message.get("tool_calls")
+        if self._last is not None and type(pieces) is list and len(pieces) == 1 and len(message) == 1:
+            # Nearly always it is the next piece of the same call.
+            piece = pieces[0]
+            if type(piece) is dict and piece.get("index") == self._index and not piece.get("id"):
+                function = piece.get("function")
+                if type(function) is dict and not function.get("name"):
+                    text = function.get("arguments")
+                    if type(text) is str:
+                        self._texts.append(text)
+                        if len(self._texts) >= _PIECES:
+                            self._look()
+                        return bool(text)
+        for piece in dicts(pieces):
+            self._piece(piece)
+        if legacy := legacy_call(message):
+            self._piece({"index": "function_call", "function": legacy})
+        return False
+
+    def _look(self) -> None:
+        if self._last is not None and self._texts:
+            self._last.add("".join(self._texts))
+        self._texts.clear()
+
+    def _piece(self, piece: dict[str, Any]) -> None:
+        self._look()
+        function = as_dict(piece.get("function"))
+        name, arguments = bool(function.get("name")), function.get("arguments")
+        number = self._sorter.number(piece.get("index"), piece.get("id"), has_name=name)
+        if number == len(self._ends):
+            self._ends.append(JSONEnd())
+        if arguments is not None and not isinstance(arguments, str):
+            self._ends[number] = None
+        elif not function and any(as_dict(piece.get("custom")).values()):
+            self._ends[number] = None  # the input of a custom tool is text
+        self._index, self._last = piece.get("index"), self._ends[number]
+        if self._last is not None and arguments:
+            self._last.add(arguments)
+
+
+def says(choice: dict[str, Any]) -> bool:
+    """Whether a choice of a chunk, or of a whole answer, says something.
+
+    An opening does not: a role alone, an empty text, a call without a name.  Text, reasoning, a
+    refusal, a tool call, sound, a picture and a finish reason do.
+    """
+    if choice.get("finish_reason") or choice.get("text"):
+        return True
+    delta = choice.get("delta")
+    return (delta is not None and has_words(delta)) or has_words(choice.get("message"))
+
+
+def has_words(value: Any, depth: int = _DEPTH) -> bool:
+    """Whether there is a string in `value` that is no part of the frame, and not empty."""
+    if isinstance(value, str):
+        return bool(value)
+    if depth == 0:
+        return True
+    if isinstance(value, dict):
+        for name, held in value.items():
+            if held and name not in _FRAME and has_words(held, depth - 1):
+                return True
+    elif isinstance(value, list):
+        for held in value:
+            if held and has_words(held, depth - 1):
+                return True
+    return False
+
+
+def implied_finish(choice: dict[str, Any]) -> str | None:
+    """The finish reason of a choice of a whole JSON body that gives none; None if it was cut off.
+
+    The body has come to its own end, so what it says is whole.
+    """
+    if not says(choice):
+        return None
+    calls = OpenCalls()
+    calls.add(as_dict(choice.get("message")))
+    return "stop" if calls.are_whole else None

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from trio_router.dialects import recognise
-from trio_router.dialects.answer import AnswerReader, Item, stream_error
+from trio_router.dialects.answer import WRONG_SHAPE, AnswerReader, Item
+from trio_router.dialects.provider_error import stream_error
 from trio_router.errors import MalformedJSON, StreamError
 from trio_router.wire.jsoncodec import JSONError, dumps, loads
 from trio_router.wire.lines import repair_utf8
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         StreamEncoder,
     )
     from trio_router.dialects.translate import EncodedAnswer
+    from trio_router.errors import UpstreamError
     from trio_router.wire.sse import ServerSentEvent
 
 
@@ -42,7 +44,6 @@ class NativeReader(AnswerReader):
         super().__init__(cast("Dialect", api), identity, content_type, rules)
         self._api = api
         self._is_own = True  # the answer is in the API that was asked
-        self._has_passed = False
         self.told: StreamError | None = None
 
     def receive_data(self, data: bytes) -> list[Item]:
@@ -59,19 +60,30 @@ class NativeReader(AnswerReader):
             self._fail(self.told)
         return items
 
-    def _may_end(self, clean: bool) -> bool:
-        is_whole_body = self._is_own and self.format == "json" and self.has_first and clean
-        return is_whole_body or super()._may_end(clean)
+    def _fault_of_eof(self, *, clean: bool) -> UpstreamError | None:
+        if clean and self.events and self._is_own and self.format == "json":
+            return self._fault_of_end()
+        return super()._fault_of_eof(clean=clean)
 
     def _record(self, record: ServerSentEvent) -> list[Item]:
         try:
             return super()._record(record)
         except StreamError as fault:
-            if not (self._api.tells_errors and self._is_own and self._has_passed):
+            if not (self._api.tells_errors and self._is_own and self.said):
                 raise
             self.told = self.told or fault.bare()
             self.is_done = self._decoder is not None and self._decoder.is_done
             return [Item(_object(record.data), record)]
+
+    def read_whole(self, value: dict[str, Any]) -> None:
+        """Reads a whole answer for the record.  Raises UpstreamError if it is none."""
+        try:
+            chunks = self._api.decoder(self._identity).decode(value)
+        except WRONG_SHAPE:
+            raise MalformedJSON("the upstream's answer has an unexpected shape") from None
+        for chunk in chunks:
+            self.observe(chunk)
+        self.judge()
 
     def _decoder_for(self, value: dict[str, Any]) -> ChunkDecoder:
         dialect = recognise(value, self._configured)
@@ -80,7 +92,9 @@ class NativeReader(AnswerReader):
 
     def _items(self, chunks: list[Chunk], value: dict[str, Any], record: ServerSentEvent) -> list[Item]:
         if self._is_own and self.format == "sse":
-            self._has_passed = True
+            if not chunks and self._api.says(value):
+                self.said += 1
+                self.has_first = True
             return [Item(value, record)]
         return [Item(chunk, None) for chunk in chunks]
 
@@ -170,6 +184,7 @@ class NativeAnswer(PlainAnswer):
 
     def __init__(self, api: NativeApi, reader: NativeReader, other: EncodedAnswer) -> None:
         super().__init__(reader)
+        self._native = reader
         self._api = api
         self._other = other
 
@@ -191,4 +206,5 @@ class NativeAnswer(PlainAnswer):
         return self._other.translate(body)
 
     def _note(self, value: dict[str, Any]) -> None:
+        self._native.read_whole(value)
         self.reader.usage = self._api.usage(value)

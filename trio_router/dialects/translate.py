@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import re
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects import recognise
-from trio_router.dialects.answer import AnswerReader, Item, error_message, error_reason, stream_error
+from trio_router.dialects.answer import WRONG_SHAPE, AnswerReader, Item
 from trio_router.dialects.fold import Fold
-from trio_router.errors import (
-    MalformedJSON,
-    MalformedUTF8,
-    ProviderAuthError,
-    RouterError,
-    UpstreamError,
-    UpstreamStatus,
-)
+from trio_router.dialects.hub import dicts, implied_finish
+from trio_router.dialects.provider_error import status_error as status_error, stream_error
+from trio_router.errors import MalformedJSON, MalformedUTF8, RouterError
 from trio_router.wire.jsoncodec import JSONError, dumps, loads
 from trio_router.wire.lines import repair_utf8
 from trio_router.wire.sse import encode_data, encode_event
@@ -31,10 +24,8 @@ if TYPE_CHECKING:
         StreamEncoder,
     )
 
+
 DONE = b"data: [DONE]\n\n"
-# What reading JSON of good form and wrong shape raises: it is the upstream's fault, not ours.
-_WRONG_SHAPE = (TypeError, AttributeError, KeyError, ValueError)
-_SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 KEEPALIVE = b": keep-alive\n\n"
 
 
@@ -53,7 +44,7 @@ class StreamTranslator:
         if self.reader.is_done:
             return b""
         frames = [self._frame(item) for item in self.reader.receive_data(data)]
-        if self.reader.is_done:
+        if self.reader.is_done and self.reader.failure is None:
             frames.append(DONE)
         return frames[0] if len(frames) == 1 else b"".join(frames)
 
@@ -144,11 +135,11 @@ class WholeAnswer:
             raise MalformedJSON("the upstream's answer is no chat completion")
         try:
             completion = dialect.completion(value, self._identity)
-        except _WRONG_SHAPE:
+        except WRONG_SHAPE:
             raise MalformedJSON("the upstream's answer has an unexpected shape") from None
-        usage = (completion or value).get("usage")
-        self.reader.usage = usage if isinstance(usage, dict) else None
         self.reader.events += 1
+        self.reader.observe(value if completion is None else completion)
+        self.reader.judge()
         return (value, text) if completion is None else (completion, b"")
 
     def _folded(self, body: bytes) -> Completion:
@@ -161,7 +152,7 @@ class WholeAnswer:
             for item in items:
                 fold.add(item.chunk)
             return fold.completion()
-        except _WRONG_SHAPE:
+        except WRONG_SHAPE:
             raise MalformedJSON("the upstream's answer has an unexpected shape") from None
 
 
@@ -183,52 +174,14 @@ class EncodedAnswer:
 
     def translate(self, body: bytes) -> bytes:
         completion, _ = self._answer.read(body)
+        if self.reader.is_json:
+            completion = {**completion, "choices": [*map(_ended, dicts(completion.get("choices")))]}
         try:
             return dumps(self._client.answer(completion, self._identity, self._body))
-        except _WRONG_SHAPE:
+        except WRONG_SHAPE:
             raise MalformedJSON("the upstream's answer has an unexpected shape") from None
 
 
-def status_error(provider: str, status: int, body: bytes, retry_after: str | None) -> UpstreamError:
-    """The error that an upstream's own 4xx or 5xx answer tells of: its status, code and message."""
-    text, _ = repair_utf8(body)
-    try:
-        value = loads(text)
-    except JSONError:
-        value = None
-    if isinstance(value, list) and value:
-        value = value[0]  # Google's OpenAI-compatible endpoint wraps the error in an array
-    outer = value if isinstance(value, dict) else {}
-    inner = outer.get("error")
-    if not isinstance(inner, dict):  # xAI: the message is under `error`, the code beside it
-        inner = outer
-    message = error_message(value) or f"{provider} answered with status {status}"
-    details = inner.get("details")
-    details = [d for d in details if isinstance(d, dict)] if isinstance(details, list) else []
-    if any(detail.get("reason") == "API_KEY_INVALID" for detail in details):
-        return ProviderAuthError(f"{provider} refused the router's credentials ({status})")
-    retry_after = retry_after or _retry_delay(details)
-    error = UpstreamStatus(message, status=status, type=_type(status), retry_after=retry_after)
-    code = inner.get("code", inner.get("type", f"upstream_{status}"))
-    if isinstance(code, int) and isinstance(inner.get("status"), str):
-        code = inner["status"]  # Google's `code` is the HTTP status; its `status` tells what it is
-    error.code = "" if code is None else str(code)
-    error.reason = error_reason(inner)
-    param = inner.get("param")
-    error.param = param if isinstance(param, str) else None
-    return error
-
-
-def _retry_delay(details: list[dict[str, Any]]) -> str | None:
-    """Google says in the body when to come again: a `RetryInfo` with a delay such as "37.5s"."""
-    for detail in details:
-        found = _SECONDS.fullmatch(str(detail.get("retryDelay")))
-        if found:
-            return str(math.ceil(float(found[1])))
-    return None
-
-
-def _type(status: int) -> str:
-    if status == 429:
-        return "rate_limit_error"
-    return "api_error" if status >= 500 else "invalid_request_error"
+def _ended(choice: dict[str, Any]) -> dict[str, Any]:
+    """A choice of a whole JSON body, with its finish reason: as it has in a stream made of it."""
+    return {**choice, "finish_reason": choice.get("finish_reason") or implied_finish(choice)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trio_router.errors import (
+    Empty,
     EventTooLarge,
     MalformedUTF8,
     NetworkError,
@@ -15,7 +16,7 @@ from trio_router.errors import (
 
 # Their messages are the router's own words.  Those of the others may quote what the upstream said,
 # and an upstream may quote the prompt.
-_OURS = (NetworkError, UpstreamTimeout, ProviderAuthError, MalformedUTF8, Truncated, EventTooLarge)
+_OURS = (NetworkError, UpstreamTimeout, MalformedUTF8, Truncated, Empty, EventTooLarge)
 
 
 def kind_of(error: RouterError) -> str:
@@ -30,6 +31,8 @@ def kind_of(error: RouterError) -> str:
 def text_of(error: RouterError) -> str:
     if isinstance(error, _OURS):
         return error.message[:300]
+    if isinstance(error, ProviderAuthError):
+        return error.summary
     if isinstance(error, UpstreamStatus):
         return f"the provider answered with status {error.status}"
     return type(error).code.replace("_", " ")

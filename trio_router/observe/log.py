@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
+import select
 import threading
 import time
 from collections import deque
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.observe.record import FAULTS, Outcome
 from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.names import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,10 +102,14 @@ def _code(code: str | None) -> str | None:
 
 
 def write_line(event: str, level: str, descriptor: int = 2, **fields: Any) -> None:
-    """A line at once and by hand: for a process that must not have a thread."""
+    """A line at once and by hand: for a process that must not have a thread.
+
+    It is lost where it would have to wait for a reader.
+    """
     line = {"time": _time(time.time()), "level": level, "event": event, **fields}
-    with suppress(OSError):
-        os.write(descriptor, dumps(line) + b"\n")
+    with suppress(OSError, ValueError):  # closed, or the reader is gone
+        if select.select([], [descriptor], [], 0)[1]:
+            os.write(descriptor, dumps(line) + b"\n")
 
 
 def _time(seconds: float) -> str:
@@ -122,7 +129,11 @@ class JSONFormatter(logging.Formatter):
         line |= getattr(record, "fields", None) or {}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return dumps(line).decode()
+        text = dumps(line).decode()
+        if text.isprintable():
+            return text
+        # Some readers take U+0085 or U+2028 for a line's end.  Such stand in strings alone.
+        return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -137,8 +148,9 @@ class ConsoleFormatter(logging.Formatter):
             f"{record.getMessage()}{told and ' ' + told}"
         )
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return line
+            trace = self.formatException(record.exc_info).split("\n")
+            return "\n".join(map(escaped, [line, *trace]))
+        return escaped(line)
 
 
 def _request_text(fields: dict[str, Any]) -> str:
@@ -224,12 +236,19 @@ class _Writer(logging.Handler):
     def _write_all(self) -> None:
         text = b""
         while self._lines:
-            line = f"{self.format(self._lines.popleft())}\n".encode()
+            line = self._line(self._lines.popleft())
             if len(text) + len(line) > _AT_ONCE:
                 self._write(text)
                 text = b""
             text += line
         self._write(text)
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        try:
+            return f"{self.format(record)}\n".encode(errors="backslashreplace")
+        except Exception as fault:  # a line that cannot be written must not end the log
+            told = {"level": "error", "event": "a line could not be written", "reason": repr(fault)}
+            return dumps(told) + b"\n"
 
     def _write(self, text: bytes) -> None:
         rest = memoryview(text)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING
 
 import trio
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+from trio_router.wire.names import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from trio_router.observe.record import Outcome, RequestRecord, TargetReport
 
@@ -128,8 +132,9 @@ class Metrics:
             "config_reloads", "Configurations that were to be taken, by what became of them", ["result"]
         )
         self._were_cooling: set[tuple[str, str]] = set()
-        self._rendering = trio.CapacityLimiter(1)
-        self._unlisted: dict[str, set[str]] = {}
+        self._rendering = trio.Lock()
+        self._rendered = (-math.inf, b"")  # when the latest text was begun, and that text
+        self._unlisted: dict[str, dict[str, str]] = {}
         self._series: dict[tuple[str, str], ModelMetrics] = {}
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
@@ -144,13 +149,14 @@ class Metrics:
         """The `provider` and `model` labels of a request: never a name that only a client knows."""
         if not record.provider or record.is_listed:
             return record.provider, record.model
-        known = self._unlisted.setdefault(record.provider, set())
-        if record.model not in known:
+        known = self._unlisted.setdefault(record.provider, {})
+        label = known.get(record.model)
+        if label is None:
             # A model is known once its provider has answered for it.
             if record.first_event_at is None or len(known) >= _MAX_UNLISTED:
                 return record.provider, "other"
-            known.add(record.model)
-        return record.provider, record.model
+            label = known[record.model] = escaped(record.model)
+        return record.provider, label
 
     def of(self, labels: tuple[str, str]) -> ModelMetrics:
         """One model's metrics: looked up once a request, not once a figure."""
@@ -188,20 +194,55 @@ class Metrics:
         for labels in targets:
             self.target_state.labels(*labels).set(0)
 
-    async def render(self) -> bytes:
+    async def render(self, sample: Callable[[], None] | None = None) -> bytes:
         """The Prometheus text: this process's figures, or the sum over all that share the work.
 
         Made in a thread: on the event loop a thousand series would stop every stream for tens of
-        milliseconds.  One at a time, or scrapes that wait would take turns with the streams.
+        milliseconds.  One at a time, after `sample` has set what is a state; whoever asks in the
+        second in which a text was begun, or before that text was begun, shares it.
         """
-        return await trio.to_thread.run_sync(self.text, limiter=self._rendering)
+        asked = math.floor(trio.current_time())
+        async with self._rendering:
+            if self._rendered[0] < asked:
+                begun = math.floor(trio.current_time())
+                if sample is not None:
+                    sample()
+                self._rendered = begun, await trio.to_thread.run_sync(self.text)
+            return self._rendered[1]
 
     def text(self) -> bytes:
         if MANY_PROCESSES not in os.environ:
-            return generate_latest(self.registry)
+            return _text_of(self.registry)
         everyone = CollectorRegistry()
         MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
-        return generate_latest(everyone)
+        return _text_of(everyone)
+
+
+def _text_of(registry: CollectorRegistry) -> bytes:
+    try:
+        return generate_latest(registry)
+    except UnicodeEncodeError:  # one bad label must not take all the others with it
+        whole = CollectorRegistry()
+        whole.register(_Escaped(registry))
+        return generate_latest(whole)
+
+
+class _Escaped(Collector):
+    """What a registry holds, its labels such that they can be encoded."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [
+                sample._replace(labels={name: escaped(v) for name, v in sample.labels.items()})
+                for sample in metric.samples
+            ]
+            yield metric
 
 
 def forget_process(process_id: int) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import trio
 
 from trio_router.observe.record import FAULTS
+from trio_router.wire.names import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,7 +115,7 @@ class Tracing:
                 return
             attributes = {
                 "gen_ai.provider.name": _provider_name(attempt.provider),
-                "gen_ai.request.model": attempt.model,
+                "gen_ai.request.model": escaped(attempt.model),
                 "trio_router.attempt": number,
             }
             child = self._tracer.start_span(
@@ -163,7 +164,7 @@ def _attributes(record: RequestRecord, base_url: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "gen_ai.operation.name": record.operation,
         "gen_ai.provider.name": _provider_name(record.provider),
-        "gen_ai.request.model": record.model,
+        "gen_ai.request.model": escaped(record.model),
         "gen_ai.request.stream": record.is_stream,
         "gen_ai.response.time_to_first_chunk": record.first_event_after,
         "gen_ai.usage.input_tokens": record.prompt_tokens,

@@ -9,10 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import logging
+import math
 import time
 from typing import TYPE_CHECKING
 
-from trio_router.errors import Forbidden, Unauthorized
+from trio_router.errors import Forbidden, TooManyGuesses, Unauthorized
+from trio_router.policy.guesses import Guesses
 from trio_router.transport.addresses import is_loopback
 
 if TYPE_CHECKING:
@@ -20,23 +23,31 @@ if TYPE_CHECKING:
 
     from trio_router.config.schema import AuthConfig
 
+logger = logging.getLogger("trio_router")
 COOKIE = "trio_router_dashboard"
 LIFE = 12 * 3600  # s
 NO_ADMIN_KEY = (
     "The dashboard needs an admin key, as clients' keys are configured: "
     "set one under auth.admin_keys in the configuration."
 )
-NOT_LOOPBACK = (
-    "Without auth.admin_keys in the configuration the dashboard is shown on loopback only, "
-    "by a loopback name such as localhost."
-)
+NOT_LOOPBACK = "Without auth.admin_keys in the configuration the dashboard is shown on loopback only."
 
 
 class Admins:
-    """The keys of those who may look and stop.  `clock` gives seconds of the epoch."""
+    """The keys of those who may look and stop.
 
-    def __init__(self, config: AuthConfig, clock: Callable[[], float] = time.time) -> None:
+    `clock` gives seconds of the epoch, `ticks` seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        config: AuthConfig,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clock = clock
+        self._ticks = ticks
+        self._guesses = Guesses()
         self._keys = {
             key.name or f"admin-{number}": key.key.get_secret_value().encode()
             for number, key in enumerate(config.admin_keys, 1)
@@ -49,26 +60,53 @@ class Admins:
     def has_keys(self) -> bool:
         return bool(self._keys)
 
-    def admit(self, *, authorization: str, cookies: str, host: str, server: str | None) -> str | None:
+    def admit(
+        self,
+        *,
+        authorization: str,
+        cookies: str,
+        server: str | None,
+        client: str | None = None,
+    ) -> str | None:
         """The name of whose key it is; None where none is needed.
 
-        `host` is the Host header, `server` the address the request came in on.  Raises Unauthorized
-        if a key has to be given, Forbidden if none would help.
+        `server` is the address the request came in on, `client` the one it comes from.  Raises
+        Unauthorized if a key has to be given, Forbidden if none would help, and TooManyGuesses as
+        `check` does.  (By which name it came, and from which page, is looked at for all of the router:
+        see `downstream/origins.py`.)
         """
         if not self._keys:
             if self._has_client_keys:
                 raise Forbidden(NO_ADMIN_KEY)
-            # The name too: or any web page could reach us by a name of its own that means loopback.
-            if (server is not None and not is_loopback(server)) or not is_loopback(_name(host)):
+            if server is not None and not is_loopback(server):
                 raise Forbidden(NOT_LOOPBACK)
             return None
         scheme, _, token = authorization.strip().partition(" ")
         if scheme.lower() == "bearer":
-            name = self.name_of(token.strip())
+            name = self.check(token.strip(), client)
         else:
             name = self._holder(_cookie(cookies))
         if name is None:
             raise Unauthorized("an admin key is needed")
+        return name
+
+    def check(self, key: str, client: str | None) -> str | None:
+        """As `name_of`, for a key that `client` (an address) gives.
+
+        A wrong one is logged.  Raises TooManyGuesses, without a look at the key, after too many.
+        """
+        now = self._ticks()
+        if wait := self._guesses.wait(client, now):
+            raise TooManyGuesses(
+                "too many wrong admin keys came from this address",
+                retry_after=str(math.ceil(wait)),
+            )
+        name = self.name_of(key)
+        if name is None:
+            self._guesses.wrong(client, now)
+            is_last = self._guesses.wait(client, now) > 0
+            fields = {"client": client, "refused_for_now": is_last}
+            logger.warning("a wrong admin key was given", extra={"fields": fields})
         return name
 
     def name_of(self, key: str) -> str | None:
@@ -129,10 +167,3 @@ def _cookie(header: str) -> str:
         if name == COOKIE:
             return value
     return ""
-
-
-def _name(host: str) -> str:
-    """A Host header without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trio_router.relay.call import Call
     from trio_router.relay.engine import Engine, Upstreams
     from trio_router.relay.sinks import RouteSink, Stream
-    from trio_router.routing.fleet import Fleet
+    from trio_router.routing.fleet import Fleet, Visit
     from trio_router.routing.route import Route, RouteTarget
     from trio_router.routing.target import Target
 
@@ -64,6 +64,7 @@ class RouteRun:
         self._resumable: ResumableCall | None = None
         order = self._fleet.order(route, trio.current_time(), engine.clock.random, sticky)
         self._plan = Plan(route, order, self._fleet)
+        self._visits: dict[str, Visit] = {}  # to targets that are about to be asked
 
     async def whole(self) -> bytes:
         """The client's JSON of an answer without streaming.  Raises RouterError."""
@@ -107,9 +108,17 @@ class RouteRun:
         while (step := self._plan.next(trio.current_time())) is not None:
             if step.delay > 0:
                 await trio.sleep(step.delay)
-            if self._plan.may_begin(step.target, trio.current_time()):
+            if self._begin(step.target):
                 return step.target
         return None
+
+    def _begin(self, target: RouteTarget) -> bool:
+        """Whether the target may be asked now; then its visit has begun, before others look at it."""
+        now = trio.current_time()
+        if not self._plan.may_begin(target, now):
+            return False
+        self._visits[target.name] = self._fleet.visit(self._route, target, now)
+        return True
 
     async def _one(self, target: RouteTarget, stream: Stream, lane: Lane | None = None) -> bool:
         """One attempt; whether it came to a good end."""
@@ -144,7 +153,7 @@ class RouteRun:
             found = self._plan.rival(trio.current_time())
             if found is None or not self._fleet.route(self._route).hedges.take():
                 return None
-            if not self._plan.may_begin(found, trio.current_time()):
+            if not self._begin(found):
                 return None
             self._record.is_hedged = True
             started.append(found)
@@ -160,7 +169,8 @@ class RouteRun:
                 self._engine.metrics.hedges.labels(*labels, outcome).inc()
 
     def _trial(self, target: RouteTarget, lane: Lane | None = None) -> _Trial:
-        return _Trial(self._books, self._engine, self._fleet, self._route, target, lane)
+        visit = self._visits.pop(target.name)
+        return _Trial(self._books, self._engine, self._fleet, visit, target, lane)
 
     def _attempt(self, trial: _Trial) -> Attempt:
         return self._make_attempt(trial.keyed, self._call, trial.record)
@@ -197,7 +207,7 @@ class _Trial:
         books: Books,
         engine: Engine,
         fleet: Fleet,
-        route: Route,
+        visit: Visit,
         target: RouteTarget,
         lane: Lane | None,
     ) -> None:
@@ -208,8 +218,8 @@ class _Trial:
         self._fleet = fleet
         self._lane = lane
         self._began = trio.current_time()
-        self._visit = fleet.visit(route, target, self._began)
-        self.key = self._visit.key
+        self._visit = visit
+        self.key = visit.key
         self.keyed = with_key(target.target, self.key)
         self.record = RequestRecord(
             books.record.request_id,
@@ -246,7 +256,7 @@ class _Trial:
             self._visit.failed(error, now)
         elif self._lane is not None and self._lane.has_lost:
             self._visit.gave_way(now)
-        self._visit.leave()
+        self._visit.leave(now)
         self.outcome = self._outcome(fault)
         self.record.ended_at = now
         tried = Tried(self.target.name, self.outcome, error.code if error else None, now - self._began)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import trio
 
-from trio_router.dialects.translate import status_error
+from trio_router.dialects.provider_error import answer_error, own_status
 from trio_router.errors import (
     EventTooLarge,
+    LastingFault,
     NetworkError,
-    ProviderAuthError,
     RouterError,
     StreamError,
+    UpstreamError,
     UpstreamTimeout,
 )
 from trio_router.observe.failure import kind_of, text_of
 from trio_router.observe.record import Stage, Try
+from trio_router.relay.heavy import in_slices
 from trio_router.relay.watchdog import Watchdog
+from trio_router.wire.jsoncodec import is_heavy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +36,14 @@ if TYPE_CHECKING:
     from trio_router.relay.client import UpstreamAnswer, UpstreamClient
     from trio_router.routing.target import Target
 
+T = TypeVar("T")
 _ERROR_BODY = 65536  # bytes of an error answer that are read; its message is at its beginning
+_SECRET = 8  # characters: the value of most headers that is shorter is no secret
+_SHORTEST = 4  # that a key has
+_CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 _BYTES_A_TOKEN = 4  # of a request: a rough guess, where the upstream does not tell
+_JOINED = 1 << 20  # bytes of an answer up to which the loop itself puts it together
+_UNFINISHED = 1 << 18  # bytes of an event up to which the loop itself reads it
 _LINGER = (
     0.25  # s that an answer which has said all may take to end, so that its connection can be kept
 )
@@ -47,7 +57,7 @@ class Sink(Protocol):
     """Where a stream's frames go."""
 
     def commit(self) -> None:
-        """The first event is there: from now on the client is promised an answer."""
+        """The first event that says something is there: the client is promised an answer."""
 
     def put_nowait(self, frames: bytes) -> bool:
         """Hands frames over; False if there is no room."""
@@ -81,6 +91,7 @@ class Attempt:
         self._limits = target.timeouts
         self._watchdog = Watchdog(self._limits.total)
         self._asked_bytes = 0
+        self._retry_after: str | None = None  # what a stream's head says
         self._try = Try(target.provider, target.model, trio.current_time())
         record.tries.append(self._try)
         record.stage = Stage.QUEUED
@@ -94,7 +105,13 @@ class Attempt:
                 await self._check_status(response)
                 limit = self._call.max_answer or self.target.rules.max_event
                 raw = await self._read(response, limit, strict=True)
-                answer = self._translate(response, raw)
+                translate = partial(self._translate, response, raw)
+                try:
+                    answer = await self._aside(translate) if is_heavy(raw) else translate()
+                except StreamError as fault:
+                    raise own_status(
+                        fault, self.target.provider, response.header(b"retry-after") or None
+                    ) from None
         return answer
 
     async def stream(self, sink: Sink) -> None:
@@ -104,7 +121,8 @@ class Attempt:
             await self._relay(response, sink)
 
     async def _ask(self, on_asked: Callable[[], None] | None = None) -> UpstreamAnswer:
-        request = self._call.request_for(self.target)
+        build = partial(self._call.request_for, self.target)
+        request = await self._aside(build) if self._call.is_heavy else build()
         self._asked_bytes = len(request.body)
         record = self._record
         early, late = (on_asked, None) if self._is_impatient else (None, on_asked)
@@ -116,6 +134,14 @@ class Attempt:
             on_admitted=partial(self._note_slot, early),
             on_sent=partial(self._note_sent, late),
         )
+
+    async def _aside(self, work: Callable[[], T]) -> T:
+        """`in_slices`; the time that it takes is ours, and no limit of the upstream's counts it."""
+        left = self._watchdog.pause()
+        try:
+            return await in_slices(work)
+        finally:
+            self._watchdog.go_on(left)
 
     def _note_slot(self, then: Callable[[], None] | None) -> None:
         self._record.stage = Stage.CONNECTING
@@ -135,6 +161,7 @@ class Attempt:
 
     async def _relay(self, response: UpstreamAnswer, sink: Sink) -> None:
         content_type = response.header(b"content-type")
+        self._retry_after = response.header(b"retry-after") or None
         response.forget_headers()
         translator = self._call.translator(self.target, self._identity, content_type)
         reader = self._record.progress = translator.reader
@@ -147,13 +174,23 @@ class Attempt:
         reader, record = translator.reader, self._record
         last: float | None = None
         clean = True
+        said = 0
+        unfinished = 0  # bytes since the last frames: an event that is still coming, mostly
         try:
             async for data in reads:
                 now = trio.current_time()
                 record.bytes_received += len(data)
-                frames = translator.receive_data(data)
+                unfinished += len(data)
+                if unfinished <= _UNFINISHED:
+                    frames = translator.receive_data(data)
+                else:
+                    frames = await self._aside(partial(translator.receive_data, data))
+                if frames:
+                    unfinished = 0
                 if reader.has_first:
                     if last is None:
+                        if reader.failure is not None and not frames:
+                            raise self._told(reader.failure)
                         self._note_first_event(now)
                         gaps = self._metrics.of(self._metrics.labels(record)).gap
                     else:
@@ -165,13 +202,19 @@ class Attempt:
                     await self._hand_over(frames, sink, reader)
                     if reader.is_done:
                         return await self._linger(reads)
-                    self._watchdog.enter("read", self._limits.read)
+                    limits = self._limits
+                    self._watchdog.read(limits.read, limits.progress, has_said=reader.said != said)
+                    said = reader.said
                 del data, frames  # or a silent stream would keep them
         except NetworkError:
             if last is None:
                 raise
             clean = False
-        await self._hand_over(translator.receive_eof(clean=clean), sink, reader)
+        end = partial(translator.receive_eof, clean=clean)
+        frames = await self._aside(end) if unfinished > _UNFINISHED else end()
+        if last is None and (frames or reader.failure is None):
+            self._note_first_event(trio.current_time())
+        await self._hand_over(frames, sink, reader)
 
     async def _hand_over(self, frames: bytes, sink: Sink, reader: AnswerReader) -> None:
         if reader.failure is None or frames:
@@ -183,10 +226,18 @@ class Attempt:
             try:
                 await sink.put(frames)
             finally:
-                self._record.backpressure += trio.current_time() - began
+                waited = trio.current_time() - began
+                self._record.backpressure += waited
+                self._watchdog.excuse(waited)
             self._record.stage = Stage.STREAMING
         if reader.failure is not None:
-            raise reader.failure
+            raise self._told(reader.failure)
+
+    def _told(self, fault: UpstreamError) -> UpstreamError:
+        """What an answer failed with; if nothing of it has gone out, with the status that it names."""
+        if self._try.first_event_at is not None or not isinstance(fault, StreamError):
+            return fault
+        return own_status(fault, self.target.provider, self._retry_after)
 
     async def _linger(self, reads: UpstreamAnswer) -> None:
         with trio.move_on_after(_LINGER):
@@ -204,12 +255,10 @@ class Attempt:
         if 200 <= status < 300:
             return
         provider = self.target.provider
-        if status in (401, 403):
-            raise ProviderAuthError(f"{provider} refused the router's credentials ({status})")
         if status < 400:
-            raise NetworkError(f"{provider} answered with a redirect ({status})")
+            raise LastingFault(f"{provider} answered with a redirect ({status})")
         body = await self._read(response, _ERROR_BODY, strict=False)
-        raise status_error(provider, status, body, response.header(b"retry-after") or None)
+        raise answer_error(provider, status, body, response.header(b"retry-after") or None)
 
     async def _read(self, response: UpstreamAnswer, limit: int, *, strict: bool) -> bytes:
         parts: list[bytes] = []
@@ -224,6 +273,8 @@ class Attempt:
                 if strict:
                     raise EventTooLarge(f"the upstream's answer has more than {limit} bytes")
                 break
+        if size > _JOINED:
+            return (await self._aside(partial(b"".join, parts)))[:limit]
         return b"".join(parts)[:limit]
 
     def _translate(self, response: UpstreamAnswer, raw: bytes) -> bytes:
@@ -245,6 +296,8 @@ class Attempt:
         if reader.usage:
             record.prompt_tokens = _count(reader.usage, "prompt_tokens")
             record.completion_tokens = _count(reader.usage, "completion_tokens")
+        elif reader.failure is not None and not reader.said:
+            return  # nothing was written, as far as anybody knows
         elif events := reader.events - isinstance(reader.failure, StreamError):
             record.prompt_tokens = self._asked_bytes // _BYTES_A_TOKEN
             record.completion_tokens = events
@@ -259,9 +312,13 @@ class Attempt:
         self._try.error_text = text_of(error)
 
     def _without_secrets(self, message: str) -> str:
-        for secret in self.target.headers.values():
-            bare = secret.removeprefix("Bearer ")
-            if len(bare) >= 8:
+        for name, secret in self.target.headers.items():
+            bare = secret.rpartition(" ")[2]
+            if len(bare) >= _SECRET:
+                # A provider that hides the middle of a key still shows how it begins.
+                begun = re.escape(bare[:_SECRET]) + r"[^\s\"'`,;)\]}<]*"
+                message = re.sub(begun, "***", message.replace(bare, "***"))
+            elif name in _CREDENTIALS and len(bare) >= _SHORTEST:
                 message = message.replace(bare, "***")
         return message
 

@@ -89,7 +89,7 @@ class Books:
         """`error` is what the client is told."""
         self.record.error_code = error.code or None
         if self._state is not None:
-            self._state.failed(error, trio.current_time())
+            self._state.failed(error, trio.current_time(), self.record.started_at)
             self._state = None
             self._show_state()
         if isinstance(error, UpstreamError):
@@ -112,7 +112,7 @@ class Books:
         if self._open_streams is not None:
             self._open_streams.dec()
         if self._state is not None and record.outcome is Outcome.COMPLETED:
-            self._state.succeeded(record.ended_at)
+            self._state.succeeded(record.ended_at, record.started_at)
             self._show_state()
 
     def _show_state(self) -> None:

@@ -55,6 +55,7 @@ class Call(Protocol):
     """One request.  `forget` is called when it will not be asked again: a long prompt is let go."""
 
     is_stream: bool
+    is_heavy: bool  # what is done with the request belongs into a thread, see `heavy`
     keepalive: bytes  # what bridges silence
     max_answer: int | None  # bytes of an answer without streaming; None: `stream.max_event`
 
@@ -95,7 +96,8 @@ class ChatCall:
     keepalive = KEEPALIVE
     max_answer: int | None = None
 
-    def __init__(self, body: dict[str, Any]) -> None:
+    def __init__(self, body: dict[str, Any], *, is_heavy: bool = False) -> None:
+        self.is_heavy = is_heavy
         self.is_stream = bool(body.get("stream"))
         self._body = body
         self._with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
@@ -143,7 +145,10 @@ class ClientCall:
         client: ClientDialect,
         body: dict[str, Any],
         headers: Iterable[tuple[bytes, bytes]] = (),
+        *,
+        is_heavy: bool = False,
     ) -> None:
+        self.is_heavy = is_heavy
         self.is_stream = bool(body.get("stream"))
         self.keepalive = client.keepalive
         self._client = client

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from trio_router.errors import MalformedJSON, NetworkError, UpstreamError, UpstreamTimeout
+from trio_router.errors import (
+    LastingFault,
+    MalformedJSON,
+    NetworkError,
+    UpstreamError,
+    UpstreamStatus,
+    UpstreamTimeout,
+)
+from trio_router.relay.inflating import InflatedReads
+from trio_router.transport.faults import BadStatus, MalformedResponse, is_lasting
+from trio_router.wire.inflate import InflateError, coding_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
@@ -179,9 +189,11 @@ class UpstreamClient:
 
 
 class UpstreamAnswer:
-    """An answer and its body: an item a read, decompressed if the upstream insisted on compressing.
+    """An answer and its body: an item a read, or of at most 64 KiB where the upstream insisted on
+    compressing.
 
-    Reading raises NetworkError if the connection breaks.  Leaving the `with` closes what was not read.
+    Reading raises NetworkError if the connection breaks or a compressed body ends too early, and
+    MalformedJSON if it cannot be inflated.  Leaving the `with` closes what was not read.
     """
 
     def __init__(self, answer: Answer, target: Target, gate: Gate | None) -> None:
@@ -190,9 +202,15 @@ class UpstreamAnswer:
         self._target = target
         self._gate = gate
         self._reads: AsyncIterator[bytes] = answer.body
-        self.is_decoded = self.header(b"content-encoding") not in ("", "identity")
-        if self.is_decoded:
-            self._reads = answer.as_httpx().aiter_bytes()
+        self.is_encoded = bool(self.header(b"content-encoding"))
+        self._codings: list[str] = []  # that are still to be undone
+        if self.is_encoded:
+            fields = answer.headers
+            self._codings = [v.decode("latin-1") for k, v in fields if k.lower() == b"content-encoding"]
+
+    def take_as_it_is(self) -> None:
+        """Nothing is to be inflated: who gets the body is told of its coding."""
+        self._codings = []
 
     def __enter__(self) -> UpstreamAnswer:
         return self
@@ -207,9 +225,22 @@ class UpstreamAnswer:
 
     async def __anext__(self) -> bytes:
         try:
+            if self._codings:
+                self._begin_inflating()
             return await anext(self._reads)
-        except (httpx.TransportError, httpx.DecodingError) as fault:
+        except InflateError as fault:
+            if self.status >= 300:  # tells enough
+                raise StopAsyncIteration from None
+            provider = self._target.provider
+            raise MalformedJSON(f"{provider}: the answer cannot be decompressed: {fault}") from fault
+        except httpx.TransportError as fault:
             raise _as_ours(fault, self._target) from fault
+
+    def _begin_inflating(self) -> None:
+        coding = coding_of(self._codings)
+        self._codings = []
+        if coding:
+            self._reads = InflatedReads(self._answer.body, coding)
 
     def forget_headers(self) -> None:
         """A stream would keep them for as long as it lasts."""
@@ -228,18 +259,24 @@ def _fields(lines: bytes) -> list[tuple[bytes, bytes]]:
     return [(name, value) for line in lines.splitlines() for name, _, value in [line.partition(b": ")]]
 
 
-def _as_ours(fault: httpx.TransportError | httpx.DecodingError, target: Target) -> UpstreamError:
+def _as_ours(fault: httpx.TransportError, target: Target) -> UpstreamError:
     """httpx's error as ours.  Its text names hosts and reasons, never headers."""
     provider = target.provider
     match fault:
         case httpx.TimeoutException():
             phase = next((p for kind, p in _TIMEOUTS if isinstance(fault, kind)), "read")
             return UpstreamTimeout(provider, phase, getattr(target.timeouts, phase))
-        case httpx.DecodingError():
-            return MalformedJSON(f"{provider}: the answer cannot be decompressed")
-        case httpx.ConnectError():
-            return NetworkError(f"cannot connect to {provider}: {fault}")
-    return NetworkError(f"the connection to {provider} was lost: {fault}")
+        case BadStatus():
+            return UpstreamStatus(f"{provider}: {fault}", status=502, code="upstream_status")
+    kind = LastingFault if is_lasting(fault) else NetworkError
+    match fault:
+        case httpx.ConnectError() | httpx.ProxyError() | httpx.UnsupportedProtocol():
+            return kind(f"cannot connect to {provider}: {fault}")
+        case httpx.LocalProtocolError():
+            return kind(f"{provider} cannot be asked for this: {fault}")
+        case MalformedResponse():
+            return kind(f"{provider} does not answer in HTTP: {fault}")
+    return kind(f"the connection to {provider} was lost: {fault}")
 
 
 def _limits(target: Target) -> dict[str, float | None]:

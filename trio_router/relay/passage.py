@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     Opening = Callable[[], AbstractAsyncContextManager[tuple[Target, PassingRequest]]]
 
 # Of the answer's head; the rest is between the upstream and us.
-_HEADERS = (b"content-type", b"content-disposition", b"cache-control", b"etag", b"last-modified")
+_HEADERS = (
+    b"content-type",
+    b"content-encoding",
+    b"content-disposition",
+    b"cache-control",
+    b"etag",
+    b"last-modified",
+)
 _READ = 65536  # bytes of an answer in JSON up to which it is looked into for what was used
 
 
@@ -55,7 +62,8 @@ class Passage:
         for name in _HEADERS:
             if value := response.header(name):
                 self.headers[name.decode()] = value
-        if not response.is_decoded and (length := response.header(b"content-length")):
+        response.take_as_it_is()
+        if length := response.header(b"content-length"):
             self.headers["content-length"] = length
 
     # -- the attempt's Sink
@@ -133,7 +141,7 @@ class PassageAttempt(Attempt):
     async def _relay(self, response: UpstreamAnswer, sink: Sink) -> None:
         self._passing.passage.head(response)
         sink.commit()
-        used = _Used(response.header(b"content-type"))
+        used = _Used("" if response.is_encoded else response.header(b"content-type"))
         self._watchdog.enter("read", self._limits.read)
         async for data in response:
             now = trio.current_time()

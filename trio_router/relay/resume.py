@@ -27,6 +27,7 @@ class ResumableCall:
         self._inner = cast("Call", inner)
         self._prefill = prefill
         self.is_stream = self._inner.is_stream
+        self.is_heavy = self._inner.is_heavy
         self.keepalive = self._inner.keepalive
         self.max_answer = self._inner.max_answer
         self.is_begun = False

@@ -29,7 +29,8 @@ class WholeCall:
     keepalive = b""
     max_answer: int | None = None
 
-    def __init__(self, body: dict[str, Any]) -> None:
+    def __init__(self, body: dict[str, Any], *, is_heavy: bool = False) -> None:
+        self.is_heavy = is_heavy
         self._body = body
 
     def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> NoReturn:
@@ -63,9 +64,14 @@ class CountCall(WholeCall):
     """`POST /v1/messages/count_tokens`, for targets that speak the client's own API."""
 
     def __init__(
-        self, client: ClientDialect, body: dict[str, Any], headers: Iterable[tuple[bytes, bytes]]
+        self,
+        client: ClientDialect,
+        body: dict[str, Any],
+        headers: Iterable[tuple[bytes, bytes]],
+        *,
+        is_heavy: bool = False,
     ) -> None:
-        super().__init__(body)
+        super().__init__(body, is_heavy=is_heavy)
         self._api = client.name
         own = client.native.forwarded
         self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}

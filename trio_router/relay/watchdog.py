@@ -21,6 +21,8 @@ class Watchdog:
         self._total = total
         self._end = math.inf if total is None else trio.current_time() + total
         self.scope.deadline = self._end
+        self._progress: float | None = None
+        self._progress_end = math.inf
 
     def enter(self, phase: str, limit: float | None) -> None:
         """From now on `phase` is what takes time, and may take `limit` seconds."""
@@ -30,3 +32,35 @@ class Watchdog:
         else:
             self.phase, self.limit, deadline = "total", self._total, self._end
         self.scope.deadline = deadline
+
+    def read(self, limit: float | None, progress: float | None, *, has_said: bool) -> None:
+        """A stream goes on: its next bytes may take `limit` seconds.
+
+        What says something may take `progress` seconds, which begin anew where the last bytes did.
+        """
+        now = trio.current_time()
+        if has_said:
+            self._progress = progress
+            self._progress_end = math.inf if progress is None else now + progress
+        deadline = math.inf if limit is None else now + limit
+        if deadline < self._end and deadline < self._progress_end:
+            self.phase, self.limit = "read", limit
+        elif self._progress_end < self._end:
+            self.phase, self.limit, deadline = "progress", self._progress, self._progress_end
+        else:
+            self.phase, self.limit, deadline = "total", self._total, self._end
+        self.scope.deadline = deadline
+
+    def excuse(self, seconds: float) -> None:
+        """So long it was the client who took the time: no progress was asked for."""
+        self._progress_end += seconds
+
+    def pause(self) -> float:
+        """Until `go_on` the phase takes no time, only `total` does.  How many seconds it has left."""
+        left = self.scope.deadline - trio.current_time()
+        self.scope.deadline = self._end
+        return left
+
+    def go_on(self, left: float) -> None:
+        """`left` is what `pause` gave."""
+        self.scope.deadline = min(trio.current_time() + left, self._end)

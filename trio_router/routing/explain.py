@@ -87,8 +87,9 @@ def _before(policy: RouteConfig) -> Iterator[str]:
         )
     yield (
         f"    cooldown: after {cooldown.failures} failures in {cooldown.window:g} s a target rests for "
-        f"{cooldown.base:g} s, doubling to {cooldown.max:g} s; then one request probes"
+        f"{cooldown.base:g} s; then one request probes, so that it is back within {cooldown.max:g} s"
     )
+    yield f"      a Retry-After of more than {cooldown.retry_after:g} s is probed each so many seconds"
 
 
 def _after(policy: RouteConfig) -> Iterator[str]:

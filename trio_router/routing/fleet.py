@@ -11,6 +11,7 @@ from trio_router.routing.circuit import Circuit, State
 from trio_router.routing.hedge import HedgeBudget
 from trio_router.routing.keys import KeyRing
 from trio_router.routing.latency import Latency
+from trio_router.routing.rest import Rest
 from trio_router.routing.retry import Budget, is_blamed
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class TargetState:
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self.rest_until = 0.0  # the provider asked for patience until then
+        self.rest = Rest()  # the provider asked for patience
         self.last_error = ""  # its code
         self.budget = Budget()
         self.latency = Latency()
@@ -48,37 +49,56 @@ class TargetState:
     def health(self, now: float) -> tuple[str, float | None] | None:
         """What people are told of it, and until when that is so; None if it simply does well."""
         ends = [c.open_until for c in self.circuits.values() if c.open_until is not None]
-        until = max([*ends, self.rest_until])
-        if until > now:
+        until = max([*ends, self.rest.until])
+        state = self.state(now)
+        if until > now and (state is not State.HALF_OPEN or self.rest.until > now):
             return "cooling down", until
-        return None if self.state(now) is State.CLOSED else ("on trial", None)
+        return None if state is State.CLOSED else ("on trial", None)
 
-    def succeeded(self, now: float) -> None:
-        self.rest_until = 0.0
+    def succeeded(self, now: float, began: float) -> None:
+        """A request of the time `began` has got a whole answer."""
+        self.rest.end(began)
         for circuit in self.circuits.values():
-            circuit.succeeded(now)
+            circuit.succeeded(now, began=began)
 
-    def failed(self, error: RouterError, now: float, probed: Circuit | None = None) -> None:
+    def failed(
+        self,
+        error: RouterError,
+        now: float,
+        began: float,
+        probed: Circuit | None = None,
+        probe: int = 0,
+    ) -> None:
+        """A request of the time `began` has failed, which was that probe of the circuit `probed`."""
         self.last_error = error.code
         if is_blamed(error):
             for circuit in self.circuits.values():
-                circuit.failed(now, is_probe=circuit is probed)
+                circuit.failed(now, began=began, probe=probe if circuit is probed else 0)
         elif probed is not None:
-            probed.release_probe()
+            probed.release_probe(probe)
 
 
 class Visit:
     """One attempt at a target, from its beginning to its end: `leave` comes once, whatever happens."""
 
     def __init__(
-        self, state: TargetState, circuit: Circuit, ring: KeyRing | None, key: int, now: float
+        self,
+        state: TargetState,
+        cooldown: CooldownConfig,
+        ring: KeyRing | None,
+        key: int,
+        now: float,
+        *,
+        heeds_rest: bool,
     ) -> None:
         self.key = key
         self._state = state
-        self._circuit = circuit
+        self._circuit = state.circuit(cooldown)
         self._ring = ring
         self._began = now
-        self._is_probe = circuit.enter(now)
+        self._probe = self._circuit.enter(now)
+        self._most_rest = cooldown.retry_after
+        self._probes_rest = heeds_rest and state.rest.enter(now, self._most_rest)
         self._is_decided = False
         self._has_answered = False
         state.in_flight += 1
@@ -87,32 +107,39 @@ class Visit:
         """The first event has come."""
         self._has_answered = True
         self._state.latency.add(now - self._began, now)
-        self._circuit.answered(now, is_probe=self._is_probe)
+        self._circuit.answered(now, probe=self._probe)
+        if self._probes_rest:
+            self._state.rest.end(self._began)
         if self._ring is not None:
-            self._ring.accepted(self.key, now)
+            self._ring.accepted(self.key, now, self._began)
 
     def succeeded(self, now: float) -> None:
         """A whole answer has come."""
         self._is_decided = True
-        self._state.succeeded(now)
+        self._state.succeeded(now, self._began)
         if self._ring is not None:
-            self._ring.accepted(self.key, now)
+            self._ring.accepted(self.key, now, self._began)
 
     def failed(self, error: RouterError, now: float) -> None:
         self._is_decided = True
         if isinstance(error, UpstreamTimeout) and error.phase == "first_event":
             self._state.latency.add(now - self._began, now)  # at least so long
-        self._state.failed(error, now, self._circuit if self._is_probe else None)
+        self._state.failed(error, now, self._began, self._circuit, self._probe)
+        if self._probes_rest and not is_blamed(error):
+            self._state.rest.give_up_probe(now, self._most_rest)
 
     def gave_way(self, now: float) -> None:
         """It was too slow, and another answered first."""
         if not self._has_answered:
             self._state.latency.add(now - self._began, now)
 
-    def leave(self) -> None:
+    def leave(self, now: float) -> None:
         self._state.in_flight -= 1
-        if self._is_probe and not self._is_decided and not self._has_answered:
-            self._circuit.release_probe()
+        if self._is_decided or self._has_answered:
+            return
+        self._circuit.give_up_probe(self._probe)
+        if self._probes_rest:
+            self._state.rest.give_up_probe(now, self._most_rest)
 
 
 class RouteState:
@@ -214,7 +241,7 @@ class Fleet:
         state = self.state(target)
         ring = self.ring(target.target)
         key = ring.pick(now) if ring is not None else 0
-        return Visit(state, state.circuit(route.policy.cooldown), ring, key, now)
+        return Visit(state, route.policy.cooldown, ring, key, now, heeds_rest=route.is_own)
 
 
 def _have_same_keys(one: tuple[Target, ...], other: tuple[Target, ...]) -> bool:

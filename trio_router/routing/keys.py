@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from trio_router.config.routes import CooldownConfig
 from trio_router.routing.circuit import Circuit
+from trio_router.routing.rest import MOST_TOLD, Rest
 
 # A refused key is rarely mended within minutes, and asking with it costs the request some time.
-_REFUSED = CooldownConfig(failures=1, base=30, max=900)
+_REFUSED = CooldownConfig(failures=1, base=30, max=1200)
 
 
 class KeyRing:
@@ -14,7 +15,7 @@ class KeyRing:
 
     def __init__(self, count: int) -> None:
         self._circuits = [Circuit(_REFUSED) for _ in range(count)]
-        self._rests = [0.0] * count
+        self._rests = [Rest() for _ in range(count)]
         self._next = 0
 
     def __len__(self) -> int:
@@ -26,25 +27,30 @@ class KeyRing:
             index = (self._next + step) % len(self)
             if self._is_ready(index, now):
                 self._next = index + 1
+                self._rests[index].enter(now, MOST_TOLD)
                 return index
-        return min(range(len(self)), key=self._ready_at)
+        return min(range(len(self)), key=lambda index: self._wait(index, now))
 
     def has_ready(self, now: float) -> bool:
         return any(self._is_ready(index, now) for index in range(len(self)))
 
     def refused(self, index: int, now: float) -> None:
         """The provider does not take this key."""
-        self._circuits[index].failed(now, is_probe=True)
+        circuit = self._circuits[index]
+        circuit.failed(now, probe=circuit.enter(now))
 
-    def rest(self, index: int, until: float) -> None:
-        """This key has used up its rate."""
-        self._rests[index] = max(self._rests[index], until)
+    def rest(self, index: int, now: float, seconds: float) -> None:
+        """This key has used up its rate, for `seconds` as the provider says."""
+        self._rests[index].ask(now, seconds)
 
-    def accepted(self, index: int, now: float) -> None:
+    def accepted(self, index: int, now: float, began: float) -> None:
+        """The provider took it, for a request of the time `began`."""
         self._circuits[index].succeeded(now)
+        self._rests[index].end(began)
 
     def _is_ready(self, index: int, now: float) -> bool:
-        return self._rests[index] <= now and self._circuits[index].may_ask(now)
+        return self._rests[index].wait(now, MOST_TOLD) <= 0 and self._circuits[index].may_ask(now)
 
-    def _ready_at(self, index: int) -> float:
-        return max(self._rests[index], self._circuits[index].open_until or 0.0)
+    def _wait(self, index: int, now: float) -> float:
+        circuit = self._circuits[index]
+        return max(self._rests[index].wait(now, MOST_TOLD), (circuit.open_until or now) - now)

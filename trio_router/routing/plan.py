@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,16 @@ from trio_router.errors import (
     UpstreamStatus,
     UpstreamTimeout,
 )
-from trio_router.routing.retry import Verdict, backoff, may_pass, retry_after, status_of, verdict
+from trio_router.routing.rest import MOST_TOLD
+from trio_router.routing.retry import (
+    Verdict,
+    backoff,
+    may_pass,
+    retry_after,
+    status_of,
+    told_retry_after,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +56,7 @@ class Plan:
         self._order = order
         self._fleet = fleet
         self._retry = route.policy.retry
+        self._most_rest = route.policy.cooldown.retry_after
         self._tries: dict[str, int] = {}
         self._failures: list[tuple[RouteTarget, RouterError]] = []
         self._spent: set[str] = set()  # not to be asked again
@@ -66,10 +77,12 @@ class Plan:
         for target in self._order:
             if not self._is_open(target, now):
                 continue
-            rest = self._fleet.state(target).rest_until - now if self._route.is_own else 0.0
+            rest = self._rest(target, now)
             if rest <= 0:
                 return Step(target)
-            can_wait = rest <= self._retry.retry_after_max and target.name not in self._waited
+            # Who waits for a probe of a long rest would mostly wait in vain.
+            ends_in = self._fleet.state(target).rest.until - now
+            can_wait = ends_in <= self._retry.retry_after_max and target.name not in self._waited
             if can_wait and (soonest is None or rest < soonest.delay):
                 soonest = Step(target, rest)
         if soonest is not None:
@@ -80,7 +93,7 @@ class Plan:
         """A target that may be raced against the one that is being asked; None: there is none."""
         for target in self._order:
             is_new = target.name not in self._tries and self._is_open(target, now)
-            if is_new and self._fleet.state(target).rest_until <= now:
+            if is_new and self._fleet.state(target).rest.wait(now, self._most_rest) <= 0:
                 return target
         return None
 
@@ -92,6 +105,8 @@ class Plan:
         state = self._fleet.state(target)
         if not state.circuit(self._route.policy.cooldown).may_ask(now):
             self._spent.add(target.name)
+            return False
+        if self._route.is_own and state.rest.is_kept_from(now, self._most_rest):
             return False
         if target.name not in self._tries:
             state.budget.deposit(self._retry.budget)
@@ -134,6 +149,8 @@ class Plan:
                 self._again = self._after_a_while(target, error, now, key, patience, random)
                 if self._again is None:
                     self._spent.add(target.name)
+        most = min(self._most_rest, MOST_TOLD)
+        error.retry_after = told_retry_after(error.retry_after, wall, most)
 
     def torn(self, target: RouteTarget, error: RouterError) -> None:
         """The answer broke off after its beginning had reached the client.
@@ -165,6 +182,10 @@ class Plan:
         return telling
 
     # -- inside
+
+    def _rest(self, target: RouteTarget, now: float) -> float:
+        """The seconds for which the target is to be left alone, as it has asked for."""
+        return self._fleet.state(target).rest.wait(now, self._most_rest) if self._route.is_own else 0.0
 
     def _is_open(self, target: RouteTarget, now: float) -> bool:
         if target.name in self._spent:
@@ -200,10 +221,10 @@ class Plan:
         tries = self._tries[target.name]
         has_other_key = False
         if ring is not None and status_of(error) == 429:
-            ring.rest(key, now + (patience or _SHORT_REST))
+            ring.rest(key, now, patience or _SHORT_REST)
             has_other_key = ring.has_ready(now)
         if patience is not None and not has_other_key:
-            state.rest_until = max(state.rest_until, now + patience)
+            state.rest.ask(now, patience, is_probe=state.rest.until - now > self._most_rest)
         most = self._retry.attempts + (len(ring) - 1 if ring is not None and has_other_key else 0)
         if tries > most:
             return None
@@ -220,14 +241,17 @@ class Plan:
     def _unavailable(self, now: float) -> RouterError:
         states = [self._fleet.state(target) for target in self._order]
         cooldown = self._route.policy.cooldown
-        waits = [max(s.rest_until, s.circuit(cooldown).open_until or 0.0) - now for s in states]
+        waits = [
+            max(s.rest.wait(now, self._most_rest), (s.circuit(cooldown).open_until or now) - now)
+            for s in states
+        ]
         reasons = ", ".join(
             f"{target.name}: {state.last_error}" if state.last_error else target.name
             for target, state in zip(self._order, states, strict=True)
         )
         return TargetsUnavailable(
             f"every target of {self._route.name} is given a rest after failures ({reasons})",
-            retry_after=str(max(1, round(min(waits)))),
+            retry_after=str(max(1, math.ceil(min(min(waits), MOST_TOLD)))),
         )
 
     def _tried(self) -> str:

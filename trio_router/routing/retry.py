@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from trio_router.errors import (
     Diverged,
     InvalidRequest,
+    LastingFault,
     Overloaded,
     ProviderAuthError,
     RouterError,
@@ -19,6 +21,7 @@ from trio_router.errors import (
     UpstreamStatus,
     UpstreamTimeout,
 )
+from trio_router.routing.rest import MOST_TOLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +62,8 @@ def verdict(error: RouterError) -> Verdict:
             return _of_words(error)
         case InvalidRequest() | Overloaded() | UpstreamTimeout() | ProviderAuthError():
             return Verdict.NEXT  # not asked at all, silent, or not for us: asking again is no use
+        case LastingFault():
+            return Verdict.NEXT  # it would be the same again
         case UpstreamError():
             return Verdict.AGAIN
     return Verdict.CLIENT
@@ -110,7 +115,7 @@ def retry_after(value: str | None, wall: float) -> float | None:
     if value is None:
         return None
     text = value.strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
+    if re.fullmatch(r"[0-9]{1,30}(\.[0-9]{1,30})?", text):
         return float(text)
     try:
         date = parsedate_to_datetime(text)
@@ -119,6 +124,14 @@ def retry_after(value: str | None, wall: float) -> float | None:
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)
     return max(0.0, (date - datetime.fromtimestamp(wall, UTC)).total_seconds())
+
+
+def told_retry_after(value: str | None, wall: float, most: float = MOST_TOLD) -> str | None:
+    """What a client is told where the provider said `value`: at most `most` seconds, no nonsense."""
+    seconds = retry_after(value, wall)
+    if seconds is None or value is None:
+        return None
+    return value.strip() if seconds <= most else str(max(1, math.floor(most)))
 
 
 def backoff(tries: int, config: RetryConfig, random: Callable[[], float]) -> float:

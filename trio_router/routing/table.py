@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from trio_router.config.schema import ModelConfig
 from trio_router.dialects import DIALECTS
 from trio_router.dialects.answer import ReadingRules
-from trio_router.errors import ModelNotFound
+from trio_router.errors import InvalidRequest, ModelNotFound
 from trio_router.routing.route import Route, implicit_route, keyed, target_of
 from trio_router.routing.target import Target
+from trio_router.wire.names import name_complaint, path_segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,12 +64,17 @@ class RouteTable:
         return self.target(name) if route is None else route.targets[0].target
 
     def target(self, name: str) -> Target:
-        """The target that `name` (`provider/model`) means.  Raises ModelNotFound, naming near ones."""
+        """The target that `name` (`provider/model`) means.
+
+        Raises ModelNotFound, naming near ones, InvalidRequest for what can be no name.
+        """
         if (target := self._known.get(name) or self._passed.get(name)) is not None:
             return target
         if len(name) > _LONGEST_NAME:
             raise ModelNotFound(f"no model's name has more than {_LONGEST_NAME} letters", param="model")
         provider_name, slash, model = name.partition("/")
+        if slash and model and (complaint := name_complaint(name)):
+            raise InvalidRequest(f"The model's name {name!r} {complaint}", param="model")
         provider = self._config.providers.get(provider_name)
         if slash and model and provider is not None and provider.takes_any_model:
             target = self._target(provider_name, provider, model)
@@ -156,11 +161,13 @@ def native_apis(provider: ProviderConfig, model: str) -> dict[str, str]:
             return {"messages": "/messages"}
         case "openai":
             paths = {"completions": "/completions", "responses": "/responses"}
+        case "azure" if not model:
+            return {}  # its paths hold the deployment's name
         case "azure":
             # Responses have no deployment in their path; versions by date are of the older one.
             dated = provider.query.get("api-version", "preview") not in ("preview", "latest", "v1")
             paths = {
-                "completions": f"/openai/deployments/{quote(model, safe='')}/completions",
+                "completions": f"/openai/deployments/{path_segment(model)}/completions",
                 "responses": "/openai/responses" if dated else "/openai/v1/responses",
             }
         case _:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -11,7 +12,9 @@ import trio
 from trio_router.dialects import LISTINGS
 from trio_router.errors import RouterError
 from trio_router.relay.client import PassingRequest
-from trio_router.wire.jsoncodec import JSONError, loads
+from trio_router.relay.heavy import in_slices
+from trio_router.wire.jsoncodec import JSONError, is_heavy, loads
+from trio_router.wire.names import name_complaint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -119,10 +122,12 @@ async def _fetch(target: Target, client: UpstreamClient) -> Sequence[ListedModel
                 if len(body) > _PAGE:
                     raise RouterError("no list", code="too_large")
         try:
-            models, mark = listing.read(loads(bytes(body)))
+            page = loads(body) if not is_heavy(body) else await in_slices(partial(loads, body))
+            models, mark = listing.read(page)
         except JSONError:
             raise RouterError("no list", code="malformed_json") from None
-        found |= {model.id: model for model in models}
+        # What nobody may ask for is not told either, and would forge what it is written into.
+        found |= {model.id: model for model in models if not name_complaint(model.id)}
         if mark is None:
             break
     return tuple(found.values())

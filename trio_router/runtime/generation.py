@@ -11,9 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import trio
+
 from trio_router.config.file import ConfigError
 from trio_router.policy.admins import Admins
 from trio_router.policy.keys import Authenticator
+from trio_router.policy.origins import Origins
 from trio_router.relay.engine import Upstreams
 from trio_router.routing.fleet import Fleet
 from trio_router.routing.table import RouteTable
@@ -36,6 +39,7 @@ class Draft:
     table: RouteTable
     keys: Authenticator
     admins: Admins
+    origins: Origins  # which web pages may ask, and by which names
     tls: ssl.SSLContext | None  # what clients are encrypted with; None if they are not
 
 
@@ -63,8 +67,10 @@ def prepare(
     if before is not None and before.config.auth == config.auth:
         admins = before.admins
     else:
-        admins = Admins(config.auth, clock.wall)
-    return Draft(config, RouteTable(config, heard), Authenticator(config.auth), admins, tls)
+        admins = Admins(config.auth, clock.wall, trio.current_time)
+    origins = Origins(config.server.cors, has_keys=bool(config.auth.keys))
+    table, keys = RouteTable(config, heard), Authenticator(config.auth)
+    return Draft(config, table, keys, admins, origins, tls)
 
 
 def succeed(draft: Draft, before: Generation | None, clients: SharedClients, number: int) -> Generation:
@@ -77,6 +83,7 @@ def succeed(draft: Draft, before: Generation | None, clients: SharedClients, num
         table=draft.table,
         keys=draft.keys,
         admins=draft.admins,
+        origins=draft.origins,
         tls=draft.tls,
         number=number,
         upstreams=upstreams,

@@ -8,12 +8,13 @@ import mmap
 import signal
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from hypercorn.config import Config as HypercornConfig
 
 from trio_router.api.app import RouterApp
+from trio_router.api.metrics_side import MetricsApp
 from trio_router.dashboard.peers import Peers
 from trio_router.observe.log import logging_to, write_line
 from trio_router.observe.metrics import forget_process
@@ -21,11 +22,12 @@ from trio_router.runtime.router import Router
 from trio_router.serve.workers import Board, EvenTurn, Supervisor
 from trio_router.server.accept import accept_from, url_of
 from trio_router.server.connections import HttpServer
+from trio_router.server.seats import raise_descriptor_limit
 
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from trio_router.config.schema import Config
@@ -45,31 +47,43 @@ async def serve(
     *,
     shutdown_trigger: Callable[[], Awaitable[object]],
     turn: Callable[[HttpServer], Turn] | None = None,
+    metrics: Sequence[socket.socket] = (),
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves `app` until `shutdown_trigger` returns, then drains it for `graceful_timeout` seconds.
 
-    Starts with the list of base URLs.  While draining, connections are still accepted, so that health
-    checks and clients get an honest 503.  The listeners are closed at the end.
+    Starts with the list of base URLs.  While draining, connections are still accepted, so that clients
+    get an honest 503.  Those of `metrics` serve the metrics alone.  All are closed at the end.
     """
-    router = app.router
-    server = HttpServer(app, hypercorn_config(), *_client_side(router.generation))
-    router.on_change.append(lambda generation: server.use(*_client_side(generation)))
+    router, settings = app.router, hypercorn_config()
+    servers = [
+        HttpServer(who, settings, *_client_side(router.generation)) for who in (app, MetricsApp(app))
+    ]
+    server, scraped = servers
+
+    def take(generation: Generation) -> None:
+        for one in servers:
+            one.use(*_client_side(generation))
+
+    router.on_change.append(take)
     whose = None if turn is None else turn(server)
+    doors = [(listener, server.handle, whose) for listener in listeners]
+    doors += [(listener, scraped.handle, None) for listener in metrics]
     with ExitStack() as closing:
-        for listener in listeners:
+        for listener, _, _ in doors:
             closing.enter_context(listener)
         async with router.running(), trio.open_nursery() as beside:
             beside.start_soon(app.board.answer_peers)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
-                    for listener in listeners:
-                        accepting.start_soon(accept_from, listener, server.handle, connections, whose)
+                    for listener, handle, turns in doors:
+                        accepting.start_soon(accept_from, listener, handle, connections, turns)
                     task_status.started([url_of(listener, server.scheme) for listener in listeners])
                     await shutdown_trigger()
                     await router.drain(router.generation.config.server.graceful_timeout)
                     accepting.cancel_scope.cancel()
                 await server.end()
+                await scraped.end()
                 connections.cancel_scope.deadline = trio.current_time() + _LAST_WRITES
             beside.cancel_scope.cancel()
 
@@ -93,6 +107,11 @@ def tune_collector() -> None:
     gc.enable()
 
 
+def hung_up() -> None:
+    """What SIGHUP does: it is never the end."""
+    logger.info("SIGHUP: nothing was changed")
+
+
 async def serve_until_signalled(
     app: RouterApp,
     listeners: list[socket.socket],
@@ -100,14 +119,17 @@ async def serve_until_signalled(
     *,
     signals: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT),
     leash: int | None = None,
-    turn: Callable[[HttpServer], Turn] | None = None,
+    **more: Any,
 ) -> None:
-    """Serves until one of `signals`; a second one ends the drain at once.
+    """Serves until one of `signals`; a second one ends the drain at once.  `more` is for `serve`.
 
     `leash` is a descriptor; when it becomes readable, that is a signal too.
     """
     told = trio.Event()
-    with trio.open_signal_receiver(*signals) as received:
+    with (
+        trio.open_signal_receiver(*signals) as received,
+        trio.open_signal_receiver(signal.SIGHUP) as hangups,
+    ):
 
         async def watch_signals() -> None:
             number = await anext(received)
@@ -116,17 +138,22 @@ async def serve_until_signalled(
             await anext(received)
             app.router.hurry()
 
+        async def watch_hangups() -> None:
+            async for _ in hangups:
+                hung_up()
+
         async def watch_leash(leash: int) -> None:
             await trio.lowlevel.wait_readable(leash)
             logger.error("draining: the parent process is gone")
             told.set()
 
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:
-            await serve(app, listeners, shutdown_trigger=told.wait, turn=turn, task_status=task_status)
+            await serve(app, listeners, shutdown_trigger=told.wait, task_status=task_status, **more)
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_signals)
+            nursery.start_soon(watch_hangups)
             if leash is not None:
                 nursery.start_soon(watch_leash, leash)
             urls = await nursery.start(run)
@@ -134,9 +161,16 @@ async def serve_until_signalled(
             on_start(urls)
 
 
-def run(config: Config, listeners: list[socket.socket], on_start: OnStart, logs: LogSettings) -> None:
+def run(
+    config: Config,
+    listeners: list[socket.socket],
+    on_start: OnStart,
+    logs: LogSettings,
+    metrics: Sequence[socket.socket] = (),
+) -> None:
     """Serves in this process until SIGTERM or SIGINT.  `on_start` is told what is served, and where."""
-    _run(config, listeners, on_start, serve_until_signalled, logs)
+    raise_descriptor_limit()
+    _run(config, listeners, on_start, partial(serve_until_signalled, metrics=metrics), logs)
 
 
 def run_workers(
@@ -146,8 +180,10 @@ def run_workers(
     on_start: OnStart,
     logs: LogSettings,
     shared: Path,
+    metrics: Sequence[socket.socket] = (),
 ) -> None:
     """Serves in `count` processes until SIGTERM or SIGINT.  They meet in the folder `shared`."""
+    raise_descriptor_limit()
     board = Board(count)
     is_told = mmap.mmap(-1, 1)  # what is served is told once, by the first worker that serves
 
@@ -157,11 +193,11 @@ def run_workers(
             on_start(config, urls)
 
     def work(worker: int, leash: int) -> None:
+        def turn(server: HttpServer) -> Turn:
+            return EvenTurn(board, worker, lambda: server.open)
+
         serving = partial(
-            serve_until_signalled,
-            signals=(signal.SIGTERM,),
-            leash=leash,
-            turn=lambda server: EvenTurn(board, worker, lambda: server.open),
+            serve_until_signalled, signals=(signal.SIGTERM,), leash=leash, metrics=metrics, turn=turn
         )
         peers = Peers(shared, worker, count)
         _run(config, listeners, tell_once, serving, logs, peers)

@@ -20,7 +20,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 _SHORT_LIFE = 2.0  # s; a worker that lived no longer is replaced after a pause
 _MAX_PAUSE = 10.0  # s
 _AFTER_GRACE = 5.0  # s beyond the drain's own limits, until a worker that will not leave is killed
@@ -72,6 +72,7 @@ class Supervisor:
 
     `work` is given its worker's number and a descriptor that becomes readable if the parent dies.  It
     must leave then and on SIGTERM, draining for up to `grace` seconds; on a second SIGTERM at once.
+    SIGHUP is passed on to the workers, and ends none of them.
     `on_death` is told the worker, process id and exit code (negative: the signal) of each that ends,
     `on_failure` of each that could not be started.
     """
@@ -122,6 +123,8 @@ class Supervisor:
         if number == signal.SIGCHLD:
             for pid, status in _ended():
                 self._note_end(pid, status)
+        elif number == signal.SIGHUP:
+            self._send(signal.SIGHUP)
         elif number is not None:
             self._stop()
         elif self._kill_at is not None and time.monotonic() >= self._kill_at:

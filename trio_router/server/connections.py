@@ -1,7 +1,8 @@
-"""Clients' connections: HTTP/1.1 here, HTTP/2 by Hypercorn.
+"""Clients' connections: HTTP/1.1 here, HTTP/2 in `http2_connection`.
 
 Hypercorn's HTTP/1.1 (h11, a lock and a shielded scope a write, a task for each idle connection) cost
-more than all the rest of a request; its HTTP/2, configuration and lifespan stay in use.
+more than all the rest of a request; its HTTP/2 takes whatever an answer gives it, and never holds back.
+Its configuration and its lifespan stay in use.
 """
 
 from __future__ import annotations
@@ -9,26 +10,27 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
 
 from trio_router.api.request import ClientRequest
 from trio_router.server.http1_link import Http1Link, refusal
-from trio_router.server.http2 import PREFACE, Http2App, RelayTCPServer, Replayed
+from trio_router.server.http2 import PREFACE
+from trio_router.server.http2_connection import Http2Connection
+from trio_router.server.request_body import UNASKED
 from trio_router.server.request_parser import RequestParser
+from trio_router.server.seats import Seats, connection_limit, current_seat, descriptor_limit
 from trio_router.transport.sockets import BROKEN, SocketWire, Wire, stream_over, wire_over
 
 if TYPE_CHECKING:
     import socket
     import ssl
+    from collections.abc import Awaitable, Callable
 
     from hypercorn.config import Config as HypercornConfig
 
-    from trio_router.api.app import RouterApp
+    from trio_router.api.request import App
     from trio_router.clock.alarms import Alarm
     from trio_router.server.request_body import RequestBody
     from trio_router.server.request_parser import RequestHead
@@ -37,6 +39,9 @@ logger = logging.getLogger("trio_router")
 _AHEAD = 8  # requests that a client may have sent ahead of its answers; the last of them closes
 _LINGER = 1.0  # s of silence in which a client may take the last answer of a connection that we close
 _LONGEST_LINGER = 30.0  # s in which it may go on sending before it reads that answer
+_WHOLE_HEAD = 30.0  # s that a request's head may take, and a new connection until its first byte
+_REFUSED = 1.0  # s in which a client for whom there is no place may send what it gets its refusal for
+_MOST_REFUSED = 32  # who wait for that at once
 
 
 class HttpServer:
@@ -47,7 +52,7 @@ class HttpServer:
 
     def __init__(
         self,
-        app: RouterApp,
+        app: App,
         settings: HypercornConfig,
         stall: float | None,
         tls: ssl.SSLContext | None = None,
@@ -55,14 +60,14 @@ class HttpServer:
         self.app = app
         self.keep_alive = settings.keep_alive_timeout
         self.use(stall, tls)
+        self.whole_head = _WHOLE_HEAD  # s in which a request's head has to come
         self.is_ending = False
         self.open = 0  # connections, whatever they speak
-        self.connections: set[Http1Connection] = set()
-        self._handshake = settings.ssl_handshake_timeout
-        self._context = WorkerContext(None)
-        self._http2 = partial(
-            RelayTCPServer, Http2App(app), settings, self._context, ConnectionState({})
-        )
+        configured = app.router.generation.config.server.max_connections
+        self.seats = Seats(connection_limit(configured, descriptor_limit()))
+        self._refused = 0  # connections that wait for their refusal
+        self.connections: set[Http1Connection | Http2Connection] = set()
+        self._handshake = min(settings.ssl_handshake_timeout, _WHOLE_HEAD)
 
     def use(self, stall: float | None, tls: ssl.SSLContext | None) -> None:
         """From now on these hold: `stall` for every connection, `tls` for new ones."""
@@ -72,6 +77,11 @@ class HttpServer:
 
     async def handle(self, sock: socket.socket) -> None:
         """Serves a connection to its end; closes it."""
+        seat = self.seats.take(sock)
+        if seat is None:
+            await self._refuse_one_too_many(sock)
+            return
+        current_seat.set(seat)
         self.open += 1
         try:
             with sock:
@@ -83,26 +93,38 @@ class HttpServer:
             logger.exception("a connection failed")
         finally:
             self.open -= 1
+            self.seats.leave(seat)
+
+    async def _refuse_one_too_many(self, sock: socket.socket) -> None:
+        """Every place is taken by a request that is being answered."""
+        with sock, suppress(*BROKEN):
+            if self._tls is not None or self._refused >= _MOST_REFUSED:
+                return  # a handshake only to say no would cost more than a place
+            self._refused += 1
+            try:
+                with trio.move_on_after(_REFUSED):
+                    await SocketWire(sock).receive()
+                sock.send(refusal(503))
+            finally:
+                self._refused -= 1
 
     async def _handle_plain(self, sock: socket.socket) -> None:
-        host = _host(sock)
+        host, client = _ends(sock)
         wire = SocketWire(sock)
         first = await self._first(wire)
-        while len(first) < len(PREFACE) and first and PREFACE.startswith(first):
-            more = await self._first(wire)
-            if not more:
-                return
-            first += more
         if first.startswith(PREFACE):
-            await self._http2(Replayed(stream_over(sock), first), stall=self.stall).run()
+            await Http2Connection(self, wire, host, client).run(first)
         elif first:
-            await self.handle_http1(wire, host, first)
+            await self.handle_http1(wire, host, first, client)
 
-    async def handle_http1(self, wire: Wire, host: str | None, first: bytes) -> None:
-        await Http1Connection(self, wire, host).run(first)
+    async def handle_http1(
+        self, wire: Wire, host: str | None, first: bytes, client: tuple[str, int] | None = None
+    ) -> None:
+        """`host` is the address that the connection came in on, `client` where it comes from."""
+        await Http1Connection(self, wire, host, client).run(first)
 
     async def _handle_tls(self, sock: socket.socket, tls: ssl.SSLContext) -> None:
-        host = _host(sock)
+        host, client = _ends(sock)
         # https_compatible: clients close without the TLS goodbye, and so do we.
         stream = trio.SSLStream(stream_over(sock), tls, server_side=True, https_compatible=True)
         with trio.move_on_after(self._handshake) as limit:
@@ -112,18 +134,25 @@ class HttpServer:
                 return
         if limit.cancelled_caught:
             return
-        if stream.selected_alpn_protocol() == "h2":
-            await self._http2(stream, stall=self.stall).run()
-            return
         wire = wire_over(stream)
         first = await self._first(wire)
-        if first:
-            await self.handle_http1(wire, host, first)
+        if first and stream.selected_alpn_protocol() == "h2":
+            await Http2Connection(self, wire, host, client).run(first)
+        elif first:
+            await self.handle_http1(wire, host, first, client)
 
     async def _first(self, wire: Wire) -> bytes:
-        """What the client says first; nothing if it says nothing in time, or leaves."""
-        with trio.move_on_after(self.keep_alive), suppress(*BROKEN):
-            return await wire.receive()
+        """What the client says first, enough to tell which protocol it is.
+
+        Nothing if it does not say so in time, or leaves.
+        """
+        first = b""
+        with trio.move_on_after(_WHOLE_HEAD), suppress(*BROKEN):
+            while True:
+                more = await wire.receive()
+                first += more
+                if not more or len(first) >= len(PREFACE) or not PREFACE.startswith(first):
+                    return first if more else b""
         return b""
 
     async def end(self) -> None:
@@ -131,7 +160,6 @@ class HttpServer:
         self.is_ending = True
         for connection in list(self.connections):
             connection.close_if_idle()
-        await self._context.terminated.set()
 
 
 class Http1Connection:
@@ -140,20 +168,30 @@ class Http1Connection:
     So a client's leaving is seen at once, whatever its request is waiting for.
     """
 
-    def __init__(self, server: HttpServer, wire: Wire, host: str | None) -> None:
+    def __init__(
+        self,
+        server: HttpServer,
+        wire: Wire,
+        host: str | None,
+        client: tuple[str, int] | None = None,
+    ) -> None:
         self.server = server
         self.wire = wire
         self.host = host
+        self.client = client
         self.scheme = server.scheme
         self._parser = RequestParser(self._begin)
         self._waiting: list[Http1Link] = []
         self._latest: RequestBody | None = None  # the one that is being read, or was last
         self._current: ClientRequest | None = None
         self._is_closing = False
+        self._ahead = 0  # bytes read since there are requests whose turn has not come
+        self._none_waits: trio.Event | None = None
+        self._is_head_timed = False
         self._heard = 0  # reads that gave something
         self._has_ended = False  # the client, that is
         self._lingering: trio.CancelScope | None = None
-        self._idle: Alarm = server.app.router.engine.alarms.alarm(self.close_if_idle)
+        self._idle: Alarm = server.app.router.engine.alarms.alarm(self._late)
 
     async def run(self, first: bytes) -> None:
         self.server.connections.add(self)
@@ -166,7 +204,7 @@ class Http1Connection:
                     self._lingering.cancel()
                 if self._current is not None:
                     self._current.client_left()
-                self._waiting.clear()
+                self._forget_waiting()
         finally:
             self.server.connections.discard(self)
             self._idle.stop()
@@ -177,6 +215,14 @@ class Http1Connection:
         if self._current is None:
             self.wire.close()
 
+    def _late(self) -> None:
+        """Nothing was asked for too long."""
+        if self._current is None and self._parser.is_in_head and not self._is_closing:
+            self._is_closing = True
+            self._nursery.start_soon(self._refuse, 408)
+        else:
+            self.close_if_idle()
+
     # -- the reading task
 
     async def _read(self, data: bytes) -> None:
@@ -184,11 +230,18 @@ class Http1Connection:
             if not self._is_closing:
                 self._parser.receive_data(data)
                 self._go_on()
-            if self._latest is not None and self._latest.is_full:
-                await self._wait_for_room(self._latest)
+                if self._current is None and self._parser.is_in_head and not self._is_head_timed:
+                    self._rest()
+            if self._waiting:
+                self._ahead += len(data)
+                if self._ahead >= UNASKED:
+                    await self._wait_while_watching(self._wait_turns)
+            elif self._latest is not None and self._latest.is_full:
+                await self._wait_while_watching(self._latest.wait_room)
             self._heard += 1
             try:
-                data = await self.wire.receive()
+                # Of requests whose turn has not come no more than UNASKED bytes are read.
+                data = await self.wire.receive(UNASKED - self._ahead)
             except BROKEN:
                 return
 
@@ -203,17 +256,36 @@ class Http1Connection:
         self._waiting.append(Http1Link(self, head, body))
         return body
 
-    async def _wait_for_room(self, body: RequestBody) -> None:
-        """Reads no further than the body is taken; but a client that leaves is seen all the same."""
+    async def _wait_while_watching(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Nothing is read until `wait` is done; but a client that leaves is seen all the same."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_hangup, nursery.cancel_scope)
-            await body.wait_room()
+            await wait()
             nursery.cancel_scope.cancel()
 
     async def _watch_hangup(self, waiting: trio.CancelScope) -> None:
-        await self.wire.wait_hangup()
+        with suppress(*BROKEN):
+            await self.wire.wait_hangup()
         self.wire.close()
         waiting.cancel()
+
+    async def _wait_turns(self) -> None:
+        """Until every request that was read is at its turn, or will have none."""
+        self._none_waits = trio.Event()
+        await self._none_waits.wait()
+        self._none_waits = None
+
+    def _note_turns(self) -> None:
+        """After fewer wait than before."""
+        if not self._waiting:
+            self._ahead = 0
+            if self._none_waits is not None:
+                self._none_waits.set()
+
+    def _forget_waiting(self) -> None:
+        """Those whose turn has not come will not be answered."""
+        self._waiting.clear()
+        self._note_turns()
 
     def _go_on(self) -> None:
         """Begins the next request, if there is one and none is being answered."""
@@ -221,7 +293,9 @@ class Http1Connection:
             return
         if self._waiting:
             link = self._waiting.pop(0)
+            self._note_turns()
             self._idle.when = math.inf
+            self._is_head_timed = False
             self._current = ClientRequest(self.server.app, link)
             self._nursery.start_soon(self._answer, self._current, link)
         elif self._parser.fault is not None:
@@ -239,6 +313,7 @@ class Http1Connection:
             logger.exception("a request failed")
         self._current = None
         if not link.is_finished:
+            self._forget_waiting()
             self.wire.close()  # torn in the middle: nothing more can be said here
         elif not link.keep_alive:
             await self._close_gently(is_read=link.body.is_complete)
@@ -247,7 +322,9 @@ class Http1Connection:
             self._go_on()
 
     def _rest(self) -> None:
-        self._idle.set(trio.current_time() + self.server.keep_alive)
+        self._is_head_timed = self._parser.is_in_head
+        patience = _WHOLE_HEAD if self._is_head_timed else self.server.keep_alive
+        self._idle.set(trio.current_time() + patience)
 
     async def _refuse(self, status: int) -> None:
         try:
@@ -263,6 +340,7 @@ class Http1Connection:
         end otherwise (over TLS) is not kept waiting for it.
         """
         self._is_closing = True
+        self._forget_waiting()
         with suppress(*BROKEN):
             await self.wire.send_eof()
             if not self._has_ended and (self.wire.can_half_close or not is_read):
@@ -278,10 +356,12 @@ class Http1Connection:
                 await trio.sleep(_LINGER)
 
 
-def _host(sock: socket.socket) -> str | None:
-    """The address that the connection came in on."""
+def _ends(sock: socket.socket) -> tuple[str | None, tuple[str, int] | None]:
+    """The address that the connection came in on, and where it comes from."""
     try:
-        address = sock.getsockname()
+        ours, theirs = sock.getsockname(), sock.getpeername()
     except OSError:
-        return None  # the client has left already
-    return address[0] if isinstance(address, tuple) else None
+        return None, None  # the client has left already
+    if not isinstance(ours, tuple):
+        return None, None
+    return ours[0], theirs[:2]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_router.errors import InvalidRequest, RouterError
+from trio_router.errors import InvalidRequest, Overloaded, RequestTimeout, RouterError
 from trio_router.server.link import ClientWriteStalled
 from trio_router.server.request_parser import chunk, response_head
 from trio_router.transport.sockets import BROKEN
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from trio_router.server.request_parser import RequestHead
 
 _LAST = chunk(b"")
-_BODILESS = frozenset({204, 304})
+BODILESS = frozenset({204, 304})
 _FAULTS = {
     400: "this is no HTTP request",
+    408: "the request's head did not come in time",
     431: "the request's head is too large",
+    503: "too many connections are open",
     505: "HTTP/1.1 and HTTP/2 are spoken here",
 }
+_CLASSES: dict[int, type[RouterError]] = {408: RequestTimeout, 503: Overloaded}
 
 
 class Http1Link:
@@ -73,14 +76,14 @@ class Http1Link:
             "query_string": self._head.query,
             "root_path": "",
             "headers": self.headers,
-            "client": None,
+            "client": self._connection.client,
             "server": (self.server, None) if self.server else None,
             "state": {},  # type: ignore[typeddict-item]
             "extensions": {},
         }
 
     async def start(self, status: int, headers: Headers) -> None:
-        self._is_bodiless = self.method == "HEAD" or status in _BODILESS
+        self._is_bodiless = self.method == "HEAD" or status in BODILESS
         has_length = any(name == b"content-length" for name, _ in headers)
         body = self.body
         is_last = any(field == (b"connection", b"close") for field in headers)
@@ -93,7 +96,7 @@ class Http1Link:
             else:
                 self._is_chunked = True
                 fields.append((b"transfer-encoding", b"chunked"))
-        fields.append((b"date", _date()))
+        fields.append((b"date", date_now()))
         if not self.keep_alive:
             fields.append((b"connection", b"close"))
         elif self._head.is_old:
@@ -160,18 +163,20 @@ class Http1Link:
 
 def refusal(status: int) -> bytes:
     """The whole answer to what is no request that could be answered otherwise."""
-    error: RouterError = InvalidRequest(_FAULTS[status])
+    error = _CLASSES.get(status, InvalidRequest)(_FAULTS[status])
     body = dumps(error.body())
     fields = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        (b"date", _date()),
+        (b"date", date_now()),
         (b"connection", b"close"),
     ]
+    if status == 503:
+        fields.append((b"retry-after", b"1"))
     return response_head(status, fields) + body
 
 
-def _date() -> bytes:
+def date_now() -> bytes:
     return _date_of(int(time.time()))
 
 

@@ -1,187 +1,272 @@
-"""HTTP/2 from clients: Hypercorn's connection, with a limit on how long a write may make no progress.
+"""HTTP/2 from clients without input or output: bytes -> events, answers -> bytes within the windows.
 
-Hypercorn shields every write without a deadline: a client that stays connected and does not read pins
-its task, and with it the whole process at shutdown.  Here a write that is not done in `stall` seconds
-closes the connection, and a cancelled write closes it too (a part of it may be out already).
+`h2` does the protocol; here is what it leaves to its user: how much of an answer may go out, how much
+of a body may come in, and what a client may do that costs us more than it.
 
-Nor does it bear a body that goes on after its answer is out, or a path that is not ASCII: either ends
-the connection with all the streams on it.
+Each stream's window alone holds its body back: what comes is counted as taken from the connection's
+window at once, so that a body nobody reads costs the other streams nothing.
 """
 
 from __future__ import annotations
 
-import math
-from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any
+import struct
+from typing import TYPE_CHECKING
 
-import trio
+from h2.config import H2Configuration
+from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, RequestReceived
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    PingAckReceived,
+    PingReceived,
+    PriorityUpdated,
+    RemoteSettingsChanged,
+    RequestReceived,
+    SettingsAcknowledged,
+    StreamReset,
+    UnknownFrameReceived,
+    WindowUpdated,
+)
 from h2.exceptions import ProtocolError
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.events import Closed, RawData
-from hypercorn.protocol.h2 import H2Protocol
-from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.trio.task_group import TaskGroup
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.typing import ConnectionState
-from hypercorn.utils import parse_socket_addr
+from h2.settings import SettingCodes, Settings
 
-from trio_router.server.link import ClientWriteStalled
+from trio_router.server.request_parser import HEAD_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from h2.events import Event
 
-    from h2.events import Event as H2Event
-    from hypercorn.events import Event
-    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+    from trio_router.server.link import Headers
 
-RESET = "trio_router.reset"  # among a request's ASGI extensions
-_GOODBYE = 0.2  # s that closing a connection may take
 PREFACE = b"PRI * HTTP/2.0\r\n"
+MAX_STREAMS = 100  # that a client may have open
+AT_ONCE = 65536  # bytes of an answer that are given out before others get their turn
+
+_FRAME = 16384  # bytes of data in a frame, though a client may allow more
+_WINDOW = 65535  # bytes of a body that a client may send before anybody wants it
+_CONNECTION_WINDOW = 1 << 20  # bytes
+MORE = (1 << 18) - _WINDOW  # bytes more that may be on their way when somebody does
+STEP = _WINDOW // 2  # bytes that have been taken before the client is told
+_DECODED = 4 * HEAD_LIMIT  # bytes of a head beyond which there is no answer to it, but the end
+_TABLE = 4096  # bytes of the table of headers that answers share, though a client may allow more
+
+# What costs us more than the client: how much at once, and how much a second (as nghttp2 has them).
+_RESETS = 1000, 33
+_NOISE = 10_000, 330
+# Of the small frames of a client, so many are explained by a request, and by a frame of an answer.
+_BY_REQUEST = 4
+_BY_FRAME = 2
+
+# `http2_head` sees to requests, and `send_head` to what an answer's headers could not be.
+_CONFIGURATION = H2Configuration(
+    client_side=False,
+    validate_inbound_headers=False,
+    validate_outbound_headers=False,
+    normalize_outbound_headers=False,
+)
+_HEADER = struct.Struct(">HBBBL")  # length in two parts, type, flags, stream (RFC 9113, 4.1)
+_DATA, _END = 0, 1
+_RESET_SIZE = 13  # bytes
+_GOAWAY = struct.Struct(">HBBBLLL")
+_GOAWAY_TYPE, _GOAWAY_SIZE = 7, 8
+_NOISY = (
+    WindowUpdated,
+    PingReceived,
+    PingAckReceived,
+    PriorityUpdated,
+    RemoteSettingsChanged,
+    SettingsAcknowledged,
+    UnknownFrameReceived,
+)
 
 
-class Http2App(ASGIWrapper):
-    """Gives each request a way to reset its stream, which ASGI has no word for (RFC 9113, 5.4.2).
+class Allowance:
+    """`burst` of something at once, and `rate` of it a second after that."""
 
-    Without it a client would wait for ever for the rest of an answer that broke off.
+    __slots__ = ("_at", "_burst", "_left", "_rate")
+
+    def __init__(self, burst: float, rate: float) -> None:
+        self._burst = self._left = burst
+        self._rate = rate
+        self._at: float | None = None
+
+    def take(self, now: float, count: int = 1) -> bool:
+        """Whether so many more are allowed."""
+        if self._at is not None:
+            self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        self._left -= count
+        return self._left >= 0
+
+
+class _Connection(H2Connection):
+    MAX_CLOSED_STREAMS = 1000  # that are remembered; h2's own 65,536 are some megabytes
+
+
+class Http2Protocol:
+    """The server's side of a connection.
+
+    Once `is_broken` nothing can be said on it but what `data_to_send` still gives.
     """
 
-    async def __call__(
-        self,
-        scope: Scope,
-        receive: ASGIReceiveCallable,
-        send: ASGISendCallable,
-        sync_spawn: Callable[..., Any],
-        call_soon: Callable[..., Any],
-    ) -> None:
-        stream = getattr(send, "__self__", None)
-        if isinstance(stream, HTTPStream) and scope["type"] == "http":
-            scope["extensions"][RESET] = {"call": partial(_reset, stream)}
-        await super().__call__(scope, receive, send, sync_spawn, call_soon)
+    def __init__(self) -> None:
+        self.is_broken = False
+        self._resets = Allowance(*_RESETS)
+        self._noise = Allowance(*_NOISE)
+        self._explained = 0  # small frames
+        self._answered = 0  # streams
+        self._owed = 0  # bytes of the connection's window to be given back
+        self._parts: list[bytes | memoryview] = []  # what is to be sent before what h2 has to send
+        self._h2 = _Connection(_CONFIGURATION)
+        self._h2.local_settings = Settings(
+            client=False,
+            initial_values={
+                SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
+                SettingCodes.MAX_HEADER_LIST_SIZE: HEAD_LIMIT,
+                SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW,
+            },
+        )
+        # A head that is too large for us is to be decoded all the same: its stream alone is refused.
+        self._h2.decoder.max_header_list_size = _DECODED
+        self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(_CONNECTION_WINDOW - _WINDOW)
 
+    # -- what comes in
 
-async def _reset(stream: HTTPStream) -> None:
-    protocol = getattr(stream.send, "__self__", None)
-    if isinstance(protocol, H2Protocol):
-        with suppress(ProtocolError):
-            protocol.connection.reset_stream(stream.stream_id, ErrorCodes.INTERNAL_ERROR)
-        await protocol._flush()
-
-
-class RelayH2Protocol(H2Protocol):
-    """Hypercorn's, for whom an event of one stream is not the end of the others."""
-
-    async def _handle_events(self, events: list[H2Event]) -> None:
-        for event in events:  # each by itself: what one does may close the stream of the next
-            if isinstance(event, DataReceived) and event.stream_id not in self.streams:
-                self._discard(event)
-            elif isinstance(event, RequestReceived) and not _is_ascii(event):
-                self.connection.reset_stream(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
-            else:
-                await super()._handle_events([event])
-        await self._flush()
-
-    def _discard(self, late: DataReceived) -> None:
-        """The answer was out before the body had come: its room is to be given back all the same."""
-        size = late.flow_controlled_length
-        if size:
-            self.connection.acknowledge_received_data(size, late.stream_id)
-
-
-def _is_ascii(request: RequestReceived) -> bool:
-    fields = request.headers or ()
-    return all(value.isascii() for name, value in fields if name in (b":method", b":path"))
-
-
-class RelayTCPServer(TCPServer):
-    """`stall` is in seconds; None is no limit.  What comes in is HTTP/2, and TLS is established."""
-
-    def __init__(self, *args: Any, stall: float | None = None) -> None:
-        super().__init__(*args)
-        self._stall = math.inf if stall is None else stall
-
-    async def run(self) -> None:
+    def receive_data(self, data: bytes | memoryview, now: float) -> list[Event]:
+        """What the client has done; `now` is in seconds.  Nothing when the connection is broken."""
+        if self.is_broken:
+            return []
+        self._gather()
         try:
-            await self._serve()
-        except* (OSError, ClientWriteStalled):
-            pass  # the client has left, or was given up
+            events = self._h2.receive_data(data)
+        except ProtocolError:
+            self.is_broken = True
+            return []
+        # To frames for streams that are over h2 replies by itself, and no event tells of them.
+        replies = self._gather() // _RESET_SIZE
+        is_borne = not replies or self._noise.take(now, replies)
+        if is_borne and all(self._is_borne(event, now) for event in events):
+            return events
+        self.goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
+        self.is_broken = True
+        return []
 
-    async def _serve(self) -> None:
-        is_secure = isinstance(self.stream, trio.SSLStream)
-        sock = (self.stream.transport_stream if is_secure else self.stream).socket
-        try:
-            client = parse_socket_addr(sock.family, sock.getpeername())
-            server = parse_socket_addr(sock.family, sock.getsockname())
-            with trio.CancelScope() as serving:
-                async with TaskGroup() as task_group:
-                    self._task_group = task_group
-                    self.protocol = RelayH2Protocol(  # type: ignore[assignment]
-                        self.app,
-                        self.config,
-                        self.context,
-                        task_group,
-                        ConnectionState(self.state),
-                        is_secure,
-                        client,
-                        server,
-                        self.protocol_send,
-                    )
-                    await self.protocol.initiate()
-                    await self.idle_task.restart(task_group, self._idle_timeout)
-                    await self._read_data()
-                    # The client has left.  Hypercorn would wait for its own idle timer now.
-                    serving.cancel()
-        finally:
-            with trio.move_on_after(_GOODBYE, shield=True):
-                await self._close()
+    def _is_borne(self, event: Event, now: float) -> bool:
+        if isinstance(event, DataReceived):
+            return bool(event.data) or event.stream_ended is not None or self._may_be_noisy(now)
+        if isinstance(event, RequestReceived):
+            self._explained += _BY_REQUEST
+        elif isinstance(event, StreamReset):
+            if not self._answered:
+                return self._resets.take(now)
+            self._answered -= 1
+        elif isinstance(event, ConnectionTerminated):
+            if event.error_code == ErrorCodes.NO_ERROR:
+                # The client will ask nothing more; but it wants its answers.  h2 would send none.
+                self._h2.state_machine.state = ConnectionState.SERVER_OPEN
+        elif isinstance(event, _NOISY):
+            if isinstance(event, RemoteSettingsChanged):
+                encoder = self._h2.encoder
+                if encoder.header_table_size > _TABLE:  # it is searched for each header
+                    encoder.header_table_size = _TABLE
+            return self._may_be_noisy(now)
+        return True
 
-    async def protocol_send(self, event: Event) -> None:
-        if not isinstance(event, RawData):
-            await super().protocol_send(event)
+    def _may_be_noisy(self, now: float) -> bool:
+        if self._explained:
+            self._explained -= 1
+            return True
+        return self._noise.take(now)
+
+    def took(self, size: int) -> None:
+        """`size` bytes have come on some stream; whether anybody reads them is no one else's matter."""
+        self._owed += size
+        if self._owed >= STEP and not self.is_broken:
+            self._h2.increment_flow_control_window(self._owed)
+            self._owed = 0
+
+    def give_back(self, number: int, size: int) -> None:
+        """The client may send `size` bytes more on that stream, if it is still sending."""
+        stream = self._h2.streams.get(number)
+        if stream is not None and stream.open and not self.is_broken:
+            self._h2.increment_flow_control_window(size, number)
+
+    # -- what goes out
+
+    def room(self, number: int) -> int:
+        """Bytes that the client takes on that stream now; it may have less than none."""
+        stream = self._h2.streams.get(number)
+        if stream is None or self.is_broken:
+            return 0
+        return min(stream.outbound_flow_control_window, self._h2.outbound_flow_control_window)
+
+    def is_held_back(self, number: int) -> bool:
+        """Whether it is the stream's own window that is used up."""
+        stream = self._h2.streams.get(number)
+        return stream is None or stream.outbound_flow_control_window <= 0
+
+    def send_head(self, number: int, status: int, headers: Headers, *, is_end: bool = False) -> None:
+        """Raises ValueError for what would break out of its line if it were sent on over HTTP/1.1."""
+        values = b"".join([value for _, value in headers])
+        if b"\n" in values or b"\r" in values or b"\0" in values:
+            raise ValueError("a line end in a header")
+        fields = [(b":status", b"%d" % status), *headers]
+        self._h2.send_headers(number, fields, end_stream=is_end)
+        if is_end:
+            self._answered += 1
+
+    def send_data(self, number: int, data: bytes | memoryview, *, is_end: bool = False) -> None:
+        """`data` as frames, for all of which there must be room.
+
+        h2 would make an object of each frame, look up its states and copy it three times.  What a frame
+        of an answer changes is two windows, and at its end the stream's state.
+        """
+        size = len(data)
+        if not size:
+            self._h2.end_stream(number)
+            self._answered += 1
             return
-        try:
-            async with self.send_lock:
-                with trio.move_on_after(self._stall) as limit:
-                    await self.stream.send_all(event.data)
-                if limit.cancelled_caught:
-                    raise ClientWriteStalled
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-            # Busy: it is being closed just now.
-            await self.protocol.handle(Closed())
-        except BaseException:
-            # Stalled or cancelled: the stream is torn in mid-write, nothing more can be said on it.
-            await trio.aclose_forcefully(self.stream)
-            raise
+        stream = self._h2.streams[number]
+        stream.outbound_flow_control_window -= size
+        self._h2.outbound_flow_control_window -= size
+        self._gather()
+        for start in range(0, size, _FRAME):
+            piece = data[start : start + _FRAME]
+            flags = _END if is_end and start + _FRAME >= size else 0
+            length = len(piece)
+            self._parts += (_HEADER.pack(length >> 8, length & 0xFF, _DATA, flags, number), piece)
+            self._explained += _BY_FRAME
+        if is_end:
+            stream.end_stream()
+            self._answered += 1
 
+    def reset(self, number: int, code: ErrorCodes) -> None:
+        """Ends the stream, if it is not ended yet."""
+        stream = self._h2.streams.get(number)
+        if stream is not None and stream.open and not self.is_broken:
+            self._h2.reset_stream(number, code)
 
-class Replayed(trio.abc.HalfCloseableStream):
-    """A stream some of whose input was read already, to learn which protocol it is."""
+    def goodbye(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+        """Tells the client to ask nothing more here.  h2's own goodbye would end what is open, too."""
+        self._gather()
+        last = self._h2.highest_inbound_stream_id
+        self._parts.append(_GOAWAY.pack(0, _GOAWAY_SIZE, _GOAWAY_TYPE, 0, 0, last, code))
 
-    def __init__(self, stream: trio.SocketStream, read: bytes) -> None:
-        self._stream = stream
-        self._read = read
+    def data_to_send(self) -> bytes:
+        self._gather()
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
 
-    @property
-    def socket(self) -> trio.socket.SocketType:
-        return self._stream.socket
+    def _gather(self) -> int:
+        """Takes what h2 has to send; how many bytes that is."""
+        if made := self._h2.data_to_send():
+            self._parts.append(made)
+        return len(made)
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if self._read:
-            await trio.lowlevel.checkpoint()
-            read, self._read = self._read, b""
-            return read
-        return bytes(await self._stream.receive_some(max_bytes))
-
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+    def close(self) -> None:
+        """Breaks h2's hold on itself, which only the collector would find."""
+        self.is_broken = True
+        self._h2.streams.clear()
+        self._h2._frame_dispatch_table.clear()

@@ -12,16 +12,27 @@ from trio_router.errors import InvalidRequest, RequestTimeout, RequestTooLarge
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+UNASKED = 1 << 16  # bytes of a body that are taken in before an endpoint asks for it
 _FULL = 1 << 18  # bytes of a streamed body that wait, beyond which no more is read from the client
 _ROOM = 1 << 17  # bytes down to which they have to go before it is read from again
-PATIENCE = 60  # s that a client may be silent in the middle of its request
+_COPIED = 65536  # bytes of a whole body up to which it is made `bytes`; a longer one is a bytearray
+PATIENCE = 60  # s in which a client has to send some of its request's body...
+LEAST_RATE = 500  # ...namely so many bytes a second on average, or it is given up
 
 
 class RequestBody:
     """Of a body over `limit` bytes nothing is kept.  `declared` is its content-length, if it has one.
 
     One `is_streamed` is taken piece by piece with `next`, any other whole with `read`.  `on_wanted` is
-    called once, when somebody first waits for the body.
+    called once, when somebody first waits for the body; `on_taken` whenever less of it waits to be
+    taken, and when the rest is not wanted.
+
+    This is where it is decided how much of a body may be in memory, whatever protocol it comes in on.
+    Nobody asks for a body (`read`, `next`, `discard`) before its request is at its turn and its key
+    was checked; until then `is_full` is true as soon as UNASKED bytes wait.  Whoever feeds a body keeps
+    to two rules: after each `feed` it awaits `wait_room` before it takes more of this body from the
+    client (over HTTP/2: before it gives the stream room for more), and it feeds no more than one read
+    at once.  An endpoint keeps to one: it checks the key before it asks for the body.
     """
 
     def __init__(self, limit: int, declared: int | None, *, is_streamed: bool = False) -> None:
@@ -33,10 +44,12 @@ class RequestBody:
         self._size = 0
         self._taken = 0
         self._is_refused = declared is not None and declared > limit
-        self._is_unwanted = False
+        self._is_asked_for = False
+        self.is_unwanted = False
         self._changed: trio.Event | None = None
         self._emptied: trio.Event | None = None
         self.on_wanted: Callable[[], Awaitable[None]] | None = None
+        self.on_taken: Callable[[], None] | None = None
         self.is_torn = False
         self.is_given_up = False  # the client has stopped sending: the rest is not to be waited for
         self.is_complete = False  # or will never be
@@ -47,7 +60,7 @@ class RequestBody:
             self._is_refused = True
             self._drop()
             self._tell()
-        if self._is_refused or self._is_unwanted:
+        if self._is_refused or self.is_unwanted:
             return
         if self._is_streamed:
             self._pieces.append(data)
@@ -64,23 +77,22 @@ class RequestBody:
         self.is_torn = True
         self.end()
 
-    async def read(self, patience: float = PATIENCE) -> bytes:
+    async def read(self, patience: float = PATIENCE) -> bytes | bytearray:
         """The whole body.  Raises RequestTooLarge as soon as it is known to be too large.
 
-        Raises InvalidRequest if it is not framed as HTTP has it, and RequestTimeout if nothing of it
-        comes for `patience` seconds.
+        Raises InvalidRequest if it is not framed as HTTP has it, and RequestTimeout if less of it than
+        LEAST_RATE demands comes in `patience` seconds.
         """
         await self._want()
         while not self.is_complete and not self._is_refused:
             size = self._size
             with trio.move_on_after(patience) as limit:
                 await self._change()
-            if limit.cancelled_caught and self._size == size:
-                self.is_given_up = True
-                raise RequestTimeout(f"nothing came of the request's body for {patience:g} s")
+            if limit.cancelled_caught and self._size - size < patience * LEAST_RATE:
+                raise self.given_up(self._size - size, patience)
         self._check()
-        data, self._data = bytes(self._data), bytearray()
-        return data
+        data, self._data = self._data, bytearray()
+        return data if len(data) > _COPIED else bytes(data)
 
     async def next(self) -> bytes:
         """The next piece of a streamed body, nothing at the end.  Raises as `read` does, but waits."""
@@ -94,7 +106,15 @@ class RequestBody:
         self._taken += len(piece)
         if self._emptied is not None and self._waiting <= _ROOM:
             self._emptied.set()
+        if self.on_taken is not None:
+            self.on_taken()
         return piece
+
+    def given_up(self, size: int, seconds: float) -> RequestTimeout:
+        """The error that tells a client that it sent too little: `size` bytes in `seconds`."""
+        self.is_given_up = True
+        what = f"only {size} bytes" if size else "nothing"
+        return RequestTimeout(f"{what} came of the request's body for {seconds:g} s")
 
     async def wait_complete(self) -> None:
         """Until all of it has come; nobody wants the rest."""
@@ -104,19 +124,23 @@ class RequestBody:
 
     def discard(self) -> None:
         """What has not been taken, and what is still to come, is not wanted."""
-        self._is_unwanted = True
+        self.is_unwanted = True
         self._drop()
         if self._emptied is not None:
             self._emptied.set()
+        if self.on_taken is not None:
+            self.on_taken()
 
     @property
     def is_full(self) -> bool:
         """Whether so much waits to be taken that no more should be read from the client."""
-        return bool(self._pieces) and self._waiting > _FULL
+        if self._is_asked_for or self.is_unwanted:
+            return bool(self._pieces) and self._waiting > _FULL
+        return self._size >= UNASKED and not (self.is_complete or self._is_refused)
 
     async def wait_room(self) -> None:
         """Until it `is_full` no more, by a good measure."""
-        if self.is_full:
+        while self.is_full:
             self._emptied = trio.Event()
             await self._emptied.wait()
             self._emptied = None
@@ -136,6 +160,10 @@ class RequestBody:
             raise InvalidRequest("the request's body is not framed as HTTP has it")
 
     async def _want(self) -> None:
+        if not self._is_asked_for:
+            self._is_asked_for = True
+            if self._emptied is not None:
+                self._emptied.set()
         if not self.is_complete and not self._is_refused and self.on_wanted is not None:
             await self.on_wanted()
             self.on_wanted = None

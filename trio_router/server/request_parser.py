@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 HEAD_LIMIT = 65536  # bytes of a request's head
 
+_BEHIND_AUTHORITY = re.compile(rb"[/?#]")
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -31,8 +33,14 @@ class RequestHead:
         self.is_old = is_old  # HTTP/1.0: knows no chunks
         self.keep_alive = False
         if not target.startswith((b"/", b"*")):
+            self._put_first(_authority_of(target))
             target = _path_of(target)
         self.raw_path, _, self.query = target.partition(b"?")
+
+    def _put_first(self, authority: bytes) -> None:
+        """A target's own host counts before the Host header (RFC 9112, 3.2.2), which is kept too."""
+        if authority and authority.lower() != self.header(b"host").lower():
+            self.headers = [(b"host", authority), *self.headers]
 
     @property
     def path(self) -> str:
@@ -69,6 +77,11 @@ class RequestParser:
         self._is_last = False
         self._is_new = False  # a head has begun in what was fed last
         self._has_fed = False  # and a piece of a body was in it
+
+    @property
+    def is_in_head(self) -> bool:
+        """Whether a head has begun, and is not whole."""
+        return self._is_in_head
 
     def receive_data(self, data: bytes) -> None:
         if self.fault is not None or self._is_over:
@@ -212,6 +225,11 @@ def response_head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
 def chunk(data: bytes) -> bytes:
     """`data` as one chunk of a chunked body; empty `data` gives the last chunk."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _authority_of(target: bytes) -> bytes:
+    """The host and port of a target in absolute form; empty if it has another form."""
+    return _BEHIND_AUTHORITY.split(target.partition(b"://")[2], maxsplit=1)[0]
 
 
 def _path_of(target: bytes) -> bytes:

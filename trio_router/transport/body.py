@@ -36,7 +36,7 @@ class ResponseBody(httpx.AsyncByteStream):
         response = self._exchange.response
         while not self._ready:
             if response.fault is not None:
-                raise httpx.RemoteProtocolError(response.fault)
+                raise response.error()
             if response.done:
                 raise StopAsyncIteration
             if self._closed:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import trio
 
+from trio_router.transport.faults import ProxyRefusal, is_lasting
 from trio_router.transport.http1 import RequestHead, ResponseParser
 from trio_router.transport.sockets import READ_SIZE, Wire, close_now, wire_over
 
@@ -93,12 +94,15 @@ async def _open_tunnel(stream: trio.abc.Stream, proxy: Proxy, origin: Origin) ->
     finally:
         answer.close()
     if answer.fault is not None:
-        raise httpx.ProxyError(f"the proxy's answer: {answer.fault}")
+        kind = ProxyRefusal if is_lasting(answer.error()) else httpx.ProxyError
+        raise kind(f"the proxy's answer: {answer.fault}")
     if not 200 <= answer.status < 300:
         reason = answer.reason.decode("latin-1")
-        raise httpx.ProxyError(f"the proxy answered {answer.status} {reason}".rstrip())
+        # A proxy's 5xx is of the way from it to the host.
+        kind = ProxyRefusal if answer.status < 500 else httpx.ProxyError
+        raise kind(f"the proxy answered {answer.status} {reason}".rstrip())
     if answer.excess:
-        raise httpx.ProxyError("the proxy sent more than an answer")
+        raise ProxyRefusal("the proxy sent more than an answer")
 
 
 def _name(origin: Origin) -> str:

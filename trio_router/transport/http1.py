@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import httptools
 import httpx
 
+from trio_router.transport.faults import BadStatus, MalformedResponse
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -122,12 +124,12 @@ class _Stop(Exception):
 class ResponseParser:
     """Bytes in any pieces -> one response.
 
-    Never raises on bad input: `fault` then says what is wrong, and what was read before it is
-    still given out.  `head_complete` says that `status`, `reason`, `headers` and `http_version` are
-    those of the final response (informational ones are skipped), `done` that the body is at its
-    end, `keep_alive` that another request may follow on the connection, `touched` that any byte
-    came, `excess` that bytes came after the end.  A `bodyless` response (to HEAD, to CONNECT) ends
-    with its head.
+    Never raises on bad input: `fault` then says what is wrong (`error()` as an exception), and what
+    was read before it is still given out.  `head_complete` says that `status`, `reason`, `headers`
+    and `http_version` are those of the final response (informational ones are skipped), `done` that
+    the body is at its end, `keep_alive` that another request may follow on the connection,
+    `touched` that any byte came, `excess` that bytes came after the end.  A `bodyless` response (to
+    HEAD, to CONNECT) ends with its head.
     """
 
     def __init__(self, *, bodyless: bool = False, limit: int = HEAD_LIMIT) -> None:
@@ -140,6 +142,8 @@ class ResponseParser:
         self.touched = False
         self.excess = False
         self.fault: str | None = None
+        self._is_cut = False  # the fault is that no more came
+        self._has_bad_status = False  # that is the fault
         self._bodyless = bodyless
         self._limit = limit
         self._size = 0  # of the header fields so far
@@ -149,6 +153,15 @@ class ResponseParser:
         self._parts: list[bytes] = []
         self.on_body: Callable[[bytes], None] = self._parts.append
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+
+    def error(self) -> httpx.RemoteProtocolError:
+        """`fault`, to be raised."""
+        kind: type[httpx.RemoteProtocolError] = MalformedResponse
+        if self._is_cut:
+            kind = httpx.RemoteProtocolError
+        elif self._has_bad_status:
+            kind = BadStatus
+        return kind(self.fault or "")
 
     @property
     def keep_alive(self) -> bool:
@@ -191,7 +204,9 @@ class ResponseParser:
             return
         if self._until_eof and self.fault is None:
             self.done = True
-        elif self.head_complete:
+            return
+        self._is_cut = self.fault is None
+        if self.head_complete:
             self._fail("the connection was closed before the end of the body")
         elif self.touched:
             self._fail("the connection was closed within the head of the response")
@@ -209,6 +224,8 @@ class ResponseParser:
             if self.done:
                 self.excess = True
             else:
+                if isinstance(error, httptools.HttpParserInvalidStatusError):
+                    self._has_bad_status = self.fault is None
                 self._fail(f"malformed {self._place()}: {error}")
 
     def _count_unyielding(self, size: int) -> None:
@@ -253,7 +270,9 @@ class ResponseParser:
         assert parser is not None
         self.status = parser.get_status_code()
         version = parser.get_http_version()
-        if version not in ("1.0", "1.1") or self.status < 100 or self.status == 101:
+        known = 100 <= self.status <= 599 and self.status != 101
+        if version not in ("1.0", "1.1") or not known:
+            self._has_bad_status = not known and self.fault is None
             self._fail(f"unexpected status {self.status} in HTTP/{version}")
             raise _Stop
         if self.status < 200:

@@ -198,7 +198,7 @@ class Exchange:
         if self._unreadable:
             raise httpx.ReadError(self._unreadable)
         if self.response.fault is not None:
-            raise httpx.RemoteProtocolError(self.response.fault)
+            raise self.response.error()
 
     async def _receive_within(self, limit: float) -> bytes:
         data: bytes | None = None

@@ -45,8 +45,11 @@ class Wire(ABC):
         """Nothing more will be sent; the other side may still send."""
 
     @abstractmethod
-    async def receive(self) -> bytes:
-        """What one read gives, b"" at the end; always a checkpoint.  Loses nothing on cancel."""
+    async def receive(self, most: int = READ_SIZE) -> bytes:
+        """What one read of up to `most` bytes gives, b"" at the end; always a checkpoint.
+
+        Loses nothing on cancel.
+        """
 
     @abstractmethod
     async def wait_hangup(self) -> None:
@@ -100,7 +103,7 @@ class SocketWire(Wire):
         self._check_open()
         self._socket.shutdown(socket.SHUT_WR)
 
-    async def receive(self) -> bytes:
+    async def receive(self, most: int = READ_SIZE) -> bytes:
         self._check_open()
         if self._expect_more:
             # The last read filled its buffer: the next is most likely there, save the waiting.
@@ -109,11 +112,11 @@ class SocketWire(Wire):
             await trio.lowlevel.wait_readable(self._socket)
         while True:
             try:
-                data = self._socket.recv(READ_SIZE)
+                data = self._socket.recv(most)
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self._socket)
             else:
-                self._expect_more = len(data) == READ_SIZE
+                self._expect_more = len(data) == most
                 return data
 
     async def wait_hangup(self) -> None:
@@ -161,8 +164,8 @@ class StreamWire(Wire):
         if isinstance(self._stream, trio.abc.HalfCloseableStream):
             await self._stream.send_eof()
 
-    async def receive(self) -> bytes:
-        return bytes(await self._stream.receive_some(READ_SIZE))
+    async def receive(self, most: int = READ_SIZE) -> bytes:
+        return bytes(await self._stream.receive_some(most))
 
     async def wait_hangup(self) -> None:
         bottom = _bottom(self._stream)

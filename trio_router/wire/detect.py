@@ -15,6 +15,7 @@ from trio_router.wire.sse import ServerSentEvent, SSEDecoder
 
 _SPACE = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
+_TRIES = 16  # lines at which a value of many lines is looked at for its end; each parses all of it
 
 
 class NotAStreamError(Exception):
@@ -112,6 +113,7 @@ class _JSONRecords:
         self._limit = limit
         self._open: list[bytes] = []  # lines of a value that is not whole yet
         self._size = 0
+        self._tries = 0
         self.records = 0
 
     def receive_data(self, data: bytes) -> list[ServerSentEvent]:
@@ -144,15 +146,18 @@ class _JSONRecords:
             return [*self._flush(), self._record(line)]
         self._open.append(line)
         self._size += len(line) + 1
-        if line[:1] in (b"}", b"]") and not _is_beginning(b"\n".join(self._open)):
-            return self._flush()
+        # Printed JSON has one such line.  Where there are many, the next object or the end ends it.
+        if line[:1] in (b"}", b"]") and self._tries < _TRIES:
+            self._tries += 1
+            if not _is_beginning(b"\n".join(self._open)):
+                return self._flush()
         return []
 
     def _flush(self) -> list[ServerSentEvent]:
         if not self._open:
             return []
         whole = b"\n".join(self._open)
-        self._open, self._size = [], 0
+        self._open, self._size, self._tries = [], 0, 0
         return [self._record(whole)]
 
     def _record(self, data: bytes) -> ServerSentEvent:

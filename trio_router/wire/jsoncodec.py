@@ -3,49 +3,96 @@
 msgspec is strict and fast (0.5 us for a chat chunk); it refuses a few things that real providers send
 and that are JSON all the same: escaped lone surrogates (half an emoji in each of two
 chunks), integers beyond 64 bits.  These take the slow way instead of failing.
+
+What `is_heavy` belongs into a thread, and there under `sliced`: see `jsonslices`.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Any, NoReturn
+from contextlib import contextmanager
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
 
-import msgspec
+from trio_router.wire import jsonslices, jsonwriter
+from trio_router.wire.jsonexact import Number, encode as encode_at_once
+from trio_router.wire.jsonslices import EXACT, SLICE, JSONError, JSONTooLarge, parse_small
 
-_decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = [
+    "SLICE",
+    "JSONError",
+    "JSONTooLarge",
+    "Number",
+    "dumps",
+    "is_heavy",
+    "is_sliced",
+    "loads",
+    "loads_exactly",
+    "skim",
+    "sliced",
+]
+
+_SHORT = 1 << 17  # bytes up to which nothing is heavy
+_LONG = 1 << 20  # bytes beyond which it is heavy whatever is in it
+_OBJECTS = 4000  # that may be in what is between
+_pauses: dict[int, Callable[[], object]] = {}  # by the threads that work in slices
 
 
-class JSONError(ValueError):
-    """Not JSON.  `truncated`: it may be only the beginning of some."""
+def loads_exactly(data: bytes | bytearray) -> Any:
+    """As `loads`; but numbers that would not come out of `dumps` with their value are `Number`s."""
+    if _pauses and len(data) > SLICE and (pause := _pauses.get(get_ident())):
+        return jsonslices.parse(data, pause, EXACT)
+    return parse_small(data, EXACT)
 
-    def __init__(self, message: str, *, truncated: bool = False) -> None:
-        super().__init__(message)
-        self.truncated = truncated
 
-
-def loads(data: bytes) -> Any:
+def loads(data: bytes | bytearray) -> Any:
     """The value, as RFC 8259 has it: no NaN, no Infinity.  Raises JSONError."""
-    try:
-        return _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-        return _loads_slowly(data, str(fault))
+    if _pauses and len(data) > SLICE and (pause := _pauses.get(get_ident())):
+        return jsonslices.parse(data, pause)
+    return parse_small(data)
+
+
+def skim(data: bytes | bytearray) -> Any:
+    """As `loads`, but of what is long its arrays in the value are only checked, and empty: if this
+    thread works in slices.  Raises JSONError.
+    """
+    if _pauses and len(data) > SLICE and (pause := _pauses.get(get_ident())):
+        return jsonslices.skim(data, pause)
+    return parse_small(data)
+
+
+def is_sliced() -> bool:
+    """Whether this thread works in slices."""
+    return bool(_pauses) and get_ident() in _pauses
 
 
 def dumps(value: Any) -> bytes:
     """Compact JSON; non-ASCII text stays as it is, except for lone surrogates, which are escaped."""
+    if _pauses and (pause := _pauses.get(get_ident())):
+        return jsonwriter.encode(value, pause)
+    return encode_at_once(value)
+
+
+def is_heavy(data: bytes | bytearray) -> bool:
+    """Whether parsing `data`, and walking through what is in it, may hold the loop for some 20 ms.
+
+    Up to 128 KiB nothing does, and nothing is counted: msgspec takes 40 us for 64 KB of common chat, a
+    thread 45 us there and back and then 60 us a slice.  So up to a megabyte, whatever is in it msgspec
+    parses in 20 ms; only very many objects, which cost more to walk through, belong into the thread.
+    """
+    if len(data) <= _SHORT:
+        return False
+    return len(data) > _LONG or data.count(b"{") > _OBJECTS
+
+
+@contextmanager
+def sliced(pause: Callable[[], object]) -> Iterator[None]:
+    """In this thread `loads` and `dumps` work in slices, and call `pause` after each."""
+    own = get_ident()
+    _pauses[own] = pause
     try:
-        return _encode(value)
-    except (UnicodeEncodeError, msgspec.MsgspecError, OverflowError):
-        return json.dumps(value, separators=(",", ":")).encode()
-
-
-def _loads_slowly(data: bytes, complaint: str) -> Any:
-    try:
-        return json.loads(data, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        raise JSONError(complaint, truncated="truncated" in complaint) from None
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+        yield
+    finally:
+        del _pauses[own]

@@ -6,8 +6,9 @@ boundary.  (Parsers that can be had give parts; put together again, they would b
 
 from __future__ import annotations
 
-from email.message import Message
 from typing import TYPE_CHECKING
+
+from trio_router.wire.parameters import parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _HEAD = 16384  # bytes of a part's head
 _VALUE = 1024  # bytes of the field's value
 _BOUNDARY = 200  # characters; the RFC has 70
+_PARTS = 1000  # of a form; an API's has a dozen fields and at most some dozens of files
 
 
 class MultipartError(ValueError):
@@ -27,13 +29,11 @@ class MultipartError(ValueError):
 
 def boundary_of(content_type: str) -> bytes | None:
     """The boundary of a body of this content type; None if it is no multipart/form-data."""
-    message = Message()
-    message["content-type"] = content_type
-    if message.get_content_type() != "multipart/form-data":
+    kind, given = parameters(content_type)
+    boundary = given.get("boundary", "")
+    if kind != "multipart/form-data" or not 0 < len(boundary) <= _BOUNDARY:
         return None
-    boundary = message.get_boundary() or ""
-    is_sane = boundary.isascii() and boundary.isprintable() and len(boundary) <= _BOUNDARY
-    return boundary.encode() if boundary and is_sane else None
+    return boundary.encode() if boundary.isascii() and boundary.isprintable() else None
 
 
 class FieldRewriter:
@@ -54,6 +54,8 @@ class FieldRewriter:
         self._delimiter = b"\r\n--" + boundary
         # A body begins as if a line had ended before it.
         self._rest = b"\r\n"
+        self._at = 0  # where in `_rest` begins what no step is done with
+        self._parts = 0
         self._unsent = 2  # bytes at the beginning of `_rest` that nobody sent
         self._step = FieldRewriter._in_data  # no method bound to us: that would be a cycle
         self._is_in_field = False
@@ -65,6 +67,8 @@ class FieldRewriter:
         out = []
         while (piece := self._step(self)) is not None:
             out.append(piece)
+        # Once for all steps: a cut at each of them would copy a read as often as it has parts.
+        self._rest, self._at = self._rest[self._at :], 0
         sent = b"".join(out)
         ours = min(self._unsent, len(sent))
         self._unsent -= ours
@@ -79,40 +83,45 @@ class FieldRewriter:
 
     def _in_data(self) -> bytes | None:
         """Before the first boundary, or in a part."""
-        end = self._rest.find(self._delimiter)
+        end = self._rest.find(self._delimiter, self._at)
         if end < 0:
             if self._is_in_field:
                 self._check_size(_VALUE + len(self._delimiter), f"{self._field} is too long")
                 return None
             # The end may be the beginning of a delimiter.
-            return self._take(max(0, len(self._rest) - len(self._delimiter) + 1)) or None
+            return self._take_to(max(self._at, len(self._rest) - len(self._delimiter) + 1)) or None
         self._step = FieldRewriter._after_delimiter
         if not self._is_in_field:
-            return self._take(end + len(self._delimiter))
+            return self._take_to(end + len(self._delimiter))
         self._is_in_field = False
-        value = self._rewritten(self._take(end))
-        return value + self._take(len(self._delimiter))
+        value = self._rewritten(self._take_to(end))
+        return value + self._take_to(end + len(self._delimiter))
 
     def _after_delimiter(self) -> bytes | None:
-        if self._rest.startswith(b"--"):
+        if self._rest.startswith(b"--", self._at):
             self._is_at_end = True
             self._step = FieldRewriter._after_end
             return b""
-        end = self._rest.find(b"\r\n")
+        end = self._rest.find(b"\r\n", self._at)
         if end < 0:
             self._check_size(_HEAD, "a boundary is not followed by a line end")
             return None
-        if self._rest[:end].strip(b" \t"):
+        if self._rest[self._at : end].strip(b" \t"):
             raise MultipartError("a boundary is not followed by a line end")
+        self._parts += 1
+        if self._parts > _PARTS:
+            raise MultipartError(f"it has more than {_PARTS} parts")
         self._step = FieldRewriter._in_head
-        return self._take(end)  # a part without a head has this line's end as its own
+        return self._take_to(end)  # a part without a head has this line's end as its own
 
     def _in_head(self) -> bytes | None:
-        end = self._rest.find(b"\r\n\r\n")
+        end = self._rest.find(b"\r\n\r\n", self._at)
         if end < 0:
             self._check_size(_HEAD, "a part's head is too long")
             return None
-        head = self._take(end + 4)
+        if end + 4 - self._at > _HEAD:
+            raise MultipartError("a part's head is too long")
+        head = self._take_to(end + 4)
         if self._is_field(head):
             if self.is_found:
                 raise MultipartError(f"{self._field} is given twice", self._field)
@@ -122,17 +131,14 @@ class FieldRewriter:
         return head
 
     def _after_end(self) -> bytes | None:
-        return self._take(len(self._rest)) or None
+        return self._take_to(len(self._rest)) or None
 
     def _is_field(self, head: bytes) -> bool:
         for line in head.split(b"\r\n"):
             name, _, value = line.partition(b":")
             if name.strip().lower() == b"content-disposition":
-                message = Message()
-                message["content-disposition"] = value.decode("latin-1").strip()
-                given = message.get_param("name", header="content-disposition")
-                is_file = message.get_param("filename", header="content-disposition") is not None
-                return given == self._field and not is_file
+                _, given = parameters(value.decode("latin-1"))
+                return given.get("name") == self._field and "filename" not in given
         return False
 
     def _rewritten(self, value: bytes) -> bytes:
@@ -146,10 +152,11 @@ class FieldRewriter:
         self.growth = len(made) - len(value)
         return made
 
-    def _take(self, size: int) -> bytes:
-        taken, self._rest = self._rest[:size], self._rest[size:]
+    def _take_to(self, end: int) -> bytes:
+        taken = self._rest[self._at : end]
+        self._at = end
         return taken
 
     def _check_size(self, limit: int, complaint: str) -> None:
-        if len(self._rest) > limit:
+        if len(self._rest) - self._at > limit:
             raise MultipartError(complaint)

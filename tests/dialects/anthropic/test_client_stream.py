@@ -119,7 +119,7 @@ class TestStream:
             ("stop", "stop_sequence", "stop_sequence"),
             ("stop", "STOP", "end_turn"),
             ("something", None, "end_turn"),
-            (None, None, "end_turn"),
+            (None, None, None),  # none is made up
         ],
     )
     def test_the_finish_reason_is_the_stop_reason(self, finish, native, reason):
@@ -159,7 +159,7 @@ class TestStream:
             chunk({"tool_calls": [7, {"function": 7}, {"index": [], "id": 7}]}),
             chunk({"reasoning_details": [7, {}], "anthropic_content": [7, {"type": 7}]}),
         ]
-        assert whole(*odd, chunk({"content": "x"}))["stop_reason"]
+        assert whole(*odd, chunk({"content": "x"}, "stop"))["stop_reason"]
 
 
 class TestThinking:

@@ -221,10 +221,10 @@ class TestOddities:
         late = decoded(START, done("end_turn"), begin(0, type="text", text="late"), STOP)
         assert {"content": "late"} in [c["choices"][0]["delta"] for c in late if c["choices"]]
 
-    def test_a_stream_without_a_stop_reason_still_finishes_at_its_stop(self):
+    def test_a_stop_reason_that_is_not_told_is_not_made_up_and_no_input_either(self):
         (choice,) = folded(START, begin(0, **TOOL), STOP)["choices"]
-        assert choice["finish_reason"] == "tool_calls"
-        assert choice["message"]["tool_calls"][0]["function"]["arguments"] == "{}"
+        assert choice["finish_reason"] is None
+        assert choice["message"]["tool_calls"][0]["function"]["arguments"] == ""
 
     def test_usage_comes_even_if_the_last_delta_has_none(self):
         last = decoded(

@@ -84,6 +84,9 @@ class MessagesApi:
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
         return MessagesDecoder(identity)
 
+    def says(self, event: dict[str, Any]) -> bool:
+        return False
+
     def usage(self, record: dict[str, Any]) -> dict[str, Any] | None:
         usage = to_completion(record, AnswerIdentity("", 0, "")).get("usage")
         return usage if isinstance(usage, dict) else None

@@ -84,6 +84,8 @@ class MessagesDecoder:
             chunks += self._block_start(index, block)
             chunks += self._block_stop(index)
         chunks += self._message_delta({**message, "delta": message})
+        if not self._has_finished and message.get("content"):
+            chunks += self._finish("end_turn")  # the message is whole, whatever it leaves out
         return chunks + self._stop()
 
     def _start(self, message: dict[str, Any]) -> list[Chunk]:
@@ -168,9 +170,8 @@ class MessagesDecoder:
 
     def _stop(self) -> list[Chunk]:
         self.is_done = True
-        chunks = self._close_all()
-        if not self._has_finished:
-            chunks += self._finish("end_turn")
+        # Without a reason, what is open was perhaps cut off: nothing is added to it.
+        chunks = self._close_all() if self._has_finished else []
         return chunks if self._usage_told else [*chunks, self._usage_chunk()]
 
     def _finish(self, native: str) -> list[Chunk]:

@@ -102,9 +102,14 @@ def usage_from_hub(usage: Any) -> dict[str, Any]:
     return told | {k: usage[k] for k in _USAGE_EXTRA if usage.get(k) is not None}
 
 
-def stop_reason(choice: dict[str, Any], *, has_calls: bool) -> str:
-    """The API's stop reason for a choice of the hub."""
+def stop_reason(choice: dict[str, Any], *, has_calls: bool) -> str | None:
+    """The API's stop reason for a choice of the hub; None if nothing tells why it stopped.
+
+    A call that is whole tells it, a text does not.
+    """
     finish = choice.get("finish_reason")
+    if not finish and not has_calls:
+        return None
     native = choice.get("native_finish_reason")
     if isinstance(native, str) and FINISH.get(native) == finish:
         return native

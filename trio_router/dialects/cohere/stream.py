@@ -88,7 +88,9 @@ class CohereDecoder:
             chunks += self._call(place, call)
         for citation in message.get("citations") or ():
             chunks += self._citation(citation)
-        return chunks + self._end(answer, None)
+        # A body that is whole ends in good order where it says nothing else.
+        reason = answer.get("finish_reason") or ("COMPLETE" if len(chunks) > 1 else None)
+        return chunks + self._end({**answer, "finish_reason": reason}, None)
 
     def _content(self, block: dict[str, Any]) -> list[Chunk]:
         chunks = self._say("reasoning_content", block.get("thinking"))
@@ -131,13 +133,19 @@ class CohereDecoder:
         return self._chunks({"citations": [{"index": place, **citation}]})
 
     def _end(self, fields: dict[str, Any], error: Any) -> list[Chunk]:
-        native = str(fields.get("finish_reason") or "COMPLETE")
+        native = str(fields.get("finish_reason") or "")
         if native in FAILED:
             told = error if isinstance(error, str) and error else "the model failed to answer"
             fault = StreamError(told)
             fault.reason = native
             raise fault
         self.is_done = True
+        chunks = self._finish(native) if native else []
+        if usage := fields.get("usage"):
+            chunks.append({**self._frame, "choices": [], "usage": usage_to_hub(usage)})
+        return chunks
+
+    def _finish(self, native: str) -> list[Chunk]:
         reason = FINISH.get(native, "stop")
         if self._calls and reason == "stop":
             reason = "tool_calls"
@@ -145,8 +153,6 @@ class CohereDecoder:
         chunks = self._chunks({} if self._has_text or self._calls else {"content": ""}, reason)
         if native not in PLAIN:
             chunks[-1]["choices"][0]["native_finish_reason"] = native
-        if usage := fields.get("usage"):
-            chunks.append({**self._frame, "choices": [], "usage": usage_to_hub(usage)})
         return chunks
 
     def _chunks(self, delta: dict[str, Any], finish: str | None = None) -> list[Chunk]:

@@ -7,13 +7,13 @@ under ai.google.dev/gemini-api/docs.  Vertex AI speaks the same under another ba
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from trio_router.dialects.base import AnswerIdentity, Completion, Unsupported, UpstreamRequest
 from trio_router.dialects.fold import Fold
 from trio_router.dialects.gemini.request import build_body
 from trio_router.dialects.gemini.stream import GeminiDecoder
 from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.names import path_segment
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import ChunkDecoder
@@ -43,17 +43,11 @@ class GeminiDialect:
         return GeminiDecoder(identity)
 
     def completion(self, record: dict[str, Any], identity: AnswerIdentity) -> Completion | None:
-        """The same as its stream, folded: there is one reading of parts, not two.
-
-        Raises ValueError if it says nothing, not even why.
-        """
+        """The same as its stream, folded: there is one reading of parts, not two."""
         decoder, fold = GeminiDecoder(identity), Fold(identity)
         for chunk in decoder.decode(record) + decoder.end(is_whole=True):
             fold.add(chunk)
-        completion = fold.completion()
-        if not any(choice["finish_reason"] for choice in completion["choices"]):
-            raise ValueError("no candidate has ended")
-        return completion
+        return fold.completion()
 
     def auth_headers(self, api_key: str) -> dict[str, str]:
         return {"x-goog-api-key": api_key}
@@ -63,4 +57,4 @@ def _resource(model: str) -> str:
     collection, slash, name = model.partition("/")
     if not slash or collection not in _COLLECTIONS:
         collection, name = _COLLECTIONS[0], model
-    return f"{collection}/{quote(name, safe='')}"
+    return f"{collection}/{path_segment(name)}"

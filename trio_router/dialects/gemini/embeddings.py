@@ -6,11 +6,11 @@ Field names are from the API reference (ai.google.dev/api/embeddings).
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 from trio_router.dialects.base import Embeddings, Unsupported, UpstreamRequest
 from trio_router.dialects.embedding import refuse_others, texts_of
 from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.names import path_segment
 
 _FIELDS = {"dimensions": "outputDimensionality", "task_type": "taskType", "title": "title"}
 
@@ -21,7 +21,7 @@ class GeminiEmbeddings:
     def request(self, body: dict[str, Any], *, drop_unsupported: bool) -> UpstreamRequest:
         refuse_others(body, _FIELDS.keys(), Unsupported("Gemini", drop=drop_unsupported))
         name = str(body["model"]).removeprefix("models/")
-        path = f"/models/{quote(name, safe='')}"
+        path = f"/models/{path_segment(name)}"
         fields = {theirs: body[ours] for ours, theirs in _FIELDS.items() if body.get(ours) is not None}
         asked = [
             {"model": f"models/{name}", "content": {"parts": [{"text": text}]}, **fields}

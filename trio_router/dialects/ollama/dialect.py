@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.base import AnswerIdentity, Chunk, Completion, Unsupported, UpstreamRequest
 from trio_router.dialects.ollama.request import build_body
+from trio_router.errors import Truncated
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class OllamaDialect:
         return OllamaDecoder(identity)
 
     def completion(self, record: dict[str, Any], identity: AnswerIdentity) -> Completion | None:
+        if record.get("done") is False:
+            raise Truncated("the upstream's stream ended before the answer was complete")
         reader = _Records(identity)
         message: dict[str, Any] = {"role": "assistant", "content": None, **reader.delta(record)}
         if message["content"] is None and "tool_calls" not in message:

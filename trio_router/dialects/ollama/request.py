@@ -148,7 +148,7 @@ def _content(content: Any, place: str) -> tuple[str, list[str]]:
 
 def _image(image: Any, place: str) -> str:
     url = image.get("url") if isinstance(image, dict) else image
-    if isinstance(url, str) and (head := _DATA_URL.match(url)):
+    if isinstance(url, str) and (head := _DATA_URL.match(url, 0, 1024)):
         return url[head.end() :]
     raise InvalidRequest(f"{place}: Ollama takes images as data: URLs in base64 only", param=place)
 

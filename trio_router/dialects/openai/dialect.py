@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from trio_router.dialects.base import AnswerIdentity, Chunk, Completion, UpstreamRequest
+from trio_router.dialects.hub import dicts, implied_finish
+from trio_router.errors import Truncated
 from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.names import path_segment
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import ChunkDecoder
@@ -33,6 +35,8 @@ class OpenAIDialect:
         return OpenAIDecoder()
 
     def completion(self, record: dict[str, Any], identity: AnswerIdentity) -> Completion | None:
+        if not is_whole(record) and any("delta" in choice for choice in dicts(record.get("choices"))):
+            raise Truncated("the upstream's stream ended before the answer was complete")
         return None
 
     def auth_headers(self, api_key: str) -> dict[str, str]:
@@ -51,7 +55,7 @@ class AzureDialect(OpenAIDialect):
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
     ) -> UpstreamRequest:
         plain = super().build_request(body, ask_usage=ask_usage, drop_unsupported=drop_unsupported)
-        deployment = quote(str(body.get("model")), safe="", errors="replace")
+        deployment = path_segment(str(body.get("model")))
         return UpstreamRequest(f"/openai/deployments/{deployment}/chat/completions", plain.body)
 
     def recognises(self, record: dict[str, Any]) -> bool:
@@ -104,8 +108,10 @@ def completion_to_chunks(completion: Completion) -> list[Chunk]:
         chunks.append(
             {**frame, "choices": [{"index": index, "delta": delta, **rest, "finish_reason": None}]}
         )
-        finish = choice.get("finish_reason") or "stop"
-        chunks.append({**frame, "choices": [{"index": index, "delta": {}, "finish_reason": finish}]})
+        if finish := choice.get("finish_reason") or implied_finish(choice):
+            why = {"error": choice["error"]} if "error" in choice else {}
+            last = {"index": index, "delta": {}, "finish_reason": finish, **why}
+            chunks.append({**frame, "choices": [last]})
     if completion.get("usage"):
         chunks.append({**frame, "choices": [], "usage": completion["usage"]})
     return chunks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from trio_router.wire.names import path_segment
 
 
 class OpenAIPassing:
@@ -16,4 +16,4 @@ class AzurePassing:
     def passing_path(self, path: str, model: str) -> str:
         if not model:
             return f"/openai{path}"
-        return f"/openai/deployments/{quote(model, safe='')}{path}"
+        return f"/openai/deployments/{path_segment(model)}{path}"

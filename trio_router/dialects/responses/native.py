@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.hub import as_dict, dicts
+from trio_router.dialects.hub import as_dict, dicts, has_words
 from trio_router.dialects.responses.response import usage_to_hub
 from trio_router.errors import StreamError
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _FINISH = {"max_output_tokens": "length", "content_filter": "content_filter"}
+
+
+# Of an event: what it may say, beside a delta.
+_CONTENT = ("item", "part", "text", "refusal", "arguments", "input", "annotation")
 
 
 class ResponsesApi:
@@ -35,8 +39,26 @@ class ResponsesApi:
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
         return ResponsesReader()
 
+    def says(self, event: dict[str, Any]) -> bool:
+        kind = event.get("type")
+        if not isinstance(kind, str):
+            return False
+        if kind.endswith(".delta"):
+            return bool(event.get("delta"))
+        # What the API's own tools tell of their work; a call of the client's begins as an item.
+        return "_call" in kind or any(_is_said(event.get(name)) for name in _CONTENT)
+
     def usage(self, record: dict[str, Any]) -> dict[str, Any] | None:
         return usage_to_hub(record.get("usage"))
+
+
+def _is_said(value: Any) -> bool:
+    """An item or a part says something unless it is an empty message, reasoning or text."""
+    if not isinstance(value, dict):
+        return bool(value)
+    if "_call" in str(value.get("type")):
+        return True
+    return has_words({k: v for k, v in value.items() if k not in ("phase", "encrypted_content")})
 
 
 class ResponsesReader:
@@ -48,7 +70,7 @@ class ResponsesReader:
     def decode(self, record: dict[str, Any]) -> list[Chunk]:
         kind = record.get("type")
         if kind == "error":
-            raise StreamError(_message(record) or "the upstream reported an error in its stream")
+            raise _failure(record, "the upstream reported an error in its stream")
         if record.get("object") == "response" or (kind is None and "output" in record):
             self.is_done = True
             return _chunks(record)
@@ -57,8 +79,7 @@ class ResponsesReader:
         self.is_done = True
         response = as_dict(record.get("response"))
         if kind == "response.failed":
-            why = _message(as_dict(response.get("error")))
-            raise StreamError(why or "the upstream's response failed")
+            raise _failure(as_dict(response.get("error")), "the upstream's response failed")
         return [_last_chunk(response, "stop")]
 
 
@@ -67,6 +88,8 @@ def _chunks(response: dict[str, Any]) -> list[Chunk]:
     deltas = [delta for item in dicts(response.get("output")) for delta in _deltas(item)]
     chunks = [{**frame, "choices": [{"index": 0, "delta": delta}]} for delta in deltas]
     finish = "tool_calls" if any("tool_calls" in delta for delta in deltas) else "stop"
+    if not deltas and not response.get("status"):
+        return []  # not even how it ended
     return [*chunks, {**frame, **_last_chunk(response, finish)}]
 
 
@@ -104,6 +127,9 @@ def _last_chunk(response: dict[str, Any], finish: str) -> Chunk:
     return {"choices": [choice], "usage": usage_to_hub(response.get("usage"))}
 
 
-def _message(error: dict[str, Any]) -> str:
-    message = error.get("message")
-    return message if isinstance(message, str) else ""
+def _failure(told: dict[str, Any], otherwise: str) -> StreamError:
+    """An error of the API, whose codes are words."""
+    message, code = told.get("message"), told.get("code")
+    error = StreamError(message if isinstance(message, str) and message else otherwise, told)
+    error.reason = str(code) if isinstance(code, str | int) else ""
+    return error

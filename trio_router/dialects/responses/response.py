@@ -76,8 +76,10 @@ def tail(identity: AnswerIdentity) -> str:
     return identity.id.removeprefix("chatcmpl-")
 
 
-def ending(finish: Any) -> tuple[str, dict[str, str] | None]:
-    """Status and `incomplete_details` for a finish reason of the hub."""
+def ending(finish: Any) -> tuple[str, dict[str, str | None] | None]:
+    """Status and `incomplete_details` for a finish reason of the hub; None: the provider gave none."""
+    if not finish:
+        return "incomplete", {"reason": None}
     reason = _INCOMPLETE.get(finish) if isinstance(finish, str) else None
     return ("incomplete", {"reason": reason}) if reason else ("completed", None)
 

@@ -93,7 +93,8 @@ class ResponseWriter:
     def finish(self) -> list[Event]:
         events = self.begin()
         events += self._unnamed_calls()
-        status, details = ending(self._finish)
+        # A call that is whole tells why the answer ended, a text does not.
+        status, details = ending(self._finish or ("tool_calls" if self._calls else None))
         last = len(self._items) - 1
         closing = [item for item in self._items if item is self._open or isinstance(item, CallItem)]
         for item in closing:

@@ -1,0 +1,46 @@
+"""An upstream's compressed body, inflated as it is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import trio
+
+from trio_router.wire.inflate import Inflater
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class InflatedReads:
+    """At most 64 KiB an item; between two items the other tasks have their turn.
+
+    Raises InflateError for what is not in `coding`, httpx.ReadError for a body that ends too early, and
+    what reading `body` raises.
+    """
+
+    def __init__(self, body: AsyncIterator[bytes], coding: str) -> None:
+        self._body = body
+        self._inflater = Inflater(coding)
+
+    def __aiter__(self) -> InflatedReads:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while True:
+            await trio.lowlevel.checkpoint()
+            made = self._inflater.step()
+            if made:
+                return made
+            if made is None:
+                await self._read()
+
+    async def _read(self) -> None:
+        try:
+            data = await anext(self._body)
+        except StopAsyncIteration:
+            if not self._inflater.is_whole:
+                raise httpx.ReadError("the compressed answer ends too early") from None
+            raise
+        self._inflater.receive_data(data)

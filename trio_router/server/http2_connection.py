@@ -1,0 +1,301 @@
+"""A client's HTTP/2 connection: one task reads, one more answers each request.
+
+What goes out goes at once, as far as the socket takes it.  What it does not take is sent by a task of
+the connection's own: a request that is cancelled must not leave half a frame behind.  As long as that
+task is at work no stream adds anything, so that what waits is bounded.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import trio
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+    WindowUpdated,
+)
+
+from trio_router.api.request import ClientRequest
+from trio_router.server.http2 import MAX_STREAMS, Http2Protocol
+from trio_router.server.http2_head import are_trailers, is_too_large, request_head
+from trio_router.server.http2_link import Http2Link
+from trio_router.transport.sockets import BROKEN
+
+if TYPE_CHECKING:
+    from h2.events import Event
+
+    from trio_router.clock.alarms import Alarm
+    from trio_router.server.connections import HttpServer
+    from trio_router.transport.sockets import Wire
+
+logger = logging.getLogger("trio_router")
+_SLICE = 8192  # bytes that are taken in before other tasks get their turn, if there is much in them
+_MUCH = 50  # events
+_UNSENT = 65536  # bytes that wait to be sent, beyond which nothing is read
+_LIVE = 2 * MAX_STREAMS  # requests that are not over yet, those included that the client has reset
+_LINGER = 1.0  # s in which a client may read why its connection ends
+
+
+class Http2Connection:
+    """Serves the connection that `wire` is.
+
+    `host` is the address that it came in on, `client` where it comes from.
+    """
+
+    def __init__(
+        self, server: HttpServer, wire: Wire, host: str | None, client: tuple[str, int] | None
+    ) -> None:
+        self.server = server
+        self.wire = wire
+        self.host = host
+        self.client = client
+        self.protocol = Http2Protocol()
+        self.is_stalled = False  # the client takes nothing of what was sent on the connection
+        self.moved_at = -math.inf  # when the client last took something, as far as we noticed
+        self.waiting: dict[Http2Link, None] = {}  # for room; who waits longest comes first
+        self._streams: dict[int, tuple[Http2Link, ClientRequest]] = {}
+        self._unsent = bytearray()
+        self._is_sending = False
+        self._has_sender = False
+        self._work: trio.Event | None = None  # of a sender that rests
+        self._sent: trio.Event | None = None
+        self._is_lost = False  # nothing can be sent any more
+        self._is_leaving = False  # no request is taken any more
+        self._has_asked = False  # a request's head has come
+        self._idle: Alarm = server.app.router.engine.alarms.alarm(self.close_if_idle)
+
+    async def run(self, first: bytes) -> None:
+        self.server.connections.add(self)
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._rest()
+                await self._read(first)
+                self._end_streams()
+                if self.protocol.is_broken:
+                    await self._linger()
+                self._lose()
+        finally:
+            self.server.connections.discard(self)
+            self._idle.stop()
+            self.protocol.close()
+            self.wire.close()
+            del self._nursery
+
+    def close_if_idle(self) -> None:
+        """Ends the connection if nothing is being answered; once the server ends, in any case."""
+        if self._streams and not self.server.is_ending:
+            return
+        self._is_leaving = True
+        self.protocol.goodbye()
+        self.flush()
+        self._close_when_sent()
+
+    # -- the reading task
+
+    async def _read(self, data: bytes) -> None:
+        while data:
+            for start in range(0, len(data), _SLICE):
+                events = self.protocol.receive_data(data[start : start + _SLICE], trio.current_time())
+                for event in events:
+                    self._handle(event)
+                self.flush()
+                if len(events) > _MUCH:
+                    await trio.lowlevel.checkpoint()
+            if self.protocol.is_broken:
+                return
+            if len(self._unsent) > _UNSENT:
+                await self._wait_sent()
+            try:
+                data = await self.wire.receive()
+            except BROKEN:
+                return
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, DataReceived):
+            self._take(event)
+        elif isinstance(event, RequestReceived):
+            self._begin(event)
+        elif isinstance(event, StreamEnded):
+            if entry := self._streams.get(event.stream_id):
+                entry[0].body.end()
+        elif isinstance(event, StreamReset):
+            if entry := self._streams.get(event.stream_id):
+                self._leave(*entry)
+        elif isinstance(event, WindowUpdated | RemoteSettingsChanged):
+            if isinstance(event, WindowUpdated) and not event.stream_id:
+                self.moved_at = trio.current_time()
+            self.let_go_on()
+        elif isinstance(event, TrailersReceived):
+            if not are_trailers(event.headers or ()):
+                self.protocol.reset(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
+                if entry := self._streams.get(event.stream_id):
+                    self._leave(*entry)
+        elif isinstance(event, ConnectionTerminated):
+            self._is_leaving = True
+            if event.error_code != ErrorCodes.NO_ERROR or not self._streams:
+                self.wire.close()
+
+    def _take(self, event: DataReceived) -> None:
+        size = event.flow_controlled_length or 0
+        self.protocol.took(size)
+        if entry := self._streams.get(event.stream_id):
+            entry[0].feed(event.data or b"", size)
+
+    def _begin(self, event: RequestReceived) -> None:
+        number = event.stream_id
+        fields = event.headers or []
+        head = request_head(fields)
+        if head is None:
+            self.protocol.reset(number, ErrorCodes.PROTOCOL_ERROR)
+            return
+        if self._is_leaving or len(self._streams) >= _LIVE:
+            self.protocol.reset(number, ErrorCodes.REFUSED_STREAM)
+            return
+        self._has_asked = True
+        declared = head.header(b"content-length")
+        app = self.server.app
+        body = app.new_body(head.path, int(declared) if declared.isdigit() else None)
+        link = Http2Link(self, number, head, body)
+        if is_too_large(fields):
+            link.refuse(431, "the request's head is too large")
+            return
+        if event.stream_ended is None:
+            link.expect_body()
+        request = ClientRequest(app, link)
+        self._streams[number] = link, request
+        self._idle.when = math.inf
+        self._nursery.start_soon(self._answer, request, link)
+
+    def _leave(self, link: Http2Link, request: ClientRequest) -> None:
+        link.is_gone = True
+        request.client_left()
+
+    def _end_streams(self) -> None:
+        for link, request in list(self._streams.values()):
+            if self.is_stalled and link in self.waiting:
+                continue  # it has been told that its client takes nothing, which is not leaving
+            self._leave(link, request)
+
+    async def _linger(self) -> None:
+        """The client may read what it did wrong; closing at once would take that from it."""
+        with trio.move_on_after(_LINGER), suppress(*BROKEN):
+            await self._wait_sent()
+            if self.wire.can_half_close:  # else it would wait for the end as we do
+                await self.wire.send_eof()
+                while await self.wire.receive():
+                    pass
+
+    async def _wait_sent(self) -> None:
+        if self._is_sending and not self._is_lost:
+            self._sent = trio.Event()
+            await self._sent.wait()
+
+    # -- the answering tasks
+
+    async def _answer(self, request: ClientRequest, link: Http2Link) -> None:
+        try:
+            await request.run()
+        except Exception:
+            logger.exception("a request failed")
+        finally:
+            link.close()
+            del self._streams[link.number]
+            self.flush()
+        if not self._streams:
+            self._rest()
+
+    def _rest(self) -> None:
+        if self._is_leaving or self.server.is_ending:
+            self.close_if_idle()
+        else:
+            patience = self.server.keep_alive if self._has_asked else self.server.whole_head
+            self._idle.set(trio.current_time() + patience)
+
+    # -- what goes out
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the socket has taken all there was."""
+        return not self._is_sending
+
+    def flush(self) -> None:
+        """Sends what there is; what the socket does not take is sent as soon as it does."""
+        data = self.protocol.data_to_send()
+        if not data or self._is_lost:
+            return
+        if not self._is_sending:
+            try:
+                sent = self.wire.send_some(data)
+            except BROKEN:
+                self._is_lost = True  # the reading task will see it
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._is_sending = True
+        self._unsent += data
+        if not self._has_sender:
+            self._has_sender = True
+            self._nursery.start_soon(self._send)
+        elif self._work is not None:
+            self._work.set()
+
+    async def _send(self) -> None:
+        try:
+            while not self._is_lost:
+                while self._unsent:
+                    data, self._unsent = self._unsent, bytearray()
+                    await self.wire.send_patiently(memoryview(data), self.server.stall)
+                    self.moved_at = trio.current_time()
+                self._is_sending = False
+                self._tell_sent()
+                self._close_when_sent()
+                self.let_go_on()
+                self._work = trio.Event()
+                await self._work.wait()
+                self._work = None
+        except BROKEN:
+            pass  # the reading task will see it, or has
+        except trio.TooSlowError:
+            self.is_stalled = True
+            for link in list(self.waiting):
+                link.go_on()
+            self.wire.close()
+        finally:
+            self._is_lost = True
+            self._tell_sent()
+
+    def _tell_sent(self) -> None:
+        if self._sent is not None:
+            self._sent.set()
+            self._sent = None
+
+    def _lose(self) -> None:
+        """Nothing is said any more: the sender ends."""
+        self._is_lost = True
+        self.wire.close()
+        if self._work is not None:
+            self._work.set()
+
+    def _close_when_sent(self) -> None:
+        if self._is_leaving and not self._streams and not self._is_sending:
+            self.wire.close()
+
+    def let_go_on(self) -> None:
+        """The stream that has waited longest, of those that have room; it lets the next one go on."""
+        if not self.waiting or self._is_sending:
+            return
+        for link in self.waiting:
+            if not link.has_data or self.protocol.room(link.number) > 0:
+                link.go_on()
+                return
