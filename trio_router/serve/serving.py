@@ -9,7 +9,7 @@ import signal
 import ssl
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from trio_router.server.accept import Turn
 
     OnStart = Callable[[Config, list[str]], None]
+    # See `accept_from`, which takes connections off a kernel's socket.
+    Handle = Callable[[Any], Awaitable[None]]
+    Accept = Callable[[Any, Handle, trio.Nursery, Turn | None], Awaitable[None]]
 
 logger = logging.getLogger("trio_router")
 _LAST_WRITES = 0.3  # s that connections get for their last bytes once all requests have ended
@@ -46,6 +49,7 @@ async def serve(
     *,
     shutdown_trigger: Callable[[], Awaitable[object]],
     turn: Callable[[HttpServer], Turn] | None = None,
+    accept: Accept = accept_from,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves `app` until `shutdown_trigger` returns, then drains it for `graceful_timeout` seconds.
@@ -67,7 +71,7 @@ async def serve(
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
                     for listener in listeners:
-                        accepting.start_soon(accept_from, listener, server.handle, connections, whose)
+                        accepting.start_soon(accept, listener, server.handle, connections, whose)
                     task_status.started([url_of(listener, server.scheme) for listener in listeners])
                     await shutdown_trigger()
                     await app.router.drain(config.server.graceful_timeout)

@@ -66,19 +66,31 @@ class HttpServer:
             RelayTCPServer, Http2App(app), settings, self._context, ConnectionState({})
         )
 
-    async def handle(self, sock: socket.socket) -> None:
+    async def handle(self, accepted: socket.socket | Wire) -> None:
         """Serves a connection to its end; closes it."""
         self.open += 1
         try:
-            with sock:
+            if isinstance(accepted, Wire):
+                await self._handle_wire(accepted)
+                return
+            with accepted:
                 if self._tls is not None:
-                    await self._handle_tls(sock, self._tls)
+                    await self._handle_tls(accepted, self._tls)
                 else:
-                    await self._handle_plain(sock)
+                    await self._handle_plain(accepted)
         except Exception:  # one connection's fault is not the others'
             logger.exception("a connection failed")
         finally:
             self.open -= 1
+
+    async def _handle_wire(self, wire: Wire) -> None:
+        """A connection of a network that is no kernel's, as from a loopback address: HTTP/1.1."""
+        try:
+            first = await self._first(wire)
+            if first:
+                await self.handle_http1(wire, "127.0.0.1", first)
+        finally:
+            wire.close()
 
     async def _handle_plain(self, sock: socket.socket) -> None:
         host = _host(sock)
