@@ -183,7 +183,7 @@ class Router:
         """
         self.is_draining = True
         await self._wait_until_idle(grace)
-        for exchange in list(self.exchanges):
+        for exchange in sorted(self.exchanges, key=lambda exchange: exchange.record.number):
             exchange.abort(Draining("the router is shutting down"), Outcome.SHUTDOWN)
         await self._wait_until_idle(0.5)
 

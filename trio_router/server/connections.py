@@ -58,7 +58,7 @@ class HttpServer:
         self.scheme = "http" if tls is None else "https"
         self.is_ending = False
         self.open = 0  # connections, whatever they speak
-        self.connections: set[Http1Connection] = set()
+        self.connections: dict[Http1Connection, None] = {}  # in the order in which they came
         self._tls = tls
         self._handshake = settings.ssl_handshake_timeout
         self._context = WorkerContext(None)
@@ -164,7 +164,7 @@ class Http1Connection:
         self._idle: Alarm = server.app.router.alarms.alarm(self.close_if_idle)
 
     async def run(self, first: bytes) -> None:
-        self.server.connections.add(self)
+        self.server.connections[self] = None
         try:
             async with trio.open_nursery() as self._nursery:
                 self._rest()
@@ -176,7 +176,7 @@ class Http1Connection:
                     self._current.client_left()
                 self._waiting.clear()
         finally:
-            self.server.connections.discard(self)
+            self.server.connections.pop(self, None)
             self._idle.stop()
             self._parser.close()
             self.wire.close()

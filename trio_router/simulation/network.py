@@ -169,7 +169,10 @@ class Network:
         forth = Pipe(name, self._stage, self._chance, there, self._history)
         answer = Pipe(f"{other}>{one}#{self._count}", self._stage, self._chance, back, self._history)
         forth.opposite, answer.opposite = answer, forth
-        return End(name, self._stage, answer, forth), End(name, self._stage, forth, answer)
+        ours = End(name, self._stage, answer, forth)
+        theirs = End(name, self._stage, forth, answer)
+        ours.peer, theirs.peer = theirs, ours
+        return ours, theirs
 
     async def connect(self, who: str, name: str) -> Wire:
         """A connection of a router to a host.  Raises OSError."""

@@ -163,7 +163,7 @@ class Pipe:
 class End:
     """One side of a connection, for an actor: nothing here waits but what says so."""
 
-    __slots__ = ("closed_at", "inn", "is_closed", "name", "out", "stage", "wake")
+    __slots__ = ("closed_at", "inn", "is_closed", "name", "out", "peer", "stage")
 
     def __init__(self, name: str, stage: Stage, inn: Pipe, out: Pipe) -> None:
         self.name = name
@@ -172,6 +172,7 @@ class End:
         self.out = out
         self.is_closed = False
         self.closed_at = inf
+        self.peer = self
 
     def wakes(self, wake: Callable[[], None]) -> None:
         """`wake` is called whenever a wait may end."""
