@@ -55,13 +55,16 @@ class Client:
         self.name = f"client{caller.id}"
         self.got = [Got(ask, caller.id) for ask in caller.asks]
         self.end: End | None = None
+        self.waiting = list(self.got)  # what has not been asked
         self._is_over = False  # the connection is of no more use
         self._rest = b""  # of the answers: what came after the last one
 
     def run(self, end: End) -> Work:
-        """On a connection, to its end."""
+        """On one connection, as far as it goes: what is `waiting` then needs another."""
         self.end = end
-        waiting = list(self.got)
+        self._is_over = False
+        self._rest = b""
+        waiting = self.waiting
         while waiting and not self._is_over:
             group = [waiting.pop(0)]
             while waiting and waiting[0].ask.is_pipelined:
@@ -69,8 +72,10 @@ class Client:
             if group[0].ask.wait:
                 yield from self._sleep(end, group[0].ask.wait)
             for got in group:
-                if not self._is_over:
-                    yield from self._send(end, got)
+                if self._is_over:
+                    waiting[:0] = group[group.index(got) :]
+                    break
+                yield from self._send(end, got)
             for got in group:
                 if got.begun_at < inf and not got.has_left:
                     yield from self._read(end, got)
@@ -144,7 +149,7 @@ class Client:
             parser.feed(self._rest)
             self._rest = b""
         has_stalled = False
-        while not parser.is_done and not parser.fault and not self._leaves(end, got):
+        while not end.is_closed and not parser.is_done and not parser.fault and not self._leaves(end, got):
             if 0 <= ask.stall_at <= parser.size and not has_stalled:
                 has_stalled = True
                 yield from self._linger_deaf(end, got, ask.stall)

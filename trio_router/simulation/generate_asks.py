@@ -113,10 +113,8 @@ class AskMaker:
             else:
                 ask.leave = Leave(kind, after=chance.pick((0.0, 0.01, 0.5, 4.0)) * chance.random())
         if chance.odds(self.reading):
-            ask.read_most = chance.pick((1, 40, 1000, 65536))
-            ask.read_gap = chance.pick((0.0, 0.001, 0.05)) if ask.read_most < 65536 else 0.0
-            if ask.read_most == 1:
-                ask.read_gap = 0.0
+            ask.read_most = chance.pick_by(((0.2, 1), (1, 60), (3, 1000), (3, 65536)))
+            ask.read_gap = chance.pick((0.0, 0.001, 0.05)) if ask.read_most == 1000 else 0.0
             if chance.odds(0.5):
                 ask.stall_at = chance.whole(0, 600)
                 ask.stall = chance.pick((0.2, 3.0, 100.0))
@@ -141,7 +139,7 @@ class AskMaker:
     def _one(self, ask: Ask, name: str, answer: Answer) -> Take:
         chance = self.chance
         fault = self._fault(ask) if chance.odds(self.trouble) else None
-        return Take(answer, self._style(ask, self.dialects[name]), fault)
+        return Take(answer, self._style(len(answer.text), self.dialects[name]), fault)
 
     def _answer(self, ask: Ask) -> Answer:
         chance = self.chance
@@ -163,7 +161,7 @@ class AskMaker:
 
     def _text(self) -> str:
         chance = self.chance
-        size = chance.pick_by(((6, 0), (3, 1), (1, 2), (0.06, 3)))
+        size = chance.pick_by(((6, 0), (3, 1), (0.6, 2), (0.01, 3)))
         if size == 0:
             return chance.pick(_WORDS) + chance.pick(_WORDS)
         if size == 1:
@@ -172,13 +170,14 @@ class AskMaker:
         text = _LONG[begin : begin + chance.whole(200, 2000)]
         return text if size == 2 else text * 200
 
-    def _style(self, ask: Ask, dialect: str) -> Style:
+    def _style(self, size: int, dialect: str) -> Style:
         chance = self.chance
+        # A few events are enough for most; a long answer in small pieces is rare.
+        least = size // (60 if chance.odds(0.04) else 8)
         if chance.odds(0.3):
-            return Style(piece=chance.pick((0, 20)), gather=chance.pick((0, 1, 3)))
-        long = any(len(t) > 2000 for t in (ask.prompt,))
+            return Style(piece=max(least, chance.pick((0, 20))), gather=chance.pick((0, 1, 3)))
         return Style(
-            piece=chance.pick((0, 5, 30, 200)) if not long else 500,
+            piece=max(least, chance.pick((0, 5, 30, 200))),
             gather=chance.pick((0, 1, 1, 4)),
             newline=chance.pick(("\n", "\n", "\r\n", "\r")),
             space=chance.odds(0.8),

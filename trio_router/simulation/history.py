@@ -36,17 +36,24 @@ class History:
     def __init__(self, now: Callable[[], float], *, is_kept: bool = False) -> None:
         self._now = now
         self._hash = hashlib.blake2b(digest_size=16)
-        self._update = self._hash.update
+        self._waiting: list[bytes] = []
         self.lines: list[Happening] | None = [] if is_kept else None
 
     def note(self, who: str, what: str, data: bytes = b"") -> None:
         at = self._now()
-        self._update(f"{at:.9f} {who} {what} {len(data)}\n".encode("utf-8", "surrogatepass"))
+        self._waiting.append(b"%r %b %b" % (at, who.encode(), what.encode("utf-8", "surrogatepass")))
         if data:
-            self._update(data)
+            self._waiting.append(data)
+        if len(self._waiting) > 500:
+            self._digest_waiting()
         if self.lines is not None:
             self.lines.append(Happening(at, who, what, bytes(data)))
 
+    def _digest_waiting(self) -> None:
+        self._hash.update(b"\n".join(self._waiting))
+        self._waiting.clear()
+
     @property
     def digest(self) -> str:
+        self._digest_waiting()
         return self._hash.hexdigest()

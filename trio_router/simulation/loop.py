@@ -12,6 +12,7 @@ import trio
 from trio._core import _run as trio_run
 from trio.testing import MockClock
 
+from trio_router.observe import lag
 from trio_router.simulation.chance import Chance
 from trio_router.simulation.stage import BEGINNING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from trio_router.simulation.stage import Stage
 
 T = TypeVar("T")
+_LAG_EVERY = 20.0  # s: nothing is ever late here, and looking four times a second is half the work
 WALL = 1_900_000_000.0 - BEGINNING  # Unix time of the stage's 0
 
 
@@ -44,6 +46,12 @@ class _Order:
             tasks[end], tasks[other] = tasks[other], tasks[end]
 
 
+class _NoInstruments(dict[str, Any]):
+    """In place of trio's, which are asked at each step of each task: nobody watches here."""
+
+    def call(self, *_: object) -> None: ...
+
+
 def run(stage: Stage, seed: int, main: Callable[[], Awaitable[T]]) -> T:
     """`trio.run(main)` under the time of `stage`, the same each time for the same seed."""
     clock = MockClock(autojump_threshold=0)
@@ -53,8 +61,12 @@ def run(stage: Stage, seed: int, main: Callable[[], Awaitable[T]]) -> T:
     clock.deadline_to_sleep_time = (  # type: ignore[method-assign]
         lambda deadline: 0 if deadline <= stage.now else 999999999
     )
+    async def quietly() -> T:
+        trio_run.GLOBAL_RUN_CONTEXT.runner.instruments = _NoInstruments()  # type: ignore[assignment]
+        return await main()
+
     with _seeded(stage, seed):
-        return trio.run(main, clock=clock)
+        return trio.run(quietly, clock=clock)
 
 
 @contextmanager
@@ -71,6 +83,7 @@ def _seeded(stage: Stage, seed: int) -> Iterator[None]:
         (time, "time", lambda: WALL + stage.now),
         (time, "time_ns", lambda: int((WALL + stage.now) * 1e9)),
         (os, "urandom", urandom),
+        (lag, "_EVERY", _LAG_EVERY),
     ]
     before = [(where, name, getattr(where, name)) for where, name, _ in replaced]
     was_collecting = gc.isenabled()

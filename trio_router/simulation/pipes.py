@@ -116,7 +116,7 @@ class Pipe:
             del inbox[:size]
         self.held -= size
         self.taken += size
-        self._history.note(self.name, "is read", piece)
+        self._history.note(self.name, f"is read, {size} B")
         self.on_writable()
         return piece
 

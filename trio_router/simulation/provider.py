@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
+from msgspec import json, structs
+
 from trio_router.simulation.envelope import Script, error_body, error_event, script, vectors
 from trio_router.simulation.plan import Answer, Fault, Style, Take
 from trio_router.simulation.stage import BEGINNING, Actor
@@ -133,6 +135,21 @@ def _speech(dialect: str, path: str) -> str:
     return "openai" if dialect == "azure" else dialect
 
 
+def _beginning(body: bytes) -> str:
+    """What a request gives as the beginning of its answer: its last message, if it is the model's."""
+    if b'"assistant"' not in body and b'"model"' not in body:
+        return ""
+    value = json.decode(body)
+    messages = value.get("messages") or value.get("contents") or ()
+    last = messages[-1] if isinstance(messages, list) and messages else {}
+    if last.get("role") not in ("assistant", "model"):
+        return ""
+    content = last.get("content") or last.get("parts") or ""
+    if isinstance(content, list):
+        content = "".join(part.get("text") or "" for part in content)
+    return str(content)
+
+
 class _Visit:
     """One connection."""
 
@@ -233,7 +250,12 @@ class _Visit:
         model = _MODEL.search(told.asked.body)
         name = model[1].decode() if model else "m"
         ident = f"{told.ask}-{told.provider}-{told.attempt}"
-        made = script(told.take, told.speech, ident, name, is_stream=told.is_stream)
+        take = told.take
+        if (begun := _beginning(told.asked.body)) and take.answer.text.startswith(begun):
+            # It is to go on from there: what was said is not said again.
+            rest = structs.replace(take.answer, text=take.answer.text[len(begun) :], thoughts="")
+            take = structs.replace(take, answer=rest)
+        made = script(take, told.speech, ident, name, is_stream=told.is_stream)
         return (yield from self._say(told, made))
 
     def _listed(self, told: Told) -> Script:

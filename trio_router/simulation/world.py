@@ -172,14 +172,20 @@ class World:
         def begin() -> None:
             machine = self.machines[caller.machine % len(self.machines)]
             if not machine.is_listening:
-                for got in client.got:
+                for got in client.waiting:
                     got.end = "refused"
                 self._one_over()
                 return
             ours, theirs = self.network.join(client.name, machine.name, caller.there, caller.back)
-            actor = Actor(self.stage, client.name, client.run(ours), self._one_over)
+            actor = Actor(self.stage, client.name, client.run(ours), ended)
             ours.wakes(actor.wake)
             machine.connect(theirs)
+
+        def ended() -> None:
+            if client.waiting:
+                begin()
+            else:
+                self._one_over()
 
         return begin
 
