@@ -37,7 +37,6 @@ class Got:
     ended_at: float = inf
     end: str = "unsent"
     parser: AnswerParser = field(default_factory=AnswerParser)
-    reads: list[tuple[float, int]] = field(default_factory=list)  # when, bytes of answer so far
     is_head_sent: bool = False
 
     @property
@@ -71,6 +70,9 @@ class Client:
                 group.append(waiting.pop(0))
             if group[0].ask.wait:
                 yield from self._sleep(end, group[0].ask.wait)
+            if end.has_hung_up:
+                waiting[:0] = group
+                break
             for got in group:
                 if self._is_over:
                     waiting[:0] = group[group.index(got) :]
@@ -146,7 +148,7 @@ class Client:
     def _read(self, end: End, got: Got) -> Work:
         parser, ask = got.parser, got.ask
         if self._rest:
-            parser.feed(self._rest)
+            self._feed(got, self._rest)
             self._rest = b""
         has_stalled = False
         while not end.is_closed and not parser.is_done and not parser.fault and not self._leaves(end, got):
@@ -180,11 +182,13 @@ class Client:
             self._is_over = True
             got.parser.feed_eof()
             return False
+        self._feed(got, data)
+        return True
+
+    def _feed(self, got: Got, data: bytes) -> None:
         got.parser.feed(data)
         if got.head_at == inf and got.parser.status >= 200:
             got.head_at = self.stage.now
-        got.reads.append((self.stage.now, got.parser.size))
-        return True
 
     def _settle(self, end: End, got: Got) -> None:
         parser = got.parser

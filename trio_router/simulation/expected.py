@@ -16,7 +16,7 @@ _DEFAULTS: dict[str, Any] = {
     "connect": 10, "write": 10, "pool": 10, "first_event": 60, "read": 30, "response": 60,
     "total": None, "stall": 30, "keepalive": 15, "early_commit": None, "progress": 300,
 }  # fmt: skip
-_LOST = {"provider_network_error", "upstream_truncated"}
+_LOST = {"provider_network_error", "upstream_truncated", "malformed_json"}
 _OF_FAULT: dict[str, set[str]] = {
     "close": _LOST,
     "reset": _LOST,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trio_router.simulation.plan import Ask
 
 DIALECTS = ("openai", "openai", "openai", "anthropic", "gemini", "cohere", "ollama", "azure")
-_BASE = {"ollama": "", "gemini": "/v1beta", "cohere": "/v2", "azure": "/openai/v1"}
+_BASE = {"ollama": "", "azure": "", "gemini": "/v1beta", "cohere": "/v2"}
 REQUESTS = 52  # of a world, about
 
 

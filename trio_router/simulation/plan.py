@@ -161,7 +161,7 @@ class Plan(msgspec.Struct, omit_defaults=True):
     deeds: list[Deed] = []
     machines: int = 1
     haste: int = 3
-    patience: float = 3600.0  # s after which what has not ended is a failure
+    patience: float = 1200.0  # s after which what has not ended is a failure
 
 
 def plan_from(text: bytes) -> Plan:

@@ -331,7 +331,7 @@ class _Telling:
         yield from self.end.send_all(self._head())
         if self.style.first and not (yield from self.visit._pause(self.told, self.style.first)):
             return False
-        if not (yield from self._lines(lines[:place])):
+        if not (yield from self._lines(0, place)):
             return False
         if fault is None:
             return (yield from self._finish())
@@ -358,14 +358,15 @@ class _Telling:
             head += b"connection: close\r\n"
         return head + b"\r\n"
 
-    def _lines(self, lines: list[bytes]) -> Yes:
+    def _lines(self, begin: int, end: int) -> Yes:
         gather, told = self.style.gather, self.told
+        lines = self.made.lines[begin:end]
         step = gather or len(lines) or 1
         for at in range(0, len(lines), step):
             if at and self.style.gap and not (yield from self.visit._pause(told, self.style.gap)):
                 return False
             yield from self._write(b"".join(lines[at : at + step]))
-            told.sent = min(at + step, len(lines))
+            told.sent = begin + min(at + step, len(lines))
             told.has_said_finish = told.sent > self.made.ends_at
         return True
 
@@ -404,7 +405,7 @@ class _Telling:
                 return (yield from self._stop())
             case "bad_json" | "bad_shape" | "too_large":
                 yield from self._write(self._nonsense(fault.kind))
-                yield from self._lines(self.made.lines[place:])
+                yield from self._lines(place, len(self.made.lines))
                 told.is_whole = False
                 return (yield from self._stop())
         return False

@@ -81,7 +81,10 @@ def read_stream(api: str, body: bytes, *, is_whole: bool) -> Said:
             continue
         if said.ends:
             said.faults.append(f"an event after the end: {data[:80]!r}")
-        reader(name, _json(data, said))
+        try:
+            reader(name, _json(data, said))
+        except (KeyError, IndexError, TypeError, AttributeError):
+            said.faults.append(f"no event of this API: {data[:120]!r}")
     return said
 
 
@@ -235,7 +238,11 @@ def read_whole(api: str, value: dict[str, Any]) -> Said:
         said.error = value["error"]
         return said
     said.is_good = True
-    _WHOLES[api](said, value)
+    try:
+        _WHOLES[api](said, value)
+    except (KeyError, IndexError, TypeError, AttributeError):
+        said.is_good = False
+        said.faults.append(f"no answer of this API: {str(value)[:120]}")
     return said
 
 
