@@ -105,8 +105,10 @@ def good_end_is_whole(case: Case) -> Iterator[str]:
             yield f"a vector that is not this request's: {said.text}"
         return
     for told in _speakers(case):
-        if told.is_whole or told.has_said_finish or _is_lenient(case, told):
-            answer = told.take.answer
+        answer = told.take.answer
+        if _is_lenient(case, told) and told.fault is not None and _is_beginning(said, answer):
+            return
+        if told.is_whole or told.has_said_finish:
             if _is_all(case, said, answer) and said.finish in finish_for(case.ask.api, answer):
                 return
     yield f"a good end ({said.finish}) of what nobody has said to its end: {said.text[-60:]!r}"

@@ -93,10 +93,15 @@ def tries_are_bounded(case: Case) -> Iterator[str]:
         keys = 1 + len(provider.get("api_keys", ()))
         count = sum(1 for told in case.told if told.provider == name)
         # What a kept connection lost before any byte of an answer is sent once more.
-        lost = sum(1 for told in case.told if told.provider == name and not told.status)
+        lost = sum(1 for told in case.told if told.provider == name and _may_be_lost(told))
         most = attempts + keys + lost + (1 if route.get("midstream", "error") != "error" else 0)
         if count > most:
             yield f"{name} was asked {count} times, at most {most} are allowed"
+
+
+def _may_be_lost(told: Told) -> bool:
+    """Whether none of its bytes may have come."""
+    return not told.status or (told.fault is not None and told.fault.kind in ("broken", "fin"))
 
 
 def patience_is_obeyed(world: World) -> Iterator[str]:
