@@ -35,7 +35,9 @@ class Listener(nullcontext[None]):
 class Machine:
     """A router between a network's hosts and its clients."""
 
-    def __init__(self, name: str, config: dict[str, Any], network: Network) -> None:
+    def __init__(
+        self, name: str, config: dict[str, Any], network: Network, random: Callable[[], float]
+    ) -> None:
         self.name = name
         self.config = Config.model_validate(config)
         self.network = network
@@ -46,6 +48,7 @@ class Machine:
         self._stop = trio.Event()
         self._arrived, self._arriving = trio.open_memory_channel["End"](1000)
         self.router = Router(self.config, make_transport=self._transport)
+        self.router.random = random
         self.app = RouterApp(self.router)
 
     async def run(self, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +90,9 @@ class World:
 
     async def _main(self) -> None:
         for number in range(self.plan.machines):
-            self.machines.append(Machine(f"router{number}", self.plan.config, self.network))
+            name = f"router{number}"
+            chance = Chance(self.plan.seed, name)
+            self.machines.append(Machine(name, self.plan.config, self.network, chance.random))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.stage.run)
             for machine in self.machines:
@@ -138,13 +139,11 @@ class World:
                 for sample in family.samples:
                     name = sample.name.removeprefix("trio_router_")
                     found.values[name] = found.values.get(name, 0) + sample.value
-        idle = Counter(
-            {name: client._transport.idle_connections for name, client in machine.router.clients.items()}
-        )
         for who, end in self.network.ends:
             if who == machine.name and not end.is_closed:
                 found.open_upstreams.append(end.name)
-        found.values["idle_upstreams"] = sum(idle.values())
+        clients = machine.router.clients.values()
+        found.values["idle_upstreams"] = sum(c._transport.idle_connections for c in clients)
         return found
 
     def _outlet(self, provider: Provider) -> Outlet:
