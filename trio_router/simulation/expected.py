@@ -27,8 +27,8 @@ _OF_FAULT: dict[str, set[str]] = {
     "bad_framing": _LOST,
     "silence": {"provider_timeout"},
     "stall": {"provider_timeout"},
-    "comments": {"provider_timeout"},
-    "trickle": {"provider_timeout", "malformed_json"},
+    "comments": {"provider_timeout", *_LOST},
+    "trickle": {"provider_timeout", *_LOST},
     "cut": _LOST,
     "no_finish": {*_LOST, "upstream_empty"},
     "error_event": {"provider_stream_error", "503", "malformed_json", "provider_network_error"},
@@ -87,7 +87,7 @@ def _of_told(case: Case, told: Told) -> set[str]:
 def _of_status(told: Told, fault: Fault) -> set[str]:
     if fault.status in (401, 403):
         return {"provider_auth_error", "some_code", str(fault.status)}
-    return {str(fault.status), "some_code"}
+    return {str(fault.status), "some_code", f"upstream_{fault.status}"}
 
 
 def _is_slow(style: Style) -> bool:

@@ -27,6 +27,13 @@ _WHO = re.compile(rb"sim-(\d+)-")
 _MODEL = re.compile(rb'"model":\s*"([^"]*)"')
 _STREAM = re.compile(rb'"stream":\s*true')
 _BROKEN = (ConnectionResetError, BrokenPipeError)
+_BAD_SHAPES = {
+    "anthropic": b'{"type":"content_block_delta","index":0,"delta":7}',
+    "gemini": b'{"candidates":7}',
+    "cohere": b'{"type":"content-delta","delta":7}',
+    "ollama": b'{"message":{"content":7},"done":false}',
+    "responses": b'{"type":"response.output_text.delta","delta":7}',
+}
 _PLAIN = Take(Answer(text="plain"))
 
 
@@ -403,7 +410,7 @@ class _Telling:
                 told.words.append(words)
                 yield from self._write(error_event(told.speech, words, self.style))
                 return (yield from self._stop())
-            case "bad_json" | "bad_shape" | "too_large":
+            case "bad_json" | "bad_shape" | "too_large" if not self.style.as_array:
                 yield from self._write(self._nonsense(fault.kind))
                 yield from self._lines(place, len(self.made.lines))
                 told.is_whole = False
@@ -424,6 +431,10 @@ class _Telling:
         return False
 
     def _nonsense(self, kind: str) -> bytes:
-        bad = {"bad_json": b'{"choices": [{"del', "bad_shape": b'{"choices": 7, "candidates": 7}'}
-        event = bad.get(kind) or b'{"pad": "%b"}' % (b"x" * 70000)
+        if kind == "bad_json":
+            event = b'{"choices": [{"del'
+        elif kind == "bad_shape":
+            event = _BAD_SHAPES.get(self.told.speech, b'{"choices":7}')
+        else:
+            event = b'{"pad": "%b"}' % (b"x" * 70000)
         return event + b"\n" if self.made.kind == b"application/x-ndjson" else b"data: %b\n\n" % event
