@@ -45,6 +45,13 @@ def limits_of(case: Case) -> dict[str, Any]:
     return _DEFAULTS | case.world.plan.config["timeouts"]
 
 
+def neighbour_left(case: Case) -> bool:
+    """Whether the client left a request that it had sent behind this one, and so this one too."""
+    client = next(c for c in case.world.clients if c.caller.id == case.got.caller)
+    place = client.got.index(case.got)
+    return any(after.ask.is_pipelined and after.has_left for after in client.got[place + 1 :])
+
+
 def finish_for(api: str, answer: Answer) -> tuple[str, ...]:
     """What a client of `api` is told as the reason of a good end."""
     match api:

@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from trio_router.simulation.asking import ADMIN_KEY, BAD_KEY, GOOD_KEY
+from trio_router.simulation.expected import neighbour_left
 from trio_router.simulation.stage import BEGINNING
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ def book_tells_the_truth(case: Case) -> Iterator[str]:
 def _may_be_gone(case: Case) -> bool:
     """Its client left, or spoilt or lost the connection."""
     got = case.got
-    if got.has_left or got.end in ("torn", "unanswered"):
-        return True
-    return got.end != "whole"
+    return got.has_left or got.end != "whole" or neighbour_left(case)
 
 
 def usage_is_the_providers(case: Case) -> Iterator[str]:

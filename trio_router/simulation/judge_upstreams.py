@@ -108,22 +108,25 @@ def _may_be_lost(told: Told) -> bool:
 
 def patience_is_obeyed(world: World) -> Iterator[str]:
     """A provider that asks for patience (`Retry-After`) is left alone by routes for so long."""
+    begun = {got.ask.id: got.begun_at for got in world.got}
     for name, outlet in world.outlets.items():
         if len(world.plan.config["providers"][name].get("api_keys", ())):
             continue
-        until, asker = 0.0, -1
+        until, known, asker = 0.0, inf, -1
         for told in sorted(outlet.told, key=_at):
             ask = outlet.asks.get(told.ask)
             is_routed = ask is not None and ask.model in world.plan.config["routes"]
-            if is_routed and told.at < until - _AT_ONCE:
+            is_late = begun.get(told.ask, 0.0) > known or told.ask == asker
+            if is_routed and is_late and told.at < until - _AT_ONCE:
                 yield f"{name} is asked (r{told.ask}) {until - told.at:.3f} s too early (r{asker})"
             if told.status == 200 and told.is_whole:
                 until = 0.0
             elif is_routed and told.fault is not None and told.status in (429, 503):
                 patience = _seconds(told.fault.retry_after)
                 if patience:
-                    # Known once its answer has come; who was on the way then is excused.
-                    until, asker = told.ended_at + patience - 1.0, told.ask
+                    # Who had begun before that was known is excused.
+                    known, asker = told.ended_at + 1.0, told.ask
+                    until = told.ended_at + patience
 
 
 def _at(told: Told) -> float:

@@ -67,6 +67,7 @@ class Told:
     speech: str = ""
     is_stream: bool = False
     fault: Fault | None = None
+    begun: str = ""  # the beginning of an answer that it was to go on from
     script: Script | None = None
     status: int = 0
     sent: int = 0  # events that are out, as far as the provider's own side
@@ -127,6 +128,14 @@ class Outlet:
         told.is_stream = "stream" in asked.path if is_gemini else bool(_STREAM.search(asked.body))
         self.told.append(told)
         return told
+
+
+def meant(told: Told) -> Answer:
+    """What the client of this answer is to have in the end."""
+    answer = told.take.answer
+    if not told.begun or answer.text.startswith(told.begun):
+        return answer
+    return structs.replace(answer, text=told.begun + answer.text)
 
 
 def _speech(dialect: str, path: str) -> str:
@@ -258,9 +267,10 @@ class _Visit:
         name = model[1].decode() if model else "m"
         ident = f"{told.ask}-{told.provider}-{told.attempt}"
         take = told.take
-        if (begun := _beginning(told.asked.body)) and take.answer.text.startswith(begun):
+        told.begun = _beginning(told.asked.body)
+        if told.begun and take.answer.text.startswith(told.begun):
             # It is to go on from there: what was said is not said again.
-            rest = structs.replace(take.answer, text=take.answer.text[len(begun) :], thoughts="")
+            rest = structs.replace(take.answer, text=take.answer.text[len(told.begun) :], thoughts="")
             take = structs.replace(take, answer=rest)
         made = script(take, told.speech, ident, name, is_stream=told.is_stream)
         return (yield from self._say(told, made))
