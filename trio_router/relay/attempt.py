@@ -55,6 +55,9 @@ class Sink(Protocol):
     async def put(self, frames: bytes) -> None:
         """Waits for room, and hands frames over."""
 
+    def end(self) -> None:
+        """The whole answer has been handed over: no error can follow it."""
+
 
 class Attempt:
     """What both kinds of attempt share: the watchdog, the record, and how an answer is opened."""
@@ -164,6 +167,7 @@ class Attempt:
                     last = record.last_read_at = now
                     await self._hand_over(frames, sink, reader)
                     if reader.is_done:
+                        sink.end()
                         return await self._linger(reads)
                     self._watchdog.enter("read", self._limits.read)
                 del data, frames  # or a silent stream would keep them
@@ -189,6 +193,7 @@ class Attempt:
             raise reader.failure
 
     async def _linger(self, reads: UpstreamAnswer) -> None:
+        self._watchdog.rest()
         with trio.move_on_after(_LINGER):
             try:
                 async for _ in reads:

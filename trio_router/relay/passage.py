@@ -74,6 +74,9 @@ class Passage:
     async def put(self, frames: bytes) -> None:
         await self.send.send(frames)
 
+    def end(self) -> None:
+        pass  # the end of the body is its end
+
     # -- the client's StreamReply
 
     async def next(self, write_now: object) -> bytes | None:

@@ -34,6 +34,7 @@ class PassingSink:
         # No step of our own in a chunk's way:
         self.put_nowait = stream.put_nowait
         self.put = stream.put
+        self.end = stream.end
 
     def commit(self) -> None:
         if not self.has_answered:
@@ -70,6 +71,9 @@ class HoldingSink:
 
     async def put(self, frames: bytes) -> None:
         self.put_nowait(frames)
+
+    def end(self) -> None:
+        pass  # nothing of it has gone out yet
 
     async def release(self) -> None:
         self._stream.commit()

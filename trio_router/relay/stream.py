@@ -52,6 +52,7 @@ class StreamRun:
         self.begun = trio.Event()  # the first event is there, or it is known that none will be
         self.error: RouterError | None = None  # why there will be none
         self._is_promised = False  # the client has a status
+        self._is_whole = False  # it has been given a good end
         self._has_ended = False
         self.tail = b""
         buffer = exchange.router.config.stream.buffer
@@ -95,7 +96,12 @@ class StreamRun:
         self._frames.close()
 
     def fail(self, error: RouterError) -> None:
-        """Before the commit `error` becomes the answer's status, after it the stream's last event."""
+        """Before the commit `error` becomes the answer's status, after it the stream's last event.
+
+        What goes wrong after a good end is not told.
+        """
+        if self._is_whole:
+            return
         if self._is_promised:
             self._exchange.failed(error)
             self.tail = self.call.fail(error)
@@ -158,6 +164,9 @@ class StreamRun:
             if not self.is_draining:
                 raise
         self._postpone()
+
+    def end(self) -> None:
+        self._is_whole = True
 
     # -- the client's StreamReply
 

@@ -71,7 +71,7 @@ def says_only_what_was_said(case: Case) -> Iterator[str]:
         return
     if not (said.text or said.thoughts or said.calls):
         return
-    if not any(_is_beginning(said, meant(told)) for told in _speakers(case)):
+    if not any(_is_beginning(said, meant(told, said.text)) for told in _speakers(case)):
         yield f"nobody said this: {said.text[-60:]!r} {said.thoughts[-40:]!r} {said.calls}"
 
 
@@ -108,7 +108,7 @@ def good_end_is_whole(case: Case) -> Iterator[str]:
             yield f"a vector that is not this request's: {said.text}"
         return
     for told in _speakers(case):
-        answer = meant(told)
+        answer = meant(told, said.text)
         if _is_lenient(case, told) and told.fault is not None and _is_beginning(said, answer):
             return
         if told.is_whole or told.has_said_finish:

@@ -65,7 +65,10 @@ class Machine:
     def connect(self, end: End) -> None:
         """A client has come; `end` is the router's."""
         self.ends.append(end)
-        self._arrived.send_nowait(end)
+        if self.is_listening:
+            self._arrived.send_nowait(end)
+        else:
+            end.reset()
 
     def stop(self) -> None:
         """What SIGTERM does."""
@@ -101,6 +104,8 @@ class Machine:
                 nursery.start_soon(handle, SimWire(end))
         finally:
             self.is_listening = False
+            while self._arriving.statistics().current_buffer_used:
+                self._arriving.receive_nowait().reset()
 
     def _transport(self) -> StreamTransport:
         return StreamTransport(trust_env=False, connect=self._connect)

@@ -95,13 +95,18 @@ class Pipe:
             if self._course.hole < 0 or self._sent <= self._course.hole:
                 self._fly(None)
 
-    def reset(self) -> None:
-        """What is on its way is lost; the reader is told, unless nothing arrives there."""
+    def reset(self, *, loses: bool = False) -> None:
+        """The reader is told, after what is on its way; with `loses` that is lost before it.
+
+        Where nothing arrives any more, the reader is told nothing either.
+        """
         self._history.note(self.name, "resets")
-        self._flight.clear()
+        if loses:
+            self._flight.clear()
         self.is_finished = True
         if self._course.hole < 0 or self._sent <= self._course.hole:
-            self._stage.at(self._stage.now + self._course.latency, self._break)
+            arrives = self._stage.now + self._course.latency
+            self._stage.at(max(arrives, self._last), self._break)
 
     def take(self, most: int) -> bytes:
         """What one read gives; only to be called when there is something in the inbox."""
@@ -225,7 +230,8 @@ class End:
         if not self.is_closed:
             self._shut()
             if not self.out.is_broken:
-                self.out.reset()
+                # What the kernel had not sent yet is lost with the connection; it may be all.
+                self.out.reset(loses=self.out._chance.odds(0.5))
 
     def _shut(self) -> None:
         self.is_closed = True

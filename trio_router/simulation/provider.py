@@ -130,12 +130,17 @@ class Outlet:
         return told
 
 
-def meant(told: Told) -> Answer:
-    """What the client of this answer is to have in the end."""
-    answer = told.take.answer
-    if not told.begun or answer.text.startswith(told.begun):
+def meant(told: Told, so_far: str) -> Answer:
+    """What the client of this answer is to have in the end, who has `so_far` of its text."""
+    answer, begun = told.take.answer, told.begun
+    if not begun or answer.text.startswith(begun):
         return answer
-    return structs.replace(answer, text=told.begun + answer.text)
+    # The router gives a beginning without white space at its end.
+    rest = so_far[len(begun) :]
+    blank = rest[: len(rest) - len(rest.lstrip())]
+    if not answer.text.startswith(rest) and answer.text.startswith(rest.lstrip()):
+        begun += blank
+    return structs.replace(answer, text=begun + answer.text)
 
 
 def _speech(dialect: str, path: str) -> str:
