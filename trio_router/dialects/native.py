@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         StreamEncoder,
     )
     from trio_router.dialects.translate import EncodedAnswer
+    from trio_router.errors import RouterError
     from trio_router.wire.sse import ServerSentEvent
 
 
@@ -100,6 +101,7 @@ class NativeTranslator:
     def __init__(self, api: NativeApi, reader: NativeReader, encoder: StreamEncoder) -> None:
         self.reader: AnswerReader = reader
         self._api = api
+        self._own = reader
         self._encoder = encoder
         self._is_encoded = False
 
@@ -116,6 +118,11 @@ class NativeTranslator:
         if self.reader.failure is None:
             frames.append(self._end())
         return b"".join(frames)
+
+    def fail(self, error: RouterError) -> bytes:
+        if error is self._own.told:
+            return b""  # the upstream's own words were passed on
+        return self._encoder.fail(error)
 
     def _frame(self, item: Item) -> bytes:
         if item.event is not None:

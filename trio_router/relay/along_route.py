@@ -19,13 +19,12 @@ from trio_router.routing.plan import Plan
 from trio_router.routing.route import with_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
     from trio_router.relay.attempt import Attempt
-    from trio_router.relay.call import Call
+    from trio_router.relay.call import Call, Translator
     from trio_router.relay.exchange import Exchange
-    from trio_router.relay.sinks import RouteSink, Stream
+    from trio_router.relay.sinks import OnFirst, RouteSink, Stream
     from trio_router.routing.route import Route, RouteTarget
     from trio_router.runtime.router import Router
 
@@ -117,7 +116,7 @@ class RouteRun:
                 self._book_replay(trial)
         return True
 
-    def _sink(self, stream: Stream, on_first: Callable[[], None]) -> RouteSink:
+    def _sink(self, stream: Stream, on_first: OnFirst) -> RouteSink:
         if self._policy.commit == "complete":
             return HoldingSink(stream, on_first, _MOST_HELD * self._router.config.stream.max_event)
         return PassingSink(stream, on_first)
@@ -208,9 +207,11 @@ class _Trial:
     def attempt(self) -> Attempt:
         return self._exchange.attempt(self._keyed, self._call, self.record, is_impatient=True)
 
-    def first_event_came(self) -> None:
+    def first_event_came(self, translator: Translator) -> None:
         if self._lane is not None:
             self._lane.claim()
+        if isinstance(self._call, ResumableCall):
+            self._call.went_out(translator)
         now = trio.current_time()
         self._visit.answered(now)
         self._exchange.answered_by(self._keyed, now)

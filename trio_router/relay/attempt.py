@@ -46,6 +46,9 @@ class ClientStalled(Exception):
 class Sink(Protocol):
     """Where a stream's frames go."""
 
+    def begin(self, translator: Translator) -> None:
+        """The frames to come are `translator`'s, who also knows how to end them badly."""
+
     def commit(self) -> None:
         """The first event is there: from now on the client is promised an answer."""
 
@@ -141,6 +144,7 @@ class Attempt:
         response.forget_headers()
         translator = self._call.translator(self.target, self._identity, content_type)
         reader = self._record.progress = translator.reader
+        sink.begin(translator)
         try:
             await self._pump(response, translator, sink)
         finally:

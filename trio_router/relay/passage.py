@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trio_router.observe.metrics import Metrics
     from trio_router.observe.record import RequestRecord
     from trio_router.relay.attempt import Sink
+    from trio_router.relay.call import Translator
     from trio_router.relay.client import PassingRequest, UpstreamAnswer, UpstreamClient
     from trio_router.routing.table import Target
 
@@ -59,6 +60,9 @@ class Passage:
             self.headers["content-length"] = length
 
     # -- the attempt's Sink
+
+    def begin(self, translator: Translator) -> None:
+        pass  # nothing is translated
 
     def commit(self) -> None:
         self.is_committed = True

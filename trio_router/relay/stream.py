@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trio_router.clock.alarms import Alarm, AlarmClock
     from trio_router.config.routes import DrainConfig
     from trio_router.errors import RouterError
-    from trio_router.relay.call import Call
+    from trio_router.relay.call import Call, Translator
     from trio_router.relay.exchange import Exchange
     from trio_router.routing.table import Target
 
@@ -53,6 +53,7 @@ class StreamRun:
         self.error: RouterError | None = None  # why there will be none
         self._is_promised = False  # the client has a status
         self._is_whole = False  # it has been given a good end
+        self._translator: Translator | None = None  # whose frames go out
         self._has_ended = False
         self.tail = b""
         buffer = exchange.router.config.stream.buffer
@@ -104,7 +105,7 @@ class StreamRun:
             return
         if self._is_promised:
             self._exchange.failed(error)
-            self.tail = self.call.fail(error)
+            self.tail = (self._translator or self.call).fail(error)
         else:
             self.error = error
 
@@ -126,6 +127,9 @@ class StreamRun:
             self._alarm.set(trio.current_time() + self._keepalive)
 
     # -- the attempt's Sink
+
+    def begin(self, translator: Translator) -> None:
+        self._translator = translator
 
     def commit(self) -> None:
         if not self.has_begun:
