@@ -38,6 +38,7 @@ class Got:
     end: str = "unsent"
     parser: AnswerParser = field(default_factory=AnswerParser)
     is_head_sent: bool = False
+    has_waited: bool = False
 
     @property
     def has_left(self) -> bool:
@@ -68,7 +69,8 @@ class Client:
             group = [waiting.pop(0)]
             while waiting and waiting[0].ask.is_pipelined:
                 group.append(waiting.pop(0))
-            if group[0].ask.wait:
+            if group[0].ask.wait and not group[0].has_waited:
+                group[0].has_waited = True
                 yield from self._sleep(end, group[0].ask.wait)
             if end.has_hung_up:
                 waiting[:0] = group
@@ -151,7 +153,9 @@ class Client:
             self._feed(got, self._rest)
             self._rest = b""
         has_stalled = False
-        while not end.is_closed and not parser.is_done and not parser.fault and not self._leaves(end, got):
+        while (
+            not end.is_closed and not parser.is_done and not parser.fault and not self._leaves(end, got)
+        ):
             if 0 <= ask.stall_at <= parser.size and not has_stalled:
                 has_stalled = True
                 yield from self._linger_deaf(end, got, ask.stall)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trio_router.simulation.speech import STREAMS, WHOLES
-from trio_router.simulation.speech_responses import responses
+from trio_router.simulation.speech_responses import responses, responses_whole
 
 if TYPE_CHECKING:
     from trio_router.simulation.plan import Answer, Style, Take
 
-STREAMS.setdefault("responses", responses)
+STREAMS["responses"] = responses
+WHOLES["responses"] = responses_whole
 _encode = msgspec.json.encode
 _KINDS = {
     "sse": b"text/event-stream",
@@ -114,6 +115,7 @@ def error_body(dialect: str, status: int, message: str, code: str) -> bytes:
 def error_event(speech: str, message: str, style: Style) -> bytes:
     """An error in the middle of a stream."""
     end = style.newline.encode()
+    told: dict[str, Any]
     match speech:
         case "anthropic":
             told = {"type": "error", "error": {"type": "overloaded_error", "message": message}}
@@ -132,8 +134,8 @@ def error_event(speech: str, message: str, style: Style) -> bytes:
         case "gemini":
             told = {"error": {"code": 503, "message": message, "status": "UNAVAILABLE"}}
             return b"data: " + _encode(told) + end + end
-    told = {"error": {"message": message, "type": "server_error", "code": "server_error"}}
-    return b"data: " + _encode(told) + end + end
+    failed = {"error": {"message": message, "type": "server_error", "code": "server_error"}}
+    return b"data: " + _encode(failed) + end + end
 
 
 def vectors(dialect: str, answer: Answer, ident: int, model: str) -> bytes:

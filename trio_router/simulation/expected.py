@@ -42,7 +42,8 @@ _OF_FAULT: dict[str, set[str]] = {
 
 
 def limits_of(case: Case) -> dict[str, Any]:
-    return _DEFAULTS | case.world.plan.config["timeouts"]
+    told: dict[str, Any] = case.world.plan.config["timeouts"]
+    return _DEFAULTS | told
 
 
 def neighbour_left(case: Case) -> bool:
@@ -77,12 +78,14 @@ def causes(case: Case) -> set[str]:
 
 
 def _of_told(case: Case, told: Told) -> set[str]:
-    config, found = case.world.plan.config, set()
+    config = case.world.plan.config
+    found: set[str] = set()
     fault, style = told.fault, told.take.style
     if fault is not None:
         found |= _of_status(told, fault) if fault.kind == "status" else _OF_FAULT[fault.kind]
-    if style.broken_utf8 and config["stream"].get("invalid_utf8") == "error":
-        found.add("malformed_utf8")
+    is_cut = fault is not None and "upstream_truncated" in found
+    if config["stream"].get("invalid_utf8") == "error" and (style.broken_utf8 or is_cut):
+        found.add("malformed_utf8")  # a cut may come within a character
     made = told.script
     if made is not None and sum(map(len, made.lines)) > config["stream"].get("max_event", 8388608):
         found.add("event_too_large")
@@ -134,7 +137,8 @@ def _of_limits(case: Case) -> set[str]:
     found: set[str] = set()
     if "max_streams" in config["server"]:
         found |= {"overloaded"}
-    if any("max_in_flight" in config["providers"][name] for name in case.targets if name in config["providers"]):
+    providers = [config["providers"].get(name, {}) for name in case.targets]
+    if any("max_in_flight" in provider for provider in providers):
         found |= {"overloaded", "provider_timeout"}
     total = limits_of(case)["total"]
     if total is not None and (case.ask.read_gap or case.ask.stall or _is_caller_slow(case)):

@@ -157,7 +157,9 @@ class AskMaker:
 
     def _call(self, ask: Ask, place: int) -> ToolCall:
         where = self.chance.pick(("Paris", "東京", "\\u00e9 \\n"))
-        return ToolCall(f"tool{place}", f'{{"id":{ask.id},"where":"{where}","deep":{{"n":[1,2,{{}}]}}}}')
+        return ToolCall(
+            f"tool{place}", f'{{"id":{ask.id},"where":"{where}","deep":{{"n":[1,2,{{}}]}}}}'
+        )
 
     def _text(self) -> str:
         chance = self.chance

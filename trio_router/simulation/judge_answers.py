@@ -33,7 +33,7 @@ def _reads_badly(case: Case) -> bool:
     asks = caller.asks[: caller.asks.index(case.ask) + 1]
     is_slow = any(ask.stall > 0 or ask.read_gap > 0 for ask in asks)
     # Who sends ahead does not read meanwhile.
-    is_slow |= any(a.is_pipelined and (a.piece_gap or a.framing == "expect") for a in caller.asks)
+    is_slow |= any(a.piece_gap or a.framing == "expect" for a in caller.asks)
     return is_slow or caller.back.hole >= 0 or bool(caller.back.rate)
 
 
@@ -233,7 +233,12 @@ def error_is_in_shape(case: Case) -> Iterator[str]:
 
 def nothing_wrong_nothing_lost(case: Case) -> Iterator[str]:
     """A request that meets no fault, limit or end of anything is answered well and whole."""
-    if not case.is_call or case.got.has_left or case.got.end != "whole" or case.ask.auth in ("bad", "none"):
+    if (
+        not case.is_call
+        or case.got.has_left
+        or case.got.end != "whole"
+        or case.ask.auth in ("bad", "none")
+    ):
         return
     if causes(case):
         return
@@ -248,7 +253,11 @@ def bad_request_is_refused(case: Case) -> Iterator[str]:
     wanted = _STATUS.get(ask.nonsense)
     if ask.nonsense == "too_large" and "max_body" not in case.world.plan.config["server"]:
         wanted = None
-    if has_keys and ask.auth in ("bad", "none") and ask.nonsense not in ("garbage", "large_head", "path", "method"):
+    if (
+        has_keys
+        and ask.auth in ("bad", "none")
+        and ask.nonsense not in ("garbage", "large_head", "path", "method")
+    ):
         wanted = 401
     if wanted is None or got.end != "whole" or ask.api in ("health", "ready", "metrics", "dashboard"):
         return

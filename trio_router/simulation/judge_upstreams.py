@@ -78,7 +78,10 @@ def provider_is_asked_what_was_asked(case: Case) -> Iterator[str]:
         keys = case.world.plan.config["providers"][told.provider]
         if told.asked.key not in (keys["api_key"], *keys.get("api_keys", ())):
             yield f"{told.provider} was given another key"
-        if ask.model.endswith("/m") and f"{told.provider}-model" not in body.decode("latin-1") + told.asked.path:
+        if (
+            ask.model.endswith("/m")
+            and f"{told.provider}-model" not in body.decode("latin-1") + told.asked.path
+        ):
             yield f"{told.provider} was not asked for its own model"
         secrets = (GOOD_KEY, BAD_KEY)
         heads = b" ".join(told.asked.headers.values()).decode("latin-1")

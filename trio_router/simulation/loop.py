@@ -61,6 +61,7 @@ def run(stage: Stage, seed: int, main: Callable[[], Awaitable[T]]) -> T:
     clock.deadline_to_sleep_time = (  # type: ignore[method-assign]
         lambda deadline: 0 if deadline <= stage.now else 999999999
     )
+
     async def quietly() -> T:
         trio_run.GLOBAL_RUN_CONTEXT.runner.instruments = _NoInstruments()  # type: ignore[assignment]
         return await main()

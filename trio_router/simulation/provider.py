@@ -147,7 +147,7 @@ def _speech(dialect: str, path: str) -> str:
     path = path.partition("?")[0]
     if path.endswith(("/embeddings", "/embed")) or "mbedContent" in path:
         return "vectors"
-    if path.endswith("/models") or path.endswith("/tags"):
+    if path.endswith(("/models", "/tags")):
         return "models"
     if path.endswith("/responses"):
         return "responses"

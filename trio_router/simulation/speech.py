@@ -122,19 +122,23 @@ def _stop_reason(answer: Answer) -> str:
 def anthropic(answer: Answer, style: Style, ident: str, model: str) -> list[Event]:
     message = {"id": f"msg_{ident}", "type": "message", "role": "assistant", "model": model}
     usage = {"input_tokens": answer.prompt_tokens, "output_tokens": 1}
-    start = {**message, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
+    start: dict[str, Any] = {
+        **message,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": usage,
+    }
     events: list[dict[str, Any]] = [{"type": "message_start", "message": start}]
     if style.comments:
         events.append({"type": "ping"})
-    index = 0
-    for block, kind, name, text in _blocks(answer):
+    for index, (block, kind, name, text) in enumerate(_blocks(answer)):
         events.append({"type": "content_block_start", "index": index, "content_block": block})
         events += [
             {"type": "content_block_delta", "index": index, "delta": {"type": kind, name: piece}}
             for piece in pieces(text, style.piece)
         ]
         events.append({"type": "content_block_stop", "index": index})
-        index += 1
     delta = {"stop_reason": _stop_reason(answer), "stop_sequence": None}
     counted = {"output_tokens": answer.completion_tokens}
     events.append({"type": "message_delta", "delta": delta, "usage": counted})
@@ -182,7 +186,8 @@ def gemini(answer: Answer, style: Style, ident: str, model: str) -> list[Event]:
         {"candidates": [{"content": {"role": "model", "parts": [part]}, "index": 0}], **frame}
         for part in parts
     ]
-    last = {"candidates": [{"content": {"role": "model", "parts": []}, "index": 0}], **frame}
+    nothing: dict[str, Any] = {"content": {"role": "model", "parts": []}, "index": 0}
+    last: dict[str, Any] = {"candidates": [nothing], **frame}
     if style.usage == "last" and events:
         last = events[-1]
     else:
@@ -228,11 +233,16 @@ def cohere(answer: Answer, style: Style, ident: str, model: str) -> list[Event]:
         told: dict[str, Any] = {"type": kind, "delta": {"message": message}}
         return told if index is None else {**told, "index": index}
 
-    begin = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
-    events = [{"id": ident, **event("message-start", begin)}]
+    begin: dict[str, Any] = {
+        "role": "assistant",
+        "content": [],
+        "tool_plan": "",
+        "tool_calls": [],
+        "citations": [],
+    }
+    events: list[dict[str, Any]] = [{"id": ident, **event("message-start", begin)}]
     events += [
-        event("tool-plan-delta", {"tool_plan": piece})
-        for piece in pieces(answer.thoughts, style.piece)
+        event("tool-plan-delta", {"tool_plan": piece}) for piece in pieces(answer.thoughts, style.piece)
     ]
     if answer.text:
         block = {"type": "text", "text": ""}

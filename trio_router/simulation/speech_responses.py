@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.simulation.speech import CREATED, STREAMS, WHOLES, pieces
+from trio_router.simulation.speech import CREATED, pieces
 
 if TYPE_CHECKING:
     from trio_router.simulation.plan import Answer, Style
@@ -91,7 +91,3 @@ def _say_message(told: _Numbered, answer: Answer, style: Style, ident: str) -> N
     told.say("response.content_part.done", **place, part={**part, "text": answer.text})
     whole = _message(ident, answer.text, "completed")
     told.say("response.output_item.done", output_index=0, item=whole)
-
-
-STREAMS["responses"] = responses
-WHOLES["responses"] = responses_whole

@@ -209,8 +209,6 @@ class World:
     def _note_log(self, record: logging.LogRecord) -> None:
         fields = getattr(record, "fields", None) or {}
         text = self._format(record)
-        self.log.append(
-            LogLine(self.stage.now, record.levelname, record.getMessage(), fields, text)
-        )
+        self.log.append(LogLine(self.stage.now, record.levelname, record.getMessage(), fields, text))
         told = msgspec.json.encode(fields, order="sorted")
         self.history.note("log", f"{record.levelname} {record.getMessage()}", told)
