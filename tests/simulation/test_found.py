@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.worlds import route, take, world
 from trio_router.simulation.pipes import Course
 from trio_router.simulation.plan import Ask, Deed, Fault, Provider
-from trio_router.simulation.runs import run_plan, run_seed
+from trio_router.simulation.runs import run_plan
 
 SLOW_END = Course(jitter=0.0, latency=0.0, rate=12000.0)
 RACE = route("p0", "p1", hedge={"after": 0.3, "share": 1.0})
@@ -65,14 +65,18 @@ def test_a_number_is_no_text_of_ollamas():
     check(world([Provider("p0", "ollama")], ask))
 
 
-@pytest.mark.parametrize(
-    ("seed", "sentence"),
-    [
-        (998, "[DONE] is the last word: no time-out follows it"),
-        (597, "what was held back and dropped has not been said: events are numbered from 0"),
-        (879, "the text of an event is a string, whatever the provider sends for it"),
-    ],
-)
-def test_the_seed_that_found_it_is_quiet_now(seed, sentence):
-    result = run_seed(seed)
-    assert not result.failures, sentence + "\n" + "\n".join(map(str, result.failures))
+def test_a_message_that_told_why_it_stopped_is_ended_for_its_client():
+    # Cut after the reason to stop, before the event that says the end.
+    cut = take(piece=0, fault=Fault("cut", at=5 / 6))
+    ask = Ask(0, "messages", "p0/m", is_stream=True, takes={"p0": (cut,)})
+    check(world([Provider("p0", "anthropic")], ask))
+
+
+def test_an_error_that_has_passed_is_not_told_again_in_other_words():
+    # The error is made to tell of what was tried before; it is the same error all the same.
+    refused = take(fault=Fault("close"))
+    failed = take(piece=0, fault=Fault("error_event", at=0.5))
+    ask = Ask(0, "responses", "r", is_stream=True, takes={"p0": (refused,), "p1": (failed,)})
+    plan = world([Provider("p0", "openai"), Provider("p1", "openai")], ask, routes=route("p0", "p1"))
+    plan.config["providers"]["p1"]["responses"] = True
+    check(plan)

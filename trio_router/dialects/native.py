@@ -110,17 +110,17 @@ class NativeTranslator:
             return b""
         frames = [self._frame(item) for item in self.reader.receive_data(data)]
         if self.reader.is_done and self.reader.failure is None:
-            frames.append(self._end())
+            frames.append(self._end(self._api.end))
         return b"".join(frames)
 
     def receive_eof(self, *, clean: bool = True) -> bytes:
         frames = [self._frame(item) for item in self.reader.receive_eof(clean=clean)]
         if self.reader.failure is None:
-            frames.append(self._end())
+            frames.append(self._end(self._api.missing_end))
         return b"".join(frames)
 
     def fail(self, error: RouterError) -> bytes:
-        if error is self._own.told:
+        if self._own.told is not None:
             return b""  # the upstream's own words were passed on
         return self._encoder.fail(error)
 
@@ -130,8 +130,8 @@ class NativeTranslator:
         self._is_encoded = True
         return self._encoder.encode(item.chunk)
 
-    def _end(self) -> bytes:
-        return self._encoder.finish() if self._is_encoded else self._api.end
+    def _end(self, own: bytes) -> bytes:
+        return self._encoder.finish() if self._is_encoded else own
 
 
 class PlainAnswer:

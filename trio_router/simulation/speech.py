@@ -120,7 +120,8 @@ def _stop_reason(answer: Answer) -> str:
 
 
 def anthropic(answer: Answer, style: Style, ident: str, model: str) -> list[Event]:
-    message = {"id": f"msg_{ident}", "type": "message", "role": "assistant", "model": model}
+    message: dict[str, Any] = {"id": f"msg_{ident}", "type": "message", "role": "assistant"}
+    message["model"] = model
     usage = {"input_tokens": answer.prompt_tokens, "output_tokens": 1}
     start: dict[str, Any] = {
         **message,
@@ -154,8 +155,9 @@ def _blocks(answer: Answer) -> list[tuple[dict[str, Any], str, str, str]]:
     if answer.text:
         blocks.append(({"type": "text", "text": ""}, "text_delta", "text", answer.text))
     for index, call in enumerate(answer.calls):
-        block = {"type": "tool_use", "id": f"toolu_{index}", "name": call.name, "input": {}}
-        blocks.append((block, "input_json_delta", "partial_json", call.arguments))
+        used: dict[str, Any] = {"type": "tool_use", "id": f"toolu_{index}", "name": call.name}
+        used["input"] = {}
+        blocks.append((used, "input_json_delta", "partial_json", call.arguments))
     return blocks
 
 

@@ -17,6 +17,7 @@ _FINISH = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 class ResponsesApi:
     end = b""
+    missing_end = b""  # the event that tells the reason is the last one
     forwarded: frozenset[bytes] = frozenset()
     tells_errors = True
 
