@@ -1,8 +1,17 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # A shared machine is slow at times: that is no fault of the code under test.
 settings.register_profile(
@@ -14,3 +23,24 @@ settings.register_profile(
 settings.register_profile("more", settings.get_profile("here"), max_examples=150)
 settings.register_profile("thorough", settings.get_profile("here"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "here"))
+
+_closing = ExitStack()
+
+
+def pytest_configure() -> None:
+    mark = f"{os.getpid()}-{time.time_ns()}"  # each process of pytest-xdist has its own
+    _closing.enter_context(processes.watched(mark))
+
+
+def pytest_unconfigure() -> None:
+    _closing.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    mark = os.environ[processes.MARK]
+    left = processes.left_running(mark)
+    processes.end_all(mark)
+    told = "; ".join(f"{process_id}: {command}" for process_id, command in left.items())
+    assert not left, f"{request.path.name} left processes running, which were killed: {told}"

@@ -31,7 +31,7 @@ written down as an outcome.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 
 class RouterError(Exception):
@@ -64,6 +64,15 @@ class RouterError(Exception):
             self.code = code
         if type is not None:
             self.type = type
+
+    def bare(self) -> Self:
+        """Itself, without the frames that it came through.
+
+        An error that is kept, or that is raised by who keeps it, would hold what holds it: a cycle for
+        the collector, with all that those frames know of the request.
+        """
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self
 
     def saying(self, message: str) -> RouterError:
         """The same error with another message."""

@@ -106,7 +106,7 @@ class TestForms:
         async with upload_stack() as stack:
             for _ in range(3):
                 assert (await post_form(stack, form(MODEL, FILE))).status_code == 200
-            assert stack.router.clients["open"]._transport.open_connections == 1
+            assert stack.router.generation.upstreams.clients["open"]._transport.open_connections == 1
 
     async def test_images_may_be_edited_in_json_too(self):
         async with upload_stack() as stack:
@@ -464,7 +464,7 @@ class TestStreaming:
             if stage != "before_model":
                 with trio.fail_after(5):
                     await stack.peer.left.wait()
-            transport = stack.router.clients["open"]._transport
+            transport = stack.router.generation.upstreams.clients["open"]._transport
             assert transport.open_connections == 0
 
     @pytest.mark.parametrize("status", [413, 401])

@@ -11,6 +11,7 @@ from tests.relay.test_timeouts import request_bytes
 from tests.stack import Stack, chat, config, events, memory_stack, text_of
 from trio_router.errors import Draining
 from trio_router.observe.record import Outcome
+from trio_router.runtime.router import State
 
 KEYS = 'auth: {keys: [{name: web, key: sk-web}, "sk-plain"]}'
 URL = "/v1/chat/completions"
@@ -130,7 +131,7 @@ class TestKeys:
     async def test_a_good_key_is_known_by_its_name(self, key, name, autojump_clock):
         async with memory_stack(KEYS) as stack:
             booked = []
-            stack.router.metrics.ended = booked.append
+            stack.router.engine.consumers = [booked.append]
             response = await stack.ask(chat("any/echo"), authorization=f"Bearer {key}")
             assert response.status_code == 200
             await trio.testing.wait_all_tasks_blocked()
@@ -239,11 +240,11 @@ class TestEndpoints:
 
     async def test_readiness_says_starting_ready_and_draining(self, autojump_clock):
         async with memory_stack() as stack:
-            stack.router.is_ready = False
+            stack.router.state = State.STARTING
             assert (await stack.client.get("/readyz")).status_code == 503
-            stack.router.is_ready = True
+            stack.router.state = State.READY
             assert (await stack.client.get("/readyz")).status_code == 200
-            stack.router.is_draining = True
+            stack.router.state = State.DRAINING
             assert (await stack.client.get("/readyz")).status_code == 503
             assert (await stack.client.get("/healthz")).status_code == 200
             refused = await stack.ask(chat("any/echo"))
@@ -303,7 +304,7 @@ class TestEndpoints:
             def broken(name):
                 raise ZeroDivisionError("secret detail")
 
-            stack.router.table.resolve = broken
+            stack.router.generation.table.resolve = broken
             response = await stack.ask(chat("any/echo"))
         error = response.json()["error"]
         assert (response.status_code, error["code"]) == (500, "internal_error")
@@ -412,7 +413,7 @@ class TestDrain:
     async def test_the_rest_end_with_an_error(self, stage, autojump_clock):
         async with memory_stack() as stack:
             booked = []
-            stack.router.metrics.ended = booked.append
+            stack.router.engine.consumers = [booked.append]
             got = []
 
             async def ask() -> None:

@@ -182,7 +182,6 @@ async def upload_stack(settings: str = "", providers: str = PROVIDERS) -> AsyncI
                 connection.socket.close()
             with trio.CancelScope(shield=True):
                 await stack.client.aclose()
-                await app.router.aclose()
 
 
 def head(path: str, length: int | None, kind: str = FORM, *more: str) -> bytes:

@@ -118,3 +118,20 @@ async def test_an_alarm_that_fails_is_logged_and_the_others_ring(nursery, autoju
     await trio.sleep(10)
     assert rung.at == [start + 6]
     assert "an alarm failed" in caplog.text
+
+
+async def test_alarms_that_were_stopped_do_not_wait_to_be_due(nursery, autojump_clock):
+    clock = running(nursery)
+    rung = Rung(clock)
+    start = trio.current_time()
+    rung.alarm.set(start + 50)
+    for _ in range(10_000):
+        alarm = clock.alarm(lambda: None)
+        alarm.set(start + 40)
+        alarm.stop()
+        alarm.stop()
+        alarm.set(start + 30)
+    assert clock.queued <= 1002
+    await trio.sleep(100)
+    assert rung.at == [start + 50]
+    assert clock.queued == 0

@@ -138,7 +138,7 @@ async def test_rows_appear_move_through_their_stages_and_leave():
             async with streaming(stack):
                 await upstream.rest.wait()
                 await stack.upstream.wait_completed()
-                while stack.router.exchanges:  # noqa: ASYNC110 - no event tells it
+                while stack.router.engine.running:  # noqa: ASYNC110 - no event tells it
                     await trio.sleep(0.01)
 
 

@@ -96,8 +96,8 @@ async def test_the_page_is_no_request_to_be_counted(stack):
     await stack.client.get("/dashboard")
     async with stack.client.stream("GET", "/dashboard/events") as response:
         await Watching(response).next()
-        assert not stack.router.exchanges
-    assert stack.router.history.ended_count == 0
+        assert not stack.router.engine.running
+    assert stack.router.observation.history.ended_count == 0
 
 
 async def test_a_watcher_that_leaves_leaves_nothing_behind(stack):

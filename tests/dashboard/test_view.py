@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from trio_router.dashboard.view import MAX_ROWS, Scene, View
 from trio_router.observe.history import History
-from trio_router.observe.record import Outcome, RequestRecord, Stage, TargetState, Try
+from trio_router.observe.record import Outcome, RequestRecord, Stage, TargetReport, Try
 from trio_router.wire.jsoncodec import dumps, loads
 
 
@@ -67,7 +67,8 @@ def test_the_page_has_what_there_is_however_seldom_it_looks(steps, random):
     stages = list(Stage)
     for now, step in enumerate([*steps, "look"], 1000):
         if step == "begin":
-            live.append(RequestRecord(f"r{now}", float(now - 900), provider="p", model="m"))
+            record = RequestRecord(f"r{now}", float(now - 900), number=now, provider="p", model="m")
+            live.append(record)
         elif step == "look":
             look(history, live, now)
             page.apply(view.message(scene(live, history=history, now=now)))
@@ -95,7 +96,7 @@ def test_the_page_has_what_there_is_however_seldom_it_looks(steps, random):
 
 def test_what_has_not_changed_is_not_told_again():
     view = View()
-    records = [RequestRecord(f"r{n}", 0.0) for n in range(500)]
+    records = [RequestRecord(f"r{n}", 0.0, number=n) for n in range(500)]
     view.message(scene(records))
     message = view.message(scene(records, now=1001.0))
     assert message["begun"] == message["changed"] == message["gone"] == message["ended"] == []
@@ -103,14 +104,16 @@ def test_what_has_not_changed_is_not_told_again():
 
 
 def test_a_message_is_bounded_however_much_is_live():
-    records = [RequestRecord(f"r{n}", 0.0) for n in range(MAX_ROWS + 100)]
+    records = [RequestRecord(f"r{n}", 0.0, number=n) for n in range(MAX_ROWS + 100)]
     message = View().message(scene(records))
     assert message["total"] == MAX_ROWS + 100
     assert len(message["begun"]) == len(message["changed"]) == MAX_ROWS
 
 
 def test_many_rows_are_looked_at_in_slices_so_that_streams_can_run():
-    steps = sum(1 for _ in View().build(scene([RequestRecord(f"r{n}", 0.0) for n in range(2000)])))
+    steps = sum(
+        1 for _ in View().build(scene([RequestRecord(f"r{n}", 0.0, number=n) for n in range(2000)]))
+    )
     assert steps >= 9
 
 
@@ -125,7 +128,7 @@ def test_a_providers_open_upstreams_states_and_last_error_are_told():
     failed.tries = [Try("p", "m", 0.0, ended_at=1.0, error="http_500", error_text="status 500")]
     history.ended(failed, 990.0)
     running = RequestRecord("r", 0.0, tries=[Try("p", "m", 0.0), Try("p", "m", 0.0, ended_at=2.0)])
-    state = TargetState("p", "m", "cooling down", until=110.0, reason="3 failures")
+    state = TargetReport("p", "m", "cooling down", until=110.0, reason="3 failures")
     told = View().message(scene([running], history=history, states=[state]))["providers"]
     states = [["m", "cooling down", 1_010_000, "3 failures"]]
     assert told == [["p", 1, states, [990_000, "m", "http_500", "status 500"]]]

@@ -75,8 +75,7 @@ async def run(count: int, seed: int) -> None:
     async with trio.open_nursery() as outer:
         stack = Stack(outer, config(SETTINGS, LISTED), tight=True)
         records = []
-        booked = stack.router.booked
-        stack.router.booked = lambda record: (records.append(record), booked(record))
+        stack.router.engine.consumers.append(records.append)
         async with trio.open_nursery() as nursery:
             for _ in range(count):
                 model = choose.choice(list(FATES))
@@ -86,7 +85,7 @@ async def run(count: int, seed: int) -> None:
         await trio.sleep(10)
         await stack.router.sample()
         now = figures(await stack.router.metrics.render())
-        history = stack.router.history
+        history = stack.router.observation.history
         outer.cancel_scope.cancel()
     outcomes = now["trio_router_requests_total"]
     assert by(outcomes, "model") == asked

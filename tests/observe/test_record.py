@@ -22,7 +22,7 @@ def event(text: str) -> bytes:
 
 
 def record_of(stack):
-    (exchange,) = stack.router.exchanges
+    (exchange,) = stack.router.engine.running
     return exchange.record
 
 
@@ -68,7 +68,7 @@ async def test_who_waits_for_a_slot_is_queued(autojump_clock):
         await stack.upstream.wait_open(1)
         nursery.start_soon(stack.ask, chat("any/n", stream=True))
         await settle()
-        stages = {e.record.model: e.record.current_stage for e in stack.router.exchanges}
+        stages = {e.record.model: e.record.current_stage for e in stack.router.engine.running}
         nursery.cancel_scope.cancel()
     assert stages == {"m": Stage.FIRST_EVENT, "n": Stage.QUEUED}
 
@@ -90,11 +90,11 @@ async def test_who_cannot_be_reached_is_connecting(autojump_clock):
 
 
 async def ended(stack, body) -> tuple:
-    before = stack.router.history.ended_count
+    before = stack.router.observation.history.ended_count
     await stack.ask(body)
-    while stack.router.history.ended_count == before:  # noqa: ASYNC110 - no event tells it
+    while stack.router.observation.history.ended_count == before:  # noqa: ASYNC110 - no event tells it
         await trio.sleep(0.01)
-    return stack.router.history.recent[-1][2]
+    return stack.router.observation.history.recent[-1][2]
 
 
 async def test_gaps_first_event_and_counts_are_remembered(autojump_clock):

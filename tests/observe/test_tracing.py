@@ -178,7 +178,7 @@ async def test_a_clients_context_reaches_the_upstream_of_other_endpoints(autojum
         await stack.client.post(f"/v1/{path}", json=body, headers={"traceparent": PARENT})
         assert seen(stack.upstream.requests[-1], "traceparent") == PARENT
         await trio.sleep(1)  # it is booked once the upstream is closed
-        assert stack.router.history.recent[-1][2].tries[0].first_event_at is not None
+        assert stack.router.observation.history.recent[-1][2].tries[0].first_event_at is not None
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_broken_state_is_left_out(state):
     ],
 )
 def test_there_is_no_tracing_unless_it_is_asked_for(environ):
-    assert tracing_from(environ, labels) is None
+    assert tracing_from(environ, labels, time.time) is None
 
 
 def test_every_worker_sends_its_spans(receiver, monkeypatch):

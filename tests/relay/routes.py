@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -12,6 +12,7 @@ import trio.testing
 
 from tests.relay.test_streams import SSE, STOP, delta
 from tests.stack import Stack, chat, config, events, text_of
+from trio_router.clock.clock import SYSTEM
 from trio_router.demo import Answer, sse
 from trio_router.observe.log import request_fields
 
@@ -62,20 +63,15 @@ class Scene:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.router = stack.router
+        self.fleet = stack.router.generation.upstreams.fleet
         self.scripts: dict[str, Callable[[int], Answer]] = {}
         self.asked: list[tuple[str, float]] = []
         self.bodies: list[dict[str, Any]] = []
         self.records: list[Any] = []
         self.began = trio.current_time()
         stack.upstream.script = self._answer
-        stack.router.random = lambda: 0.5
-        ended = stack.router.metrics.ended
-
-        def note(record):
-            self.records.append(record)
-            ended(record)
-
-        stack.router.metrics.ended = note
+        stack.router.engine.clock = replace(SYSTEM, random=lambda: 0.5)
+        stack.router.engine.consumers.append(self.records.append)
 
     def script(self, model: str, *answers: Answer | Callable[[], Answer]) -> None:
         """The model's answers in turn; the last one for ever."""
@@ -129,8 +125,8 @@ class Scene:
         await trio.testing.wait_all_tasks_blocked()
         assert self.metric("trio_router_upstreams_open") == 0
         assert self.metric("trio_router_streams_open") == 0
-        assert not self.router.exchanges
-        assert all(state.in_flight == 0 for state in self.router.fleet.targets.values())
+        assert not self.router.engine.running
+        assert all(state.in_flight == 0 for state in self.fleet.targets.values())
 
 
 @asynccontextmanager
@@ -141,6 +137,7 @@ async def scene(
     text = f"{settings}\nroutes: {{r: {{{route}}}}}\n"
     async with trio.open_nursery() as nursery:
         found = Scene(Stack(nursery, config(text, providers)))
-        yield found
-        await found.at_rest()
+        async with found.router.running():
+            yield found
+            await found.at_rest()
         nursery.cancel_scope.cancel()

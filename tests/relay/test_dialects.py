@@ -37,7 +37,7 @@ async def asked(model, answer, **fields):
     async with real_stack(providers=PROVIDERS) as stack:
         stack.upstream.script = lambda _: answer
         booked = []
-        stack.router.metrics.ended = booked.append
+        stack.router.engine.consumers = [booked.append]
         response = await stack.client.post("/v1/chat/completions", json=chat(model, **fields))
         seen = stack.upstream.requests[0] if stack.upstream.requests else None
     return response, seen, booked[0]

@@ -31,7 +31,7 @@ class Booked:
     def __init__(self, router) -> None:
         self.records = []
         self._send, self._receive = trio.open_memory_channel(100)
-        router.metrics.ended = self._take
+        router.engine.consumers = [self._take]
 
     def _take(self, record) -> None:
         self.records.append(record)
@@ -170,4 +170,4 @@ async def test_every_gauge_returns_to_zero_and_outcomes_add_up():
         gauges = [line for line in text.splitlines() if "s_open{" in line]
         assert gauges
         assert all(line.endswith(" 0.0") for line in gauges)
-        assert not stack.router.exchanges
+        assert not stack.router.engine.running

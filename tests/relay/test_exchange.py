@@ -14,23 +14,14 @@ async def test_no_comment_follows_a_stream_that_was_cancelled():
     """The silence's alarm may ring between the end of the upstream's task and the client's."""
     moving = trio.CancelScope()
 
-    async def move_stream(run) -> None:
-        await trio.sleep_forever()
-
-    config = SimpleNamespace(stream=SimpleNamespace(buffer=10))
-    exchange = SimpleNamespace(
-        router=SimpleNamespace(config=config),
-        move_stream=move_stream,
-        stream_ended=lambda: None,
-        record=SimpleNamespace(bytes_waiting=0),
-    )
-    run = StreamRun(exchange, None, SimpleNamespace(keepalive=b": \n\n"))
+    run = StreamRun(SimpleNamespace(bytes_waiting=0), SimpleNamespace(keepalive=b": \n\n"), 10)
     said = []
 
     async def move() -> None:
         with moving:
             try:
-                await run.move()
+                with run.sending():
+                    await trio.sleep_forever()
             finally:
                 run._comment()
 

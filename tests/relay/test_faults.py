@@ -181,7 +181,7 @@ class TestWhatIsNotAskedAgain:
             assert (seen.status, seen.error["code"]) == (400, "invalid_value")
             assert seen.error["param"] == "messages"
             assert s.asked == [("x", 0.0)]
-            assert s.router.fleet.targets["a/x"].state(trio.current_time()) == 0
+            assert s.router.generation.upstreams.fleet.targets["a/x"].state(trio.current_time()) == 0
 
     CONTEXT = error_answer(400, "maximum context length is 8192 tokens", "context_length_exceeded")
     SIZES = "targets: [{model: a/x, context: 8192}, {model: b/y, context: %d}, {model: c/z}]"
@@ -350,7 +350,7 @@ class TestGoingOn:
             assert "b/y: replay_diverged" in seen.error["message"]
             assert "[DONE]" not in seen.items
             assert s.line["outcome"] == "truncated"
-            assert s.router.fleet.targets["b/y"].state(trio.current_time()) == 0
+            assert s.router.generation.upstreams.fleet.targets["b/y"].state(trio.current_time()) == 0
 
     async def test_a_third_target_may_agree(self, autojump_clock):
         targets = "targets: [{model: a/x}, {model: b/y}, {model: c/z}], midstream: replay"

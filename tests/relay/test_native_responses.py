@@ -39,7 +39,9 @@ async def ask(answer: Answer, **fields):
     """The response, the request's record, and what the upstream was asked."""
     async with memory_stack() as stack:
         provider = ProviderConfig(base_url="http://upstream/v1", responses=True)
-        stack.router.with_provider("native", provider)
+        config = stack.router.generation.config
+        providers = {**config.providers, "native": provider}
+        await stack.router.use(config.model_copy(update={"providers": providers}))
         stack.upstream.script = lambda _: answer
         booked = Booked(stack.router)
         body = {"model": "native/m", "input": "?", "stream": True, **fields}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import trio
@@ -14,6 +15,7 @@ from tests.relay.test_faults import BUSY, broken, streaming
 from tests.relay.test_streams import HELLO, SSE, STOP, delta
 from tests.relay.test_timeouts import request_bytes
 from tests.stack import chat
+from trio_router.clock.clock import SYSTEM
 from trio_router.demo import Abort, Answer, Hang, Sleep, error_answer, json_answer, sse
 from trio_router.observe.record import Outcome
 
@@ -84,7 +86,7 @@ providers:
             for _ in range(3):
                 await s.ask(model)
             assert used == ["one", "two", "three", "two"]
-            assert s.router.fleet.targets["a/x"].state(trio.current_time()) == 0
+            assert s.router.generation.upstreams.fleet.targets["a/x"].state(trio.current_time()) == 0
 
     async def test_when_all_keys_are_refused_the_next_target_answers(self, autojump_clock):
         async with scene(providers=self.PROVIDERS) as s:
@@ -192,7 +194,7 @@ class TestCooldown:
 class TestBalancing:
     async def count(self, settings, requests=60, **headers):
         async with scene(f"{TARGETS}, {settings}") as s:
-            s.router.random = random.Random(1).random
+            s.router.engine.clock = replace(SYSTEM, random=random.Random(1).random)
             s.script("x", good())
             s.script("y", good())
             for _ in range(requests):
@@ -205,7 +207,7 @@ class TestBalancing:
     async def test_weighted(self, autojump_clock):
         targets = "targets: [{model: a/x, weight: 3}, {model: b/y}], strategy: weighted"
         async with scene(targets) as s:
-            s.router.random = random.Random(1).random
+            s.router.engine.clock = replace(SYSTEM, random=random.Random(1).random)
             s.script("x", good())
             s.script("y", good())
             for _ in range(200):
@@ -225,7 +227,7 @@ class TestBalancing:
 
     async def test_lowest_latency(self, autojump_clock):
         async with scene(f"{TARGETS}, strategy: lowest_latency") as s:
-            s.router.random = random.Random(1).random
+            s.router.engine.clock = replace(SYSTEM, random=random.Random(1).random)
             s.script("x", lambda: streaming(Sleep(2), *good().steps))
             s.script("y", lambda: streaming(Sleep(0.1), *good().steps))
             for _ in range(40):
@@ -268,7 +270,7 @@ class TestAdmission:
             for name in ("waits", "is too much"):
                 assert seen[name].error["code"] == "overloaded"
                 assert int(seen[name].headers["retry-after"]) >= 1
-            assert s.router.gate.admission.inside == 0
+            assert s.router.engine.gate.admission.inside == 0
 
     async def test_who_waits_is_let_in_when_another_ends(self, autojump_clock):
         async with scene(settings="server: {max_streams: 1}") as s:
@@ -288,7 +290,7 @@ class TestAdmission:
                 await trio.sleep(1)
                 seen = await s.ask()
             assert (seen.text, seen.took) == ("y", 0)
-            assert s.router.fleet.targets["a/x"].state(trio.current_time()) == 0
+            assert s.router.generation.upstreams.fleet.targets["a/x"].state(trio.current_time()) == 0
 
 
 class TestHedging:
@@ -432,7 +434,7 @@ class TestOnDisconnect:
             line = s.line
             assert line["outcome"] == Outcome.CLIENT_GONE
             assert (line["completion_tokens"], line["usage"]) == (5, "reported")
-            assert s.router.drains == 0
+            assert s.router.engine.drains == 0
 
     async def test_a_drain_has_its_end(self, autojump_clock):
         async with scene(self.DRAIN) as s:

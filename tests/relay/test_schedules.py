@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from dataclasses import replace
 
 import pytest
 import trio
@@ -16,6 +17,7 @@ from tests.relay.test_faults import BUSY, HTML, broken, limited, streaming
 from tests.relay.test_streams import STOP, delta
 from tests.relay.test_timeouts import request_bytes
 from tests.stack import chat, events, text_of
+from trio_router.clock.clock import SYSTEM
 from trio_router.demo import Abort, Answer, Close, Hang, Sleep, error_answer, sse
 
 WHOLE = "one two three"
@@ -82,7 +84,7 @@ async def play(route, schedules, requests, seed):
         route = {**route, "midstream": "error"}
     lines = ", ".join(f"{key}: {value}" for key, value in route.items())
     async with scene(f"{TARGETS}, {lines}", settings="timeouts: {read: 5}") as s:
-        s.router.random = random.Random(seed).random
+        s.router.engine.clock = replace(SYSTEM, random=random.Random(seed).random)
         for model, kinds in schedules.items():
             s.script(model, *[KINDS[kind] for kind in kinds])
 
@@ -109,7 +111,7 @@ async def play(route, schedules, requests, seed):
             assert record.attempts <= 9
             assert len(record.tried) == record.attempts
         assert sum(record.attempts for record in s.records) >= len(s.asked)
-        assert s.router.drains == 0
+        assert s.router.engine.drains == 0
 
 
 TIMES = st.sampled_from([0.0, 0.5, 4.0])
@@ -137,7 +139,7 @@ providers:
     route = "targets: [{model: a/x}, {model: b/y}], hedge: {after: 0.3, share: 1}, midstream: replay"
     gates = "server: {max_streams: 8, max_queue: 20}\ntimeouts: {pool: 1, read: 2}"
     async with scene(route, gates, providers) as s:
-        s.router.random = dice.random
+        s.router.engine.clock = replace(SYSTEM, random=dice.random)
 
         def any_answer():
             return KINDS[dice.choice(sorted(KINDS))]()
@@ -165,7 +167,10 @@ providers:
             s.bodies.clear()
             del s.records[:-1]
         await s.at_rest()
-        gates = [s.router.gate, *(client._gate for client in s.router.clients.values())]
+        gates = [
+            s.router.engine.gate,
+            *(c._gate for c in s.router.generation.upstreams.clients.values()),
+        ]
         assert [(g.admission.inside, g.admission.waiting) for g in gates] == [(0, 0)] * 3
 
 

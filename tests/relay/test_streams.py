@@ -35,7 +35,7 @@ async def answered(answer, model="any/m", settings="", **fields):
     async with memory_stack(settings) as stack:
         stack.upstream.script = lambda _: answer
         booked = []
-        stack.router.metrics.ended = booked.append
+        stack.router.engine.consumers = [booked.append]
         response, items = await streamed(stack, model, **fields)
     return response, items, booked[0]
 

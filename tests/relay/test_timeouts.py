@@ -18,7 +18,7 @@ async def run(answer, settings="", *, stream=True, connect=None):
         if connect:
             stack._to_upstream = connect
         booked = []
-        stack.router.metrics.ended = booked.append
+        stack.router.engine.consumers = [booked.append]
         began = trio.current_time()
         async with stack.client.stream(
             "POST", "/v1/chat/completions", json=chat("any/m", stream=stream)
@@ -171,7 +171,7 @@ class TestBackpressure:
     ):
         async with memory_stack("timeouts: {stall: 20}", tight=True) as stack:
             booked = []
-            stack.router.metrics.ended = booked.append
+            stack.router.engine.consumers = [booked.append]
             chunk = sse(delta("x" * 100), done=False)[0]
 
             def endless():

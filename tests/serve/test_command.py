@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.processes import started
 from tests.stack import events, text_of
 
 if TYPE_CHECKING:
@@ -227,27 +228,20 @@ def test_hypercorn_serves_the_application_too():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     hypercorn = Path(sys.executable).with_name("hypercorn")
-    process = subprocess.Popen(
-        [hypercorn, "-k", "trio", "-b", f"127.0.0.1:{port}", "trio_router:create_app()"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=CLEAN,
-    )
-    watch = threading.Timer(60, process.kill)
-    watch.start()
-    try:
-        while "Running on" not in (line := process.stdout.readline()):
-            assert line
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-            assert client.get("/healthz").status_code == 200
-            answer = client.post("/v1/chat/completions", json=ask("demo/echo", stream=True))
-        assert answer.content.endswith(b"data: [DONE]\n\n")
-    finally:
-        watch.cancel()
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    words = [hypercorn, "-k", "trio", "-b", f"127.0.0.1:{port}", "trio_router:create_app()"]
+    # It starts a process of its own for the worker, and one that tracks that one's resources.
+    with started(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=CLEAN) as process:
+        watch = threading.Timer(60, process.kill)
+        watch.start()
+        try:
+            while "Running on" not in (line := process.stdout.readline()):
+                assert line
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+                assert client.get("/healthz").status_code == 200
+                answer = client.post("/v1/chat/completions", json=ask("demo/echo", stream=True))
+            assert answer.content.endswith(b"data: [DONE]\n\n")
+        finally:
+            watch.cancel()
 
 
 def test_the_log_can_be_for_people_and_of_one_level():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CHUNKS = 100
 # The router's own tasks, by the coroutine that each runs; the rest is the upstream and the client.
-READER, ANSWERER, PUMP = "HttpServer.handle", "Http1Connection._answer", "StreamRun.move"
+READER, ANSWERER, PUMP = "HttpServer.handle", "Http1Connection._answer", "Exchange._run_stream"
 
 
 class Steps(trio.abc.Instrument):

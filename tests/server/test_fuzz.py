@@ -90,7 +90,7 @@ async def converse(pieces: list[bytes], pauses: list[int], *, ends: bool) -> byt
                 await ended.wait()
             await client.aclose()
         assert not server.connections
-        assert not stack.router.exchanges
+        assert not stack.router.engine.running
     return said
 
 

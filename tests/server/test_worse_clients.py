@@ -260,7 +260,7 @@ async def test_a_client_that_does_not_read_that_it_may_send_is_no_fault_of_ours(
 async def test_what_a_stream_has_counted_is_booked_though_its_client_leaves():
     async with real_stack() as stack:
         counts = []
-        stack.router.metrics.ended = lambda record: counts.append(record.chunks_processed)
+        stack.router.engine.consumers = [lambda record: counts.append(record.chunks_processed)]
         for number in range(1, 21):
             async with connected(stack) as stream:
                 await stream.send_all(post(chat("any/echo-c3-h3", stream=True)))

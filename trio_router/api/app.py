@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from typing import TYPE_CHECKING
 
 import trio
@@ -11,7 +9,6 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from trio_router.api.asgi import RelayConnection
-from trio_router.api.auth import Authenticator
 from trio_router.api.endpoints import (
     CHAT_COMPLETIONS,
     chat_completions,
@@ -28,14 +25,10 @@ from trio_router.api.passing import (
 )
 from trio_router.api.request import internal_error
 from trio_router.api.sides import SIDES
-from trio_router.config.schema import ModelConfig, ProviderConfig
 from trio_router.dashboard.feed import Board
 from trio_router.dashboard.pages import Dashboard
-from trio_router.demo import DemoUpstream
-from trio_router.demo.local_model import LocalModel
 from trio_router.dialects import CLIENTS
 from trio_router.errors import MethodNotAllowed, NotFound, RouterError
-from trio_router.observe.tracing import tracing_from
 from trio_router.server.request_body import RequestBody
 
 if TYPE_CHECKING:
@@ -49,10 +42,6 @@ if TYPE_CHECKING:
     from trio_router.runtime.router import Router
 
 
-logger = logging.getLogger("trio_router")
-_LAST_SPANS = 0.5  # s that the last spans may take to be sent
-
-
 class RouterApp(QuartTrio):
     """The application of one router; `peers` are the other workers that share its address."""
 
@@ -61,7 +50,6 @@ class RouterApp(QuartTrio):
     def __init__(self, router: Router, peers: Peers | None = None) -> None:
         super().__init__("trio_router", static_folder=None)
         self.router = router
-        self.authenticator = Authenticator(router.config.auth)
         self.config.update(
             RESPONSE_TIMEOUT=None,  # 60 s would cut long streams without a word
             BODY_TIMEOUT=None,
@@ -69,15 +57,15 @@ class RouterApp(QuartTrio):
             PROPAGATE_EXCEPTIONS=False,
         )
         self.board = Board(router, peers)
-        self._background = trio.CancelScope()
-        self._background_ended = trio.Event()
+        self._leaving = trio.Event()
+        self._has_left = trio.Event()
         self.url_map.merge_slashes = False
         self.hot: dict[tuple[str, str], Callable[[ClientRequest], Awaitable[Reply]]] = {
             ("POST", CHAT_COMPLETIONS): chat_completions,
             **{("POST", path): client_call for path in CLIENTS},
             **SIDES,
             **PASSING_THROUGH,
-            **Dashboard(self.board, router.config.auth).endpoints(),
+            **Dashboard(self.board).endpoints(),
         }
         register(self)
         # Coroutine functions, all of them: Quart runs plain ones in a thread.
@@ -93,58 +81,27 @@ class RouterApp(QuartTrio):
 
     def new_body(self, path: str, declared: int | None) -> RequestBody:
         """For a request's body, which says it has `declared` bytes, if it says so."""
-        server = self.router.config.server
+        server = self.router.generation.config.server
         if path in UPLOADS:
             return RequestBody(server.max_upload, declared, is_streamed=True)
         return RequestBody(server.max_body, declared)
 
+    # The router lives as long as ASGI's lifespan, in a task of the application's nursery.
+
     async def _start(self) -> None:
-        self.router.tracing = tracing_from(os.environ, self.router.metrics.labels)
-        await self.nursery.start(self._run_background)
-        self.router.is_ready = True
+        await self.nursery.start(self._live)
 
     async def _stop(self) -> None:
-        self.router.is_draining = True
-        self._background.cancel()
-        await self._background_ended.wait()
-        await self.router.aclose()
-        if self.router.tracing is not None:
-            with trio.move_on_after(_LAST_SPANS):
-                await trio.to_thread.run_sync(self.router.tracing.close, abandon_on_cancel=True)
+        self._leaving.set()
+        await self._has_left.wait()
 
-    async def _run_background(self, task_status: trio.TaskStatus[None]) -> None:
-        """Runs what all requests share, for as long as the application."""
+    async def _live(self, task_status: trio.TaskStatus[None]) -> None:
         try:
-            with self._background:
-                async with trio.open_nursery() as nursery:
-                    self.router.nursery = nursery
-                    nursery.start_soon(self.router.alarms.run)
-                    await nursery.start(self.router.catalog.run)
-                    nursery.start_soon(self.router.observe)
-                    nursery.start_soon(self.board.answer_peers)
-                    if self.router.config.server.demo:
-                        await self._start_demo(nursery)
-                    task_status.started()
+            async with self.router.running():
+                task_status.started()
+                await self._leaving.wait()
         finally:
-            self.router.nursery = None
-            self._background_ended.set()
-
-    async def _start_demo(self, nursery: trio.Nursery) -> None:
-        model = LocalModel(log=logger.info)
-        # Nothing remembered: prompts must not stay in memory.
-        demo = DemoUpstream(smollm2=model, log=logger.info, remember=0)
-        port = await nursery.start(demo.serve)
-        self.router.with_provider("demo", demo_provider(port, has_model=model.available()))
-
-
-def demo_provider(port: int, *, has_model: bool) -> ProviderConfig:
-    """The provider that the embedded upstream on `port` is."""
-    names = ["echo", "echo-ndjson", *(["smollm2"] if has_model else [])]
-    return ProviderConfig(
-        base_url=f"http://127.0.0.1:{port}/v1",
-        models={name: ModelConfig() for name in names},
-        pass_through=True,  # echo-d50-x5 and the like
-    )
+            self._has_left.set()
 
 
 async def _router_error(error: RouterError) -> Response:
@@ -153,6 +110,8 @@ async def _router_error(error: RouterError) -> Response:
 
 async def _http_error(error: HTTPException) -> Response:
     """What Quart itself refuses: an unknown path, a wrong method."""
+    # Quart's request holds the error, whose frames hold the request: a cycle for the collector.
+    error.__traceback__ = error.__cause__ = error.__context__ = None
     asked = this_request()
     allowed = set(getattr(error, "valid_methods", None) or ())
     allowed |= {method for method, path in asked.app.hot if path == asked.link.path}

@@ -12,6 +12,7 @@ from trio_router.dialects.chat_request import parse_chat_request, parse_object
 from trio_router.errors import Draining
 from trio_router.relay.call import ChatCall, ClientCall, HubCall
 from trio_router.routing.route import Route
+from trio_router.runtime.router import State
 
 if TYPE_CHECKING:
     from trio_router.api.app import RouterApp
@@ -56,7 +57,7 @@ def refuse_if_draining(router: Router) -> None:
 async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
     asked.record.is_stream = call.is_stream
     asked.trace()
-    target = asked.router.table.resolve(model)
+    target = asked.generation.table.resolve(model)
     if isinstance(target, Route):
         asked.exchange.sticky = _sticky_key(asked, target, call)
     if call.is_stream:
@@ -107,16 +108,14 @@ async def healthz() -> Response:
 
 async def readyz() -> Response:
     router = _router()
-    if router.is_draining or not router.is_ready:
-        status = "draining" if router.is_draining else "starting"
-        return response_of(json_reply({"status": status}, 503))
-    return response_of(json_reply({"status": "ready"}))
+    status = 200 if router.state is State.READY else 503
+    return response_of(json_reply({"status": router.state.value}, status))
 
 
 async def metrics() -> Response:
     router = _router()
     router.show_states()
-    router.metrics.sample(router.target_states())
+    router.metrics.sample(router.target_reports())
     return Response(
         await router.metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8"
     )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from trio_router.api.request import ClientRequest
     from trio_router.relay.passage import Opening
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
     Endpoint = Callable[[ClientRequest], Awaitable[Reply]]
     Asked = AsyncIterator[tuple[Target, PassingRequest]]
@@ -106,7 +106,7 @@ async def _object(asked: ClientRequest, data: bytes) -> Asked:
     if body.get("model") is None:
         target = _provider(asked)
     else:
-        target = asked.router.table.first(named_model(body["model"]))
+        target = asked.generation.table.first(named_model(body["model"]))
         body = target.body_for(body)
     path = _path(asked, target, body)
     yield target, PassingRequest("POST", path, {"content-type": "application/json"}, dumps(body))
@@ -117,7 +117,7 @@ async def _form(asked: ClientRequest, boundary: bytes, content_type: str) -> Ask
     chosen: list[Target] = []
 
     def rewrite(model: str) -> str:
-        chosen.append(asked.router.table.first(named_model(model)))
+        chosen.append(asked.generation.table.first(named_model(model)))
         return chosen[0].upstream_model
 
     async with form(asked.body, boundary, rewrite, _silence(asked)) as body:
@@ -153,7 +153,7 @@ def _path(asked: ClientRequest, target: Target, body: dict[str, Any] | None = No
 
 def _provider(asked: ClientRequest) -> Target:
     """Whom a request without a model is for: the provider it names, or the only one there is."""
-    providers = asked.router.config.providers
+    providers = asked.generation.config.providers
     able = [n for n, p in providers.items() if p.dialect in PASSING and n != "demo"]
     named = asked.header(PROVIDER).decode("latin-1") or dict(_query(asked)).get("provider", "")
     name = named or (able[0] if len(able) == 1 else "")
@@ -163,7 +163,7 @@ def _provider(asked: ClientRequest) -> Target:
             f"there is no provider {name[:200]!r}" if name else "it is not said which provider is meant"
         )
         raise InvalidRequest(f"{what}: {where} of {', '.join(able) or 'none'}", param="provider")
-    return asked.router.table.whole_provider(name)
+    return asked.generation.table.whole_provider(name)
 
 
 def _query(asked: ClientRequest) -> list[tuple[str, str]]:
@@ -171,12 +171,12 @@ def _query(asked: ClientRequest) -> list[tuple[str, str]]:
 
 
 def _silence(asked: ClientRequest) -> float:
-    return trio_seconds(asked.router.config.timeouts.stall)
+    return trio_seconds(asked.generation.config.timeouts.stall)
 
 
 async def _whole(asked: ClientRequest) -> bytes:
     """A body that could have been an upload, and is none."""
-    limit = asked.router.config.server.max_body
+    limit = asked.generation.config.server.max_body
     body = bytearray()
     async for piece in ClientPieces(asked.body, _silence(asked)):
         body += piece

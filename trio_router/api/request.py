@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +37,13 @@ class ClientRequest:
     def __init__(self, app: RouterApp, link: Link) -> None:
         self.app = app
         self.router = app.router
+        self.generation = app.router.generation  # kept to its end, whatever is configured meanwhile
         self.link = link
         self.body = link.body
         self.record = RequestRecord(
-            request_id=_request_id(self.header(b"x-request-id")), started_at=trio.current_time()
+            request_id=self._request_id(),
+            started_at=trio.current_time(),
+            number=self.router.engine.next_number(),
         )
         # How this request's API tells errors; an endpoint says so as soon as it is asked.
         self.error_body: Callable[[RouterError], dict[str, Any]] = RouterError.body
@@ -53,12 +55,14 @@ class ClientRequest:
         given = self.header(b"authorization").decode("latin-1")
         if not given and (key := self.header(b"x-api-key")):  # as Anthropic's clients send it
             given = f"Bearer {key.decode('latin-1')}"
-        self.record.key = self.app.authenticator.check(given, self.link.server)
+        self.record.key = self.generation.keys.check(given, self.link.server)
 
     def trace(self, operation: str = "chat") -> None:
         """Notes the trace that the request is part of (W3C Trace Context)."""
         self.record.operation = operation
-        self.router.trace(self.record, self.header(b"traceparent"), self.header(b"tracestate"))
+        self.router.observation.trace(
+            self.record, self.header(b"traceparent"), self.header(b"tracestate")
+        )
 
     async def run(self) -> None:
         """To the answer's end; everything the request has opened is closed then."""
@@ -79,7 +83,13 @@ class ClientRequest:
     async def _run(self, nursery: trio.Nursery) -> None:
         path = self.link.path
         is_booked = path not in _OPERATIONAL and not path.startswith("/dashboard")
-        self.exchange = Exchange(self.router, nursery, self.record, is_booked=is_booked)
+        self.exchange = Exchange(
+            self.router.engine,
+            self.generation.upstreams,
+            nursery,
+            self.record,
+            is_booked=is_booked,
+        )
         if self._has_left:
             self.client_left()
         try:
@@ -103,7 +113,7 @@ class ClientRequest:
         try:
             return await endpoint(self)
         except RouterError as error:
-            return self._failed(error)
+            return self._failed(error.bare())
         except ClientWriteStalled:
             raise
         except Exception as fault:
@@ -142,6 +152,11 @@ class ClientRequest:
         else:
             await link.finish(stream.tail)
 
+    def _request_id(self) -> str:
+        """The client's own, if it sent a sane one."""
+        text = self.header(b"x-request-id").decode("latin-1")
+        return text if _SANE_ID.fullmatch(text) else f"req_{self.router.clock.token(16).hex()}"
+
     def header(self, name: bytes) -> bytes:
         """A header's value, by its lower-case name; empty if it is not there."""
         return next((value for key, value in self.link.headers if key == name), b"")
@@ -155,8 +170,3 @@ def internal_error(fault: Exception, request_id: str) -> InternalError:
 
 def _raw(headers: dict[str, Any]) -> Headers:
     return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
-
-
-def _request_id(given: bytes) -> str:
-    text = given.decode("latin-1")
-    return text if _SANE_ID.fullmatch(text) else f"req_{os.urandom(16).hex()}"

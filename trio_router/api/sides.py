@@ -42,7 +42,7 @@ async def count_tokens(asked: ClientRequest) -> Reply:
 
 async def _whole(asked: ClientRequest, model: str, call: Call) -> Reply:
     asked.trace(asked.link.path.rpartition("/")[2])
-    target = asked.router.table.resolve(model)
+    target = asked.generation.table.resolve(model)
     answer = await asked.exchange.whole(target, call)
     return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
 

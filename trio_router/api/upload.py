@@ -68,16 +68,14 @@ class Form:
     """The rewritten body, to be iterated once.  `has_model` says whether there was one."""
 
     def __init__(self, pieces: ClientPieces, boundary: bytes, rewrite: Callable[[str], str]) -> None:
-        self.has_model = False
         self._pieces = pieces
-
-        def named(value: str) -> str:
-            self.has_model = True
-            return rewrite(value)
-
-        self._rewriter = FieldRewriter(boundary, "model", named)
+        self._rewriter = FieldRewriter(boundary, "model", rewrite)
         self._kept = _Kept()
         self._has_ended = False
+
+    @property
+    def has_model(self) -> bool:
+        return self._rewriter.is_rewritten
 
     @property
     def length(self) -> int | None:

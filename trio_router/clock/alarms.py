@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 logger = logging.getLogger("trio_router")
+_FEW = 1000  # alarms that were stopped and wait to be due, which are not worth a look at all the others
 
 
 class Alarm:
@@ -36,13 +37,15 @@ class Alarm:
 
     def set(self, when: float) -> None:
         self.when = when
-        if when < self.queued:
+        if when < self.queued and self.ring is not None:
             self._clock.look_at(self)
 
     def stop(self) -> None:
         """For good; nothing that `ring` refers to is kept."""
         self.when = math.inf
-        self.ring = None
+        if self.ring is not None:
+            self.ring = None
+            self._clock.stopped(self)
 
 
 class AlarmClock:
@@ -52,6 +55,12 @@ class AlarmClock:
         self._queue: list[tuple[float, int, Alarm]] = []
         self._order = count()
         self._waiting: trio.CancelScope | None = None
+        self._stopped = 0  # alarms in the queue, or more
+
+    @property
+    def queued(self) -> int:
+        """Alarms that wait to be looked at, stopped ones among them."""
+        return len(self._queue)
 
     def alarm(self, ring: Callable[[], None]) -> Alarm:
         return Alarm(self, ring)
@@ -61,6 +70,14 @@ class AlarmClock:
         heappush(self._queue, (alarm.when, next(self._order), alarm))
         if self._waiting is not None and alarm.when < self._waiting.deadline:
             self._waiting.deadline = alarm.when
+
+    def stopped(self, alarm: Alarm) -> None:
+        """Those of connections that came and went would wait to be due: a mebibyte for 4,000."""
+        self._stopped += alarm.queued < math.inf
+        if self._stopped > max(_FEW, len(self._queue) // 2):
+            self._queue = [x for x in self._queue if x[2].ring is not None and x[0] == x[2].queued]
+            heapify(self._queue)
+            self._stopped = 0
 
     async def run(self) -> None:
         """Rings until it is cancelled."""

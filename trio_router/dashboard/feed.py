@@ -6,7 +6,6 @@ holds up nobody.  Nobody watches, nothing runs.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -42,11 +41,11 @@ class Board:
 
     async def scene(self) -> Scene:
         router = self._router
-        now = time.time()
+        now = self._router.clock.wall()
         if abs(now - self._sampled_at) > _FRESH:
             self._sampled_at = now
             await router.sample()
-            now = time.time()
+            now = self._router.clock.wall()
         return Scene(
             worker=self.worker,
             workers=self.workers,
@@ -54,10 +53,10 @@ class Board:
             now=now,
             current=trio.current_time(),
             is_draining=router.is_draining,
-            history=router.history,
-            records=sorted((e.record for e in router.exchanges), key=lambda record: record.number),
-            providers=router.config.providers,
-            states=router.target_states(),
+            history=router.observation.history,
+            records=sorted((e.record for e in router.engine.running), key=lambda record: record.number),
+            providers=router.generation.config.providers,
+            states=router.target_reports(),
         )
 
     async def tell(self, put: Put) -> None:
@@ -116,7 +115,7 @@ class Board:
             await stream.send_all(dumps({"stopped": stopped}) + b"\n")
 
     def _stop(self, number: int, request_id: str) -> bool:
-        for exchange in self._router.exchanges:
+        for exchange in self._router.engine.running:
             if exchange.record.number == number and exchange.record.request_id == request_id:
                 exchange.abort(Stopped("an operator of the router ended this request"), Outcome.STOPPED)
                 return True

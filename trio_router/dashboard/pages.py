@@ -12,15 +12,14 @@ import trio
 
 from trio_router.api.reply import Reply, json_reply
 from trio_router.dashboard.feed import Board, WatchReply
-from trio_router.dashboard.session import Admins, is_same_origin, no_cookie
 from trio_router.dialects.chat_request import parse_object
 from trio_router.errors import Forbidden, InvalidRequest, NotFound, RequestTooLarge, Unauthorized
+from trio_router.policy.admins import is_same_origin, no_cookie
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_router.api.request import ClientRequest
-    from trio_router.config.schema import AuthConfig
 
     Endpoint = Callable[[ClientRequest], Awaitable[Reply]]
 
@@ -52,9 +51,8 @@ _HTML = "text/html; charset=utf-8"
 class Dashboard:
     """The endpoints of the live page."""
 
-    def __init__(self, board: Board, auth: AuthConfig) -> None:
+    def __init__(self, board: Board) -> None:
         self._board = board
-        self._admins = Admins(auth)
         self._one_wrong_key = trio.Lock()
         self._files = {
             item.name: item.read_bytes()
@@ -85,7 +83,7 @@ class Dashboard:
         except Forbidden as error:
             return self._form(403, error.message)
         page = self._files["index.html"]
-        if self._admins.has_keys:
+        if asked.generation.admins.has_keys:
             page = page.replace(b'<form id="logout" hidden', b'<form id="logout"')
         return _reply(page, _HTML)
 
@@ -121,14 +119,14 @@ class Dashboard:
         """Takes the form's key, and gives the cookie that stands for it."""
         self._refuse_other_origins(asked)
         form = parse_qs((await _small_body(asked)).decode("utf-8", "surrogateescape"))
-        name = self._admins.name_of("".join(form.get("key", ())).strip())
+        name = asked.generation.admins.name_of("".join(form.get("key", ())).strip())
         if name is None:
             async with self._one_wrong_key:
                 await trio.sleep(_WRONG_KEY)
             logger.warning("a wrong key was given to the dashboard")
             return self._form(401, "This is not an admin key.")
         logger.info("an operator has come", extra={"fields": {"operator": name}})
-        return _back(self._admins.cookie(name, is_secure=_is_secure(asked)))
+        return _back(asked.generation.admins.cookie(name, is_secure=_is_secure(asked)))
 
     async def logout(self, asked: ClientRequest) -> Reply:
         self._refuse_other_origins(asked)
@@ -146,7 +144,7 @@ class Dashboard:
         return _reply(page, _HTML, status)
 
     def _admit(self, asked: ClientRequest) -> str | None:
-        return self._admins.admit(
+        return asked.generation.admins.admit(
             authorization=_header(asked, b"authorization"),
             cookies=_header(asked, b"cookie"),
             host=_header(asked, b"host"),

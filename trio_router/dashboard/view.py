@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
     from trio_router.observe.history import History, Slot
-    from trio_router.observe.record import RequestRecord, TargetState, Try
+    from trio_router.observe.record import RequestRecord, TargetReport, Try
 
 MAX_ROWS = 5000  # live requests that are shown one by one; beyond, only their number is told
 _SLICE = 100  # rows that are looked at in one go
@@ -36,7 +36,7 @@ class Scene:
     history: History
     records: Sequence[RequestRecord]
     providers: Iterable[str]
-    states: Iterable[TargetState]
+    states: Iterable[TargetReport]
 
     def epoch_ms(self, moment: float) -> int:
         """A record's time as the page has it."""

@@ -69,6 +69,10 @@ class _Parser:
         except httptools.HttpParserError as fault:
             raise BadRequest(400, f"this is not HTTP: {fault}") from None
 
+    def close(self) -> None:
+        """Break the cycle between httptools' parser and us, which only the collector would find."""
+        del self._http
+
     def _clear(self) -> None:
         self._url = b""
         self._headers: dict[str, str] = {}
@@ -123,19 +127,24 @@ class Connection:
         """Read requests until the peer is gone.  What is not HTTP ends in a BadRequest to serve."""
         parser = _Parser()
         try:
-            while data := await self._stream.receive_some(_READ):
-                try:
-                    parser.feed(bytes(data))
-                except BadRequest as fault:
-                    self._to_serve.send_nowait(fault)
-                    await self._read_on()
-                    break
-                for request in parser.ready:
-                    self._to_serve.send_nowait(request)
-                parser.ready.clear()
+            await self._read_into(parser)
         except (trio.BrokenResourceError, trio.WouldBlock):
             pass  # gone, or cut off for sending too many requests
+        finally:
+            parser.close()
         self.note_leaving()
+
+    async def _read_into(self, parser: _Parser) -> None:
+        while data := await self._stream.receive_some(_READ):
+            try:
+                parser.feed(bytes(data))
+            except BadRequest as fault:
+                self._to_serve.send_nowait(fault)
+                await self._read_on()
+                break
+            for request in parser.ready:
+                self._to_serve.send_nowait(request)
+            parser.ready.clear()
 
     async def next_request(self) -> SeenRequest | BadRequest:
         return await self._requests.receive()

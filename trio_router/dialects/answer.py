@@ -152,7 +152,7 @@ class AnswerReader:
         return items
 
     def _fail(self, fault: UpstreamError) -> None:
-        self.failure = fault
+        self.failure = fault.bare()
         self.has_first = True
         self.events_failed += 1
 

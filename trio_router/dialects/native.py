@@ -70,7 +70,7 @@ class NativeReader(AnswerReader):
         except StreamError as fault:
             if not (self._api.tells_errors and self._is_own and self._has_passed):
                 raise
-            self.told = self.told or fault
+            self.told = self.told or fault.bare()
             self.is_done = self._decoder is not None and self._decoder.is_done
             return [Item(_object(record.data), record)]
 

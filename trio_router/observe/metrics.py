@@ -12,7 +12,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio_router.observe.record import Outcome, RequestRecord, TargetState
+    from trio_router.observe.record import Outcome, RequestRecord, TargetReport
 
 # prometheus-client's own name: a folder for the figures of several processes.  It is looked at when
 # prometheus-client is first imported.
@@ -112,6 +112,21 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livemax",
         )
+        self._generation = Gauge(
+            f"{_PREFIX}config_generation",
+            "Number of the configuration in force, from 1",
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
+        self._loaded_at = Gauge(
+            f"{_PREFIX}config_loaded_timestamp_seconds",
+            "When the configuration in force was taken, in Unix time",
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
+        self.reloads = self._counter(
+            "config_reloads", "Configurations that were to be taken, by what became of them", ["result"]
+        )
         self._were_cooling: set[tuple[str, str]] = set()
         self._rendering = trio.CapacityLimiter(1)
         self._unlisted: dict[str, set[str]] = {}
@@ -155,13 +170,23 @@ class Metrics:
         """Books one attempt of a route's request, at its end, once."""
         self.of(self.labels(attempt)).tried(attempt, outcome)
 
-    def sample(self, states: Iterable[TargetState]) -> None:
+    def sample(self, states: Iterable[TargetReport]) -> None:
         """Sets what is a state and no event: to be called now and then, in each process."""
         self._tasks.set(trio.lowlevel.current_statistics().tasks_living)
         cooling = {(state.provider, state.model) for state in states if state.until is not None}
         for labels in cooling | self._were_cooling:
             self._cooling.labels(*labels).set(labels in cooling)
         self._were_cooling |= cooling
+
+    def took_configuration(self, generation: int, at: float) -> None:
+        """A configuration is in force, since the Unix time `at`."""
+        self._generation.set(generation)
+        self._loaded_at.set(at)
+
+    def forget_targets(self, targets: Iterable[tuple[str, str]]) -> None:
+        """These stand in no route any more: nothing is known of them."""
+        for labels in targets:
+            self.target_state.labels(*labels).set(0)
 
     async def render(self) -> bytes:
         """The Prometheus text: this process's figures, or the sum over all that share the work.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import count
 from typing import Any, Protocol
 
 
@@ -61,7 +60,7 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetState:
+class TargetReport:
     """A target that is not simply healthy.  `until`: when it is tried again, as the record's times."""
 
     provider: str
@@ -69,9 +68,6 @@ class TargetState:
     state: str  # "cooling down", "on trial"
     until: float | None = None
     reason: str = ""
-
-
-_numbers = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +89,11 @@ class RequestRecord:
 
     request_id: str
     started_at: float
-    number: int = field(default_factory=_numbers.__next__)  # this process's own: request ids may repeat
+    number: int = 0  # this process's own: request ids may repeat; 0 of an attempt
     key: str | None = None  # the name of the client's key, never the key
     provider: str = ""
     model: str = ""
+    base_url: str = ""  # of the provider that was asked
     is_listed: bool = False  # the configuration names this model: its name may be a metric's label
     is_stream: bool = False
     format: str | None = None  # how the upstream answered: sse, ndjson or json

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -54,13 +53,14 @@ def passed_on(traceparent: bytes, tracestate: bytes) -> bytes:
 class Tracing:
     """Makes spans of records.  `labels` gives the names that are few, for the spans' own."""
 
-    def __init__(self, provider: Any, labels: LabelsOf) -> None:
+    def __init__(self, provider: Any, labels: LabelsOf, wall: Callable[[], float]) -> None:
         # The package is an extra: it is there only if somebody wants traces.
         from opentelemetry import trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._provider = provider
         self._labels = labels
+        self._wall = wall
         self._trace = trace
         self._tracer = provider.get_tracer("trio_router")
         self._propagator = TraceContextTextMapPropagator()
@@ -71,7 +71,7 @@ class Tracing:
             "traceparent": traceparent.decode("latin-1"),
             "tracestate": tracestate.decode("latin-1"),
         }
-        epoch = time.time() - trio.current_time()
+        epoch = self._wall() - trio.current_time()
         span = self._tracer.start_span(
             record.operation,
             context=self._propagator.extract(carrier),
@@ -127,7 +127,9 @@ class Tracing:
             child.end(_nanoseconds(epoch + (end if ended is None else ended)))
 
 
-def tracing_from(environ: Mapping[str, str], labels: LabelsOf) -> Tracing | None:
+def tracing_from(
+    environ: Mapping[str, str], labels: LabelsOf, wall: Callable[[], float]
+) -> Tracing | None:
     """What the standard OTEL_* variables ask for; None if they ask for nothing.
 
     Starts a thread: in a process that is not going to fork.
@@ -154,7 +156,7 @@ def tracing_from(environ: Mapping[str, str], labels: LabelsOf) -> Tracing | None
         resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
     )
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return Tracing(provider, labels)
+    return Tracing(provider, labels, wall)
 
 
 def _attributes(record: RequestRecord, base_url: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -19,14 +19,19 @@ from trio_router.routing.plan import Plan
 from trio_router.routing.route import with_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from trio_router.relay.attempt import Attempt
+    from trio_router.relay.books import Books
     from trio_router.relay.call import Call, Translator
-    from trio_router.relay.exchange import Exchange
+    from trio_router.relay.engine import Engine, Upstreams
     from trio_router.relay.sinks import OnFirst, RouteSink, Stream
+    from trio_router.routing.fleet import Fleet
     from trio_router.routing.route import Route, RouteTarget
-    from trio_router.runtime.router import Router
+    from trio_router.routing.target import Target
+
+    MakeAttempt = Callable[[Target, Call, RequestRecord], Attempt]
 
 _MOST_HELD = 8  # times `stream.max_event`: what `commit: complete` may hold back
 
@@ -38,16 +43,27 @@ class RouteRun:
     the race does.
     """
 
-    def __init__(self, exchange: Exchange, router: Router, route: Route, call: Call) -> None:
-        self._exchange = exchange
-        self._router = router
-        self._fleet = router.fleet
+    def __init__(
+        self,
+        books: Books,
+        engine: Engine,
+        upstreams: Upstreams,
+        route: Route,
+        call: Call,
+        attempt: MakeAttempt,
+        sticky: str | None,
+    ) -> None:
+        self._books = books
+        self._engine = engine
+        self._upstreams = upstreams
+        self._fleet = upstreams.fleet
         self._route = route
         self._policy = route.policy
-        self._record = exchange.record
+        self._record = books.record
         self._call = call
+        self._make_attempt = attempt
         self._resumable: ResumableCall | None = None
-        order = self._fleet.order(route, trio.current_time(), router.random, exchange.sticky)
+        order = self._fleet.order(route, trio.current_time(), engine.clock.random, sticky)
         self._plan = Plan(route, order, self._fleet)
 
     async def whole(self) -> bytes:
@@ -56,9 +72,9 @@ class RouteRun:
             trial = self._trial(target)
             try:
                 with trial:
-                    return await trial.attempt().whole()
+                    return await self._attempt(trial).whole()
             except RouterError as error:
-                self._failed(trial, error)
+                self._failed(trial, error.bare())
         raise self._plan.error(trio.current_time())
 
     async def stream(self, stream: Stream) -> None:
@@ -99,15 +115,16 @@ class RouteRun:
     async def _one(self, target: RouteTarget, stream: Stream, lane: Lane | None = None) -> bool:
         """One attempt; whether it came to a good end."""
         trial = self._trial(target, lane)
-        sink = self._sink(stream, trial.first_event_came)
+        sink = self._sink(stream, partial(self._first_event_came, trial))
         was_begun = stream.has_begun
         try:
             with trial:
-                await trial.attempt().stream(sink)
+                await self._attempt(trial).stream(sink)
                 await sink.release()
         except RouterError as error:
+            error.bare()
             if stream.has_begun and (was_begun or sink.has_answered):
-                self._torn(target, error)
+                self._torn(target, error, stream)
             else:
                 self._failed(trial, error)
             return False
@@ -116,9 +133,14 @@ class RouteRun:
                 self._book_replay(trial)
         return True
 
+    def _first_event_came(self, trial: _Trial, translator: Translator) -> None:
+        trial.first_event_came()
+        if self._resumable is not None:
+            self._resumable.went_out(translator)
+
     def _sink(self, stream: Stream, on_first: OnFirst) -> RouteSink:
         if self._policy.commit == "complete":
-            return HoldingSink(stream, on_first, _MOST_HELD * self._router.config.stream.max_event)
+            return HoldingSink(stream, on_first, _MOST_HELD * self._upstreams.stream.max_event)
         return PassingSink(stream, on_first)
 
     async def _race(self, target: RouteTarget, stream: Stream, after: float) -> bool:
@@ -141,10 +163,13 @@ class RouteRun:
             for second in started:
                 labels = second.target.provider, second.target.model
                 outcome = "won" if race.has_won(1) else "lost"
-                self._router.metrics.hedges.labels(*labels, outcome).inc()
+                self._engine.metrics.hedges.labels(*labels, outcome).inc()
 
     def _trial(self, target: RouteTarget, lane: Lane | None = None) -> _Trial:
-        return _Trial(self._exchange, self._router, self._route, target, self._call, lane)
+        return _Trial(self._books, self._engine, self._fleet, self._route, target, lane)
+
+    def _attempt(self, trial: _Trial) -> Attempt:
+        return self._make_attempt(trial.keyed, self._call, trial.record)
 
     def _failed(self, trial: _Trial, error: RouterError) -> None:
         self._plan.failed(
@@ -152,22 +177,22 @@ class RouteRun:
             error,
             trio.current_time(),
             key=trial.key,
-            wall=time.time(),
-            random=self._router.random,
+            wall=self._engine.clock.wall(),
+            random=self._engine.clock.random,
         )
 
-    def _torn(self, target: RouteTarget, error: RouterError) -> None:
+    def _torn(self, target: RouteTarget, error: RouterError, stream: Stream) -> None:
         self._plan.torn(target, error)
         call = self._resumable
-        if call is None or not call.can_go_on or self._exchange.is_draining:
+        if call is None or not call.can_go_on or stream.is_draining:
             self._plan.give_up()
         else:
             call.is_begun = True
 
     def _book_replay(self, trial: _Trial) -> None:
         self._record.is_replayed = True
-        labels = self._router.metrics.labels(trial.record)
-        self._router.metrics.replays.labels(*labels, trial.outcome).inc()
+        labels = self._engine.metrics.labels(trial.record)
+        self._engine.metrics.replays.labels(*labels, trial.outcome).inc()
 
 
 class _Trial:
@@ -175,49 +200,44 @@ class _Trial:
 
     def __init__(
         self,
-        exchange: Exchange,
-        router: Router,
+        books: Books,
+        engine: Engine,
+        fleet: Fleet,
         route: Route,
         target: RouteTarget,
-        call: Call,
         lane: Lane | None,
     ) -> None:
         self.target = target
         self.outcome = "internal_error"
-        self._exchange = exchange
-        self._router = router
-        self._call = call
+        self._books = books
+        self._engine = engine
+        self._fleet = fleet
         self._lane = lane
         self._began = trio.current_time()
-        self._visit = router.fleet.visit(route, target, self._began)
+        self._visit = fleet.visit(route, target, self._began)
         self.key = self._visit.key
-        self._keyed = with_key(target.target, self.key)
+        self.keyed = with_key(target.target, self.key)
         self.record = RequestRecord(
-            exchange.record.request_id,
+            books.record.request_id,
             self._began,
-            provider=self._keyed.provider,
-            model=self._keyed.model,
-            is_listed=self._keyed.is_listed,
-            is_stream=exchange.record.is_stream,
+            provider=self.keyed.provider,
+            model=self.keyed.model,
+            is_listed=self.keyed.is_listed,
+            is_stream=books.record.is_stream,
             attempts=1,
-            tries=exchange.record.tries,
-            trace_headers=exchange.record.trace_headers,
+            tries=books.record.tries,
+            trace_headers=books.record.trace_headers,
         )
 
-    def attempt(self) -> Attempt:
-        return self._exchange.attempt(self._keyed, self._call, self.record, is_impatient=True)
-
-    def first_event_came(self, translator: Translator) -> None:
+    def first_event_came(self) -> None:
         if self._lane is not None:
             self._lane.claim()
-        if isinstance(self._call, ResumableCall):
-            self._call.went_out(translator)
         now = trio.current_time()
         self._visit.answered(now)
-        self._exchange.answered_by(self._keyed, now)
+        self._books.answered_by(self.keyed, now)
 
     def __enter__(self) -> None:
-        self._exchange.begin(self._keyed, self.record)
+        self._books.begin(self.keyed, self.record)
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
@@ -227,7 +247,7 @@ class _Trial:
         if fault is None:
             self._visit.succeeded(now)
             if not self.record.is_stream:
-                self._exchange.answered_by(self._keyed, self.record.first_event_at or now)
+                self._books.answered_by(self.keyed, self.record.first_event_at or now)
         elif error is not None:
             self._visit.failed(error, now)
         elif self._lane is not None and self._lane.has_lost:
@@ -236,9 +256,9 @@ class _Trial:
         self.outcome = self._outcome(fault)
         self.record.ended_at = now
         tried = Tried(self.target.name, self.outcome, error.code if error else None, now - self._began)
-        self._exchange.end(self.record, tried)
-        self._router.metrics.tried(self.record, self.outcome)
-        self._router.show_state(self._keyed.provider, self._keyed.model)
+        self._books.end(self.record, tried)
+        self._engine.metrics.tried(self.record, self.outcome)
+        self._engine.show_state(self._fleet, self.keyed.provider, self.keyed.model)
 
     def _outcome(self, fault: BaseException | None) -> str:
         if fault is None:
@@ -250,5 +270,5 @@ class _Trial:
         if isinstance(fault, ClientStalled):
             return str(Outcome.CLIENT_STALLED)
         if isinstance(fault, trio.Cancelled):
-            return str(self._exchange.record.outcome or Outcome.CLIENT_GONE)
+            return str(self._books.record.outcome or Outcome.CLIENT_GONE)
         return str(Outcome.INTERNAL_ERROR)

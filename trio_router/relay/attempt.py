@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trio_router.observe.record import RequestRecord
     from trio_router.relay.call import Call, Translator
     from trio_router.relay.client import UpstreamAnswer, UpstreamClient
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
 _ERROR_BODY = 65536  # bytes of an error answer that are read; its message is at its beginning
 _BYTES_A_TOKEN = 4  # of a request: a rough guess, where the upstream does not tell

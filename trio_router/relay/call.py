@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from trio_router.dialects.base import ClientDialect
     from trio_router.errors import RouterError
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
 
 _CONVERSATION = frozenset({"messages", "input", "prompt"})

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from trio_router.dialects.base import UpstreamRequest
     from trio_router.relay.gate import Gate
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
     from trio_router.transport import Answer, PreparedPost, StreamTransport
 
 _REMEMBERED = 1000  # heads of requests; models are many where any name is passed on
@@ -137,8 +137,13 @@ class UpstreamClient:
             headers["content-length"] = str(request.length)
         return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
-    async def aclose(self) -> None:
-        await self._transport.aclose()
+    def forget_targets(self) -> None:
+        """Lets go what it remembers of targets: they are of a configuration that is replaced."""
+        self._prepared.clear()
+
+    def close(self) -> None:
+        """Closes every connection, also those in use."""
+        self._transport.close()
 
     def _prepare(
         self, target: Target, request: UpstreamRequest

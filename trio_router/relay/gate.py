@@ -38,3 +38,8 @@ class Gate:
     def leave(self) -> None:
         if (ticket := self.admission.leave()) is not None:
             ticket.set()
+
+    def resize(self, limit: int, queue: int) -> None:
+        """Takes new limits: who waits and has room now is let in."""
+        for ticket in self.admission.resize(limit, queue):
+            ticket.set()

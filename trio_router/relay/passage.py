@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trio_router.relay.attempt import Sink
     from trio_router.relay.call import Translator
     from trio_router.relay.client import PassingRequest, UpstreamAnswer, UpstreamClient
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
     Opening = Callable[[], AbstractAsyncContextManager[tuple[Target, PassingRequest]]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ class Lane:
     def __init__(self, race: Race) -> None:
         self.scope = trio.CancelScope()
         self.has_lost = False
-        self._race = race
+        self._race = weakref.proxy(race)  # which holds us
 
     def claim(self) -> None:
         """The first event is here.  Raises Lost if another's was here before."""
@@ -58,8 +59,12 @@ class Race:
                 await self._is_settled.wait()
             if not self._is_settled.is_set() and (second := rival()) is not None:
                 self._start(nursery, second)
-        if self._fault is not None:
-            raise self._fault
+        fault, self._fault = self._fault, None
+        try:
+            if fault is not None:
+                raise fault
+        finally:
+            del fault  # it holds this frame
         return self._has_succeeded
 
     def claim(self, lane: Lane) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
     from trio_router.errors import RouterError
     from trio_router.relay.call import Call, HubCall, Translator, Whole
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
 
 class ResumableCall:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from trio_router.dialects.base import ClientDialect
     from trio_router.relay.call import Whole
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
 _EMBEDDINGS = 1 << 26  # bytes of an answer: 2,048 vectors of 3,072 numbers in base64 are 34 million
 

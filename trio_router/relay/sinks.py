@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 class Stream(Sink, Protocol):
     """The client's stream."""
 
-    has_begun: bool  # an event of an answer has gone out
+    is_draining: bool  # nobody reads the answer any more, it is only let come to its end
+
+    @property
+    def has_begun(self) -> bool:
+        """An event of an answer has gone out."""
+        ...
 
 
 class RouteSink(Sink, Protocol):

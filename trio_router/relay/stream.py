@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from trio_router.routing.route import Route
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from trio_router.clock.alarms import Alarm, AlarmClock
-    from trio_router.config.routes import DrainConfig
     from trio_router.errors import RouterError
+    from trio_router.observe.record import RequestRecord
     from trio_router.relay.call import Call, Translator
-    from trio_router.relay.exchange import Exchange
-    from trio_router.routing.table import Target
 
     WriteNow = Callable[[bytes], bytes | None]
 
@@ -38,59 +36,72 @@ class StreamReply(Protocol):
         """
 
 
+class State(Enum):
+    """How far a stream is.  It goes through them in this order, and may leave some out."""
+
+    OPENING = 0  # nothing is known of an answer
+    PROMISED = 1  # the client has a status (an early commit); no event has come
+    FLOWING = 2  # an event of an answer has come, and the client has a status
+    DRAINING = 3  # the client has left; what comes is counted and dropped
+    ENDED = 4  # nothing more will come
+
+
 class StreamRun:
-    """A stream on its way: the channel between the upstream's task and the client's."""
+    """A stream on its way: the channel between the upstream's task and the client's.
+
+    `buffer` is the number of items that may wait.  With `keeps_request` the request may be asked again
+    after its answer has begun.
+    """
 
     is_torn = False
 
-    def __init__(self, exchange: Exchange, asked: Target | Route, call: Call) -> None:
-        self._exchange = exchange
-        self.asked = asked
+    def __init__(
+        self, record: RequestRecord, call: Call, buffer: int, *, keeps_request: bool = False
+    ) -> None:
         self.call = call
-        self.has_begun = False  # an event of an answer has come
-        self.is_draining = False
         self.begun = trio.Event()  # the first event is there, or it is known that none will be
         self.error: RouterError | None = None  # why there will be none
-        self._is_promised = False  # the client has a status
-        self._is_whole = False  # it has been given a good end
+        self.is_whole = False  # the client has been given a good end
         self._translator: Translator | None = None  # whose frames go out
-        self._has_ended = False
         self.tail = b""
-        buffer = exchange.router.config.stream.buffer
+        self.is_draining = False  # for good, unlike the state
+        self._state = State.OPENING
+        self._keeps_request = keeps_request
         self._send, self._frames = trio.open_memory_channel[bytes](buffer)
         self._write_now: WriteNow | None = None
-        self._record = exchange.record
+        self._record = record
         self._taken = 0  # bytes that the client's side is writing
         self._keepalive = math.inf
         self._alarm: Alarm | None = None
 
     @property
-    def drain(self) -> DrainConfig | None:
-        """How the upstream may go on when the client has left; None if it may not."""
-        if isinstance(self.asked, Route) and self.asked.policy.on_disconnect is not None:
-            return self.asked.policy.on_disconnect.drain
-        return None
+    def has_begun(self) -> bool:
+        """An event of an answer has come."""
+        return self._state.value >= State.FLOWING.value
 
-    async def move(self) -> None:
-        try:
-            with self._send:
-                try:
-                    await self._exchange.move_stream(self)
-                finally:
-                    self._has_ended = True
-                self.begun.set()
-        finally:
-            if self.is_draining:
-                self._exchange.router.drains -= 1
-            self._exchange.stream_ended()
+    @property
+    def is_flowing(self) -> bool:
+        return self._state is State.FLOWING
 
-    def leave(self) -> None:
-        """The client is gone: the upstream may come to its end, if there are not too many of these."""
-        router, limits = self._exchange.router, self.drain
-        if self.has_begun and not self._has_ended and limits and router.drains < limits.max:
-            self.is_draining = True
-            router.drains += 1
-            self._exchange.drain_within(limits.seconds)
+    @property
+    def is_promised(self) -> bool:
+        """The client has a status."""
+        return self._state is not State.OPENING
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Entered by the upstream's task for as long as something may come."""
+        with self._send:
+            try:
+                yield
+            finally:
+                self._state = State.ENDED
+            self.begun.set()
+
+    def drain(self) -> None:
+        """The client has left, and the upstream may come to its end."""
+        self.is_draining = True
+        self._state = State.DRAINING
 
     def discard(self) -> None:
         """Nobody reads any more: what waits is dropped, and who waits for room goes on."""
@@ -101,10 +112,9 @@ class StreamRun:
 
         What goes wrong after a good end is not told.
         """
-        if self._is_whole:
+        if self.is_whole:
             return
-        if self._is_promised:
-            self._exchange.failed(error)
+        if self.is_promised:
             self.tail = (self._translator or self.call).fail(error)
         else:
             self.error = error
@@ -118,7 +128,7 @@ class StreamRun:
 
     def _comment(self) -> None:
         # Only to a client that waits: if frames wait, it is the client who is silent.
-        if self._write_now is not None and not self._has_ended:
+        if self._write_now is not None and self._state is not State.ENDED:
             self.put_nowait(self.call.keepalive)
         self._postpone()
 
@@ -133,13 +143,15 @@ class StreamRun:
 
     def commit(self) -> None:
         if not self.has_begun:
-            self.has_begun = True
-            if not (isinstance(self.asked, Route) and self.asked.keeps_request):
+            self._state = State.FLOWING
+            if not self._keeps_request:
                 self.call.forget()
-            self.promise()
+            self.begun.set()
 
     def promise(self) -> None:
-        self._is_promised = True
+        """The client is given a status, whether an event has come or not."""
+        if self._state is State.OPENING:
+            self._state = State.PROMISED
         self.begun.set()
 
     def put_nowait(self, frames: bytes) -> bool:
@@ -170,7 +182,7 @@ class StreamRun:
         self._postpone()
 
     def end(self) -> None:
-        self._is_whole = True
+        self.is_whole = True
 
     # -- the client's StreamReply
 

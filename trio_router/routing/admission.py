@@ -47,7 +47,20 @@ class Admission(Generic[Ticket]):
 
     def leave(self) -> Ticket | None:
         """One goes out; the ticket that is in instead, to be told."""
-        if self._waiting:
+        if self._waiting and self.inside <= self._limit:
             return self._waiting.popitem(last=False)[0]
         self.inside -= 1
         return None
+
+    def resize(self, limit: int, queue: int) -> list[Ticket]:
+        """Takes new limits; the tickets that are in now because there is more room, to be told.
+
+        Who is in stays in, above a lower limit too; who waits keeps its place, in a shorter queue too.
+        """
+        self._limit = limit
+        self._queue = queue
+        let_in = []
+        while self._waiting and self.inside < limit:
+            self.inside += 1
+            let_in.append(self._waiting.popitem(last=False)[0])
+        return let_in

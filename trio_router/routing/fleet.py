@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trio_router.config.routes import CooldownConfig
     from trio_router.errors import RouterError
     from trio_router.routing.route import Route, RouteTarget
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
 
 class TargetState:
@@ -124,38 +124,65 @@ class RouteState:
 
 
 class Fleet:
-    """All targets of all routes.  `get` finds those of plain requests too."""
+    """What is known of all targets of one configuration's routes.
 
-    def __init__(self) -> None:
+    It takes over from the fleet `before` it what is known of targets, routes and keys that have stayed
+    the same.  Requests of both configurations share that as long as the old ones run.
+    """
+
+    def __init__(self, routes: Iterable[Route] = (), before: Fleet | None = None) -> None:
         self.targets: dict[str, TargetState] = {}
-        self._routes: dict[str, RouteState] = {}
-        self._rings: dict[str, KeyRing] = {}
-
-    def use(self, routes: Iterable[Route]) -> None:
-        """Takes the routes of a configuration; what is known of their targets is kept."""
-        kept = self.targets
-        self.targets = {}
+        self._known: dict[str, Target] = {}
+        self._policies: dict[str, set[CooldownConfig]] = {}
+        self._routes: dict[str, tuple[Route, RouteState]] = {}
+        self._rings: dict[str, tuple[tuple[Target, ...], KeyRing]] = {}
         for route in routes:
-            for target in route.targets:
-                state = kept.get(target.name) or self.targets.get(target.name) or TargetState()
-                state.circuit(route.policy.cooldown)
-                self.targets[target.name] = state
+            self._add(route, before)
+        if before is not None:
+            self._rings = dict(before._rings)
+
+    def _add(self, route: Route, before: Fleet | None) -> None:
+        for target in route.targets:
+            if target.name not in self.targets:
+                kept = None if before is None else before._kept(target.target)
+                self.targets[target.name] = kept or TargetState()
+                self._known[target.name] = target.target
+            self._policies.setdefault(target.name, set()).add(route.policy.cooldown)
+        if before is not None and (known := before._routes.get(route.name)) and known[0] == route:
+            self._routes[route.name] = known
+
+    def _kept(self, target: Target) -> TargetState | None:
+        """What is known of `target`, if it is asked as it was before."""
+        known = self._known.get(target.name)
+        return self.targets[target.name] if known and known.is_asked_like(target) else None
+
+    def settle(self) -> None:
+        """Forgets the circuits of policies that no route has any more."""
+        for name, policies in self._policies.items():
+            circuits = self.targets[name].circuits
+            for gone in circuits.keys() - policies:
+                del circuits[gone]
+            for policy in policies:
+                self.targets[name].circuit(policy)
 
     def state(self, target: RouteTarget) -> TargetState:
         # A target of no route is remembered nowhere: its name may be any client's invention.
         return self.targets.get(target.name) or TargetState()
 
     def route(self, route: Route) -> RouteState:
-        return self._routes.setdefault(route.name, RouteState())
+        known = self._routes.get(route.name)
+        if known is None:
+            known = self._routes[route.name] = route, RouteState()
+        return known[1]
 
     def ring(self, target: Target) -> KeyRing | None:
         """The keys of the target's provider; None if there is not more than one."""
         if not target.keyed:
             return None
-        ring = self._rings.get(target.provider)
-        if ring is None or len(ring) != len(target.keyed):
-            ring = self._rings[target.provider] = KeyRing(len(target.keyed))
-        return ring
+        known = self._rings.get(target.provider)
+        if known is None or not _have_same_keys(known[0], target.keyed):
+            known = self._rings[target.provider] = target.keyed, KeyRing(len(target.keyed))
+        return known[1]
 
     def order(
         self, route: Route, now: float, random: Callable[[], float], sticky: str | None
@@ -188,3 +215,8 @@ class Fleet:
         ring = self.ring(target.target)
         key = ring.pick(now) if ring is not None else 0
         return Visit(state, state.circuit(route.policy.cooldown), ring, key, now)
+
+
+def _have_same_keys(one: tuple[Target, ...], other: tuple[Target, ...]) -> bool:
+    # One provider's targets share their headers' values; most of the time it is the same tuple.
+    return one is other or [t.headers for t in one] == [t.headers for t in other]

@@ -9,7 +9,7 @@ from trio_router.config.routes import CooldownConfig, RetryConfig, RouteConfig, 
 
 if TYPE_CHECKING:
     from trio_router.config.schema import Timeouts
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,88 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from trio_router.config.schema import ModelConfig, Timeouts
+from trio_router.config.schema import ModelConfig
 from trio_router.dialects import DIALECTS
 from trio_router.dialects.answer import ReadingRules
 from trio_router.errors import ModelNotFound
 from trio_router.routing.route import Route, implicit_route, keyed, target_of
+from trio_router.routing.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from trio_router.config.schema import Config, ProviderConfig
-    from trio_router.dialects.base import Dialect
 
 
 _COMPARED = 500  # names that a wrong one is held against: it takes milliseconds for a thousand
 _LONGEST_NAME = 512  # letters; each name is kept, compared, logged and told in a header
 _REMEMBERED = 1000  # targets of names that are just passed on; beyond, they are made anew each time
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One model of one provider, and all that the configuration says of it."""
-
-    provider: str
-    model: str
-    upstream_model: str
-    base_url: str
-    dialect: Dialect
-    headers: Mapping[str, str]  # the provider's own and its key's: secret
-    timeouts: Timeouts
-    rules: ReadingRules
-    ask_usage: bool
-    drop_unsupported: bool
-    query: Mapping[str, str]  # of each request's URL
-    native: Mapping[str, str]  # clients' APIs that the provider speaks itself, and their paths
-    defaults: Mapping[str, Any]
-    options: Mapping[str, Any]
-    is_listed: bool  # named in the configuration, not just passed through
-    has_own_first_event: bool  # its model or provider says how long the first event may take
-    keyed: tuple[Target, ...] = ()  # itself with each key of its provider, if there are several
-
-    @property
-    def name(self) -> str:
-        """As clients ask for it; the provider alone where there is no model."""
-        return f"{self.provider}/{self.model}" if self.model else self.provider
-
-    def with_timeouts(self, timeouts: Timeouts) -> Target:
-        return self._with(timeouts=timeouts)
-
-    def without_native(self) -> Target:
-        """The same, spoken to through the hub whatever the client's API is."""
-        return self._with(native={})
-
-    def _with(self, **changes: Any) -> Target:
-        each = tuple(replace(target, **changes) for target in self.keyed)
-        return replace(self, keyed=each, **changes)
-
-    def body_for(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The client's request with the configuration's word put under and over it."""
-        body = deep_merged({**self.defaults, **request}, self.options)
-        body["model"] = self.upstream_model
-        # Whether the client gets a stream is the client's choice alone.
-        if "stream" in request:
-            body["stream"] = request["stream"]
-        else:
-            body.pop("stream", None)
-        return body
-
-
-def deep_merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A new mapping: `over` wins, mappings in both are merged likewise."""
-    merged = dict(under)
-    for name, value in over.items():
-        held = merged.get(name)
-        if isinstance(held, dict) and isinstance(value, dict):
-            merged[name] = deep_merged(held, value)
-        else:
-            merged[name] = value
-    return merged
 
 
 class RouteTable:

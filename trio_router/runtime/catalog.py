@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from trio_router.dialects.base import ListedModel
     from trio_router.relay.client import UpstreamClient
-    from trio_router.routing.table import Target
+    from trio_router.routing.target import Target
 
 logger = logging.getLogger("trio_router")
 _PATIENCE = 3.0  # s that a provider may take for its list
@@ -58,6 +58,11 @@ class Catalog:
     def known(self) -> dict[str, Sequence[ListedModel]]:
         """What was last heard of each provider; asks nobody."""
         return {provider: known.models for provider, known in self._lists.items()}
+
+    def forget(self, providers: Iterable[str]) -> None:
+        """These providers are gone, or others have their names now."""
+        for provider in providers:
+            self._lists.pop(provider, None)
 
     async def lists(
         self, asked: Iterable[tuple[Target, UpstreamClient]]

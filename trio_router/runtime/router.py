@@ -1,179 +1,113 @@
-"""What all requests share: configuration, routes, upstream clients, metrics, and the drain."""
+"""The router's life: what it starts, what it runs on, how it takes a new configuration, how it ends."""
 
 from __future__ import annotations
 
 import logging
-import random
-import time
-from dataclasses import replace
+import os
+from contextlib import asynccontextmanager
+from enum import Enum
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import trio
 
-from trio_router.clock.alarms import AlarmClock
-from trio_router.dialects.base import ListedModel
+from trio_router.clock.clock import SYSTEM
 from trio_router.errors import Draining
-from trio_router.observe.history import SLOT, History
-from trio_router.observe.lag import watch_lag
-from trio_router.observe.log import log_request
 from trio_router.observe.metrics import Metrics
-from trio_router.observe.record import Outcome, TargetState
-from trio_router.observe.tracing import passed_on
-from trio_router.relay.client import UpstreamClient
+from trio_router.observe.record import Outcome
+from trio_router.observe.tracing import tracing_from
+from trio_router.relay.engine import Engine
 from trio_router.relay.gate import Gate
-from trio_router.routing.fleet import Fleet
-from trio_router.routing.table import RouteTable
 from trio_router.runtime.catalog import Catalog
-from trio_router.transport import StreamTransport
-from trio_router.transport.addresses import is_loopback
+from trio_router.runtime.clients import SharedClients, identity
+from trio_router.runtime.embedded import start_demo
+from trio_router.runtime.generation import prepare, succeed
+from trio_router.runtime.models import listed_model, listed_models
+from trio_router.runtime.observation import Observation, target_reports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from typing import Any
 
+    from trio_router.clock.clock import Clock
     from trio_router.config.schema import Config, ProviderConfig
-    from trio_router.observe.record import RequestRecord
-    from trio_router.observe.tracing import Tracing
-    from trio_router.relay.exchange import Exchange
+    from trio_router.dialects.base import ListedModel
+    from trio_router.observe.record import TargetReport
+    from trio_router.runtime.generation import Draft, Generation
+    from trio_router.transport import StreamTransport
 
+    InThread = Callable[..., Awaitable[Any]]
 
 logger = logging.getLogger("trio_router")
+_LAST_WORDS = 0.5  # s that requests get to end after they were told to
+_LAST_SPANS = 0.5  # s that the last spans may take to be sent
+DEMO = "demo"
+
+
+class State(Enum):
+    """What the router says of itself."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
 
 
 class Router:
-    """One process's router.  `make_transport` gives the transport of one provider's client."""
+    """One process's router.  It runs inside `async with router.running()`.
+
+    `make_transport` gives the transport of one provider's client; by default it is one of real sockets.
+    `in_thread` runs what would hold the event loop for too long.
+    """
 
     def __init__(
         self,
         config: Config,
         *,
+        clock: Clock = SYSTEM,
         make_transport: Callable[[], StreamTransport] | None = None,
+        in_thread: InThread = trio.to_thread.run_sync,
     ) -> None:
-        self._make_transport = make_transport
+        self.clock = clock
+        self._in_thread = in_thread
         self.metrics = Metrics()
-        self.history = History(self.metrics.labels)
-        self.tracing: Tracing | None = None  # the application's, for as long as it runs
-        self.alarms = AlarmClock()  # run by the application, for as long as it runs
-        self.catalog = Catalog()  # likewise
-        self.exchanges: set[Exchange] = set()
-        self.clients: dict[str, UpstreamClient] = {}
-        self.fleet = Fleet()
-        self.random: Callable[[], float] = random.random
-        limit = config.server.max_streams
-        self.gate = None if limit is None else Gate(limit, config.server.max_queue)
-        # For upstreams that are let end after their client has left: the application's own nursery.
-        self.nursery: trio.Nursery | None = None
-        self.drains = 0  # such upstreams
-        self.is_ready = False
-        self.is_draining = False
-        self._idle = trio.Event()
+        self.engine = Engine(self.metrics, clock)
+        self.observation = Observation(self.engine)
+        self.catalog = Catalog()
+        self.state = State.STARTING
+        self.on_change: list[Callable[[Generation], None]] = []  # told of each new generation
+        self._clients = SharedClients(make_transport)
         self._waiting = trio.CancelScope()
-        self.use(config)
+        self._demo: ProviderConfig | None = None  # the embedded provider, once it runs
+        self._draft: Draft = prepare(config, clock, self.heard)
+        self.generation: Generation = succeed(self._draft, None, self._clients, 1)
+        self._take_over(None)
 
-    def use(self, config: Config) -> None:
-        """Takes a configuration; requests that are under way go on with the one they began with."""
-        self.config = config
-        self.table = RouteTable(config, self._heard)
-        self.fleet.use(self.table.routes.values())
-        for name, provider in config.providers.items():
-            self.clients.setdefault(name, self._client(provider))
+    # -- its life
 
-    def with_provider(self, name: str, provider: ProviderConfig) -> None:
-        """Adds a provider that is known only once the router runs (the embedded demo)."""
-        providers = {name: provider, **self.config.providers}
-        self.use(self.config.model_copy(update={"providers": providers}))
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Router]:
+        """Starts all that runs beside requests, and ends it; on cancel too.
 
-    async def models(self) -> list[ListedModel]:
-        """All that can be asked for: what the configuration names, and what other providers list."""
-        asked = [
-            (self.table.whole_provider(name), self.clients[name])
-            for name in self.table.unlisted_providers()
-        ]
-        lists = await self.catalog.lists(asked)
-        named = [ListedModel(name) for name in self.table.names()]
-        return named + [
-            replace(model, id=f"{provider}/{model.id}")
-            for provider, models in lists.items()
-            for model in models
-        ]
-
-    def model(self, name: str) -> ListedModel:
-        """One of them, with what is known of it by now.  Raises ModelNotFound."""
-        if name in self.table.routes:
-            return ListedModel(name)
-        target = self.table.target(name)
-        known = self.catalog.known().get(target.provider, ())
-        found = (replace(model, id=target.name) for model in known if model.id == target.model)
-        return next(found, ListedModel(target.name))
-
-    def _heard(self) -> list[str]:
-        lists = self.catalog.known().items()
-        return [f"{provider}/{model.id}" for provider, models in lists for model in models]
-
-    def booked(self, record: RequestRecord) -> None:
-        """A request has ended."""
-        self.metrics.ended(record)
-        self.history.ended(record, time.time())
-        log_request(record)
-        if record.span is not None and self.tracing is not None:
-            provider = self.config.providers.get(record.provider)
-            self.tracing.ended(record, "" if provider is None else provider.base_url)
-        if not self.exchanges:
-            self._idle.set()
-
-    def show_states(self) -> None:
-        """Notes how all targets of routes do."""
-        for route in self.table.routes.values():
-            for target in route.targets:
-                self.show_state(target.target.provider, target.target.model)
-
-    def show_state(self, provider: str, model: str) -> None:
-        """Notes how a target does, if it stands in a route: other processes may be who renders it."""
-        state = self.fleet.targets.get(f"{provider}/{model}")
-        if state is not None:
-            now = trio.current_time()
-            self.metrics.target_state.labels(provider, model).set(state.state(now))
-
-    def trace(self, record: RequestRecord, traceparent: bytes, tracestate: bytes) -> None:
-        """Takes the trace that a client says its request is part of, and tells the upstream."""
-        if self.tracing is not None:
-            record.trace_headers = self.tracing.begin(record, traceparent, tracestate)
-        elif traceparent:
-            record.trace_headers = passed_on(traceparent, tracestate)
-
-    def target_states(self) -> list[TargetState]:
-        """The targets of routes that are not simply healthy."""
-        now = trio.current_time()
-        targets = {t.name: t.target for route in self.table.routes.values() for t in route.targets}
-        states = self.fleet.targets.items()
-        found = [(targets[name], state) for name, state in states if name in targets]
-        return [
-            TargetState(t.provider, t.model, *told, state.last_error)
-            for t, state in found
-            if (told := state.health(now)) is not None
-        ]
-
-    async def sample(self) -> None:
-        """Looks at all that runs, for the history and the gauges."""
-        self.metrics.sample(self.target_states())
-        records = [exchange.record for exchange in self.exchanges]
-        for _ in self.history.sample(records, time.time()):
-            await trio.lowlevel.checkpoint()
-
-    async def observe(self) -> None:
-        """Watches the event loop, and samples once a slot of the history; until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_lag, self._note_lag)
-            while True:
-                await trio.sleep(SLOT - time.time() % SLOT)
+        Requests must have ended when it is left: `drain` sees to that.
+        """
+        self.observation.tracing = tracing_from(os.environ, self.metrics.labels, self.clock.wall)
+        try:
+            async with trio.open_nursery() as nursery:
+                self.engine.nursery = nursery
+                nursery.start_soon(self.engine.alarms.run)
+                await nursery.start(self.catalog.run)
+                nursery.start_soon(self.observation.watch_lag)
+                nursery.start_soon(self._sample)
+                await self._start_demo(self.generation.config)
+                self.state = State.READY
                 try:
-                    await self.sample()
-                except Exception:
-                    logger.exception("sampling failed")  # streams go on
-
-    def _note_lag(self, seconds: float) -> None:
-        self.metrics.loop_lag.observe(seconds)
-        self.history.lagged(seconds, time.time())
+                    yield self
+                finally:
+                    self.state = State.DRAINING
+                    self.engine.nursery = None
+                nursery.cancel_scope.cancel()
+        finally:
+            self._clients.close()
+            await self._send_last_spans()
 
     async def drain(self, grace: float) -> None:
         """Refuses new work; waits up to `grace` seconds for running requests, then ends the rest.
@@ -181,33 +115,131 @@ class Router:
         The rest get an error event or a 503.  Returns when all have ended, or half a second after
         they were told to.
         """
-        self.is_draining = True
-        await self._wait_until_idle(grace)
-        for exchange in sorted(self.exchanges, key=lambda exchange: exchange.record.number):
-            exchange.abort(Draining("the router is shutting down"), Outcome.SHUTDOWN)
-        await self._wait_until_idle(0.5)
-
-    async def aclose(self) -> None:
-        for client in self.clients.values():
-            await client.aclose()
+        self.state = State.DRAINING
+        with trio.move_on_after(grace) as self._waiting:
+            await self.engine.wait_idle()
+        for request in sorted(self.engine.running, key=lambda request: request.record.number):
+            request.abort(Draining("the router is shutting down"), Outcome.SHUTDOWN)
+        with trio.move_on_after(_LAST_WORDS):
+            await self.engine.wait_idle()
 
     def hurry(self) -> None:
         """Ends the drain's patience: what still runs is ended now."""
         self._waiting.cancel()
 
-    async def _wait_until_idle(self, seconds: float) -> None:
-        with trio.move_on_after(seconds) as self._waiting:
-            while self.exchanges:
-                self._idle = trio.Event()
-                await self._idle.wait()
+    @property
+    def is_draining(self) -> bool:
+        return self.state is State.DRAINING
 
-    def _client(self, provider: ProviderConfig) -> UpstreamClient:
-        if self._make_transport:
-            transport = self._make_transport()
+    # -- its configuration
+
+    async def use(self, config: Config) -> None:
+        """Takes a new configuration.  Raises ConfigError, and nothing is changed then.
+
+        Requests that are under way go on with the generation that they began with.
+        """
+        await self._start_demo(config)
+        before = self._draft
+        draft = await self._in_thread(prepare, self._with_demo(config), self.clock, self.heard, before)
+        self._draft = draft
+        old = self.generation
+        self.generation = succeed(draft, old, self._clients, old.number + 1)
+        self._take_over(old)
+
+    def heard(self) -> list[str]:
+        """Names of models that providers were heard to have."""
+        lists = self.catalog.known().items()
+        return [f"{provider}/{model.id}" for provider, models in lists for model in models]
+
+    async def _start_demo(self, config: Config) -> None:
+        """The embedded provider is there once a configuration has asked for it."""
+        if not config.server.demo or self._demo is not None or self.engine.nursery is None:
+            return
+        self._demo = await start_demo(self.engine.nursery)
+        if config is self.generation.config:  # the first one: it was made before its provider ran
+            old = self.generation
+            self._draft = prepare(self._with_demo(config), self.clock, self.heard, self._draft)
+            self.generation = succeed(self._draft, old, self._clients, old.number)
+            self._take_over(old)
+
+    def _with_demo(self, config: Config) -> Config:
+        if not config.server.demo or self._demo is None:
+            return config
+        return config.model_copy(update={"providers": {DEMO: self._demo, **config.providers}})
+
+    def _take_over(self, old: Generation | None) -> None:
+        """`self.generation` is the one in force; `old` ends with its last request."""
+        new = self.generation
+        self._set_gate(new.config)
+        new.upstreams.fleet.settle()
+        now = self.clock.wall()
+        self.metrics.took_configuration(new.number, now)
+        if old is not None:
+            self._forget_targets(old, new)
+            upstreams = old.upstreams
+            upstreams.on_unused = lambda: self._retire(old)
+            if not upstreams.users:
+                self._retire(old)
+        for tell in self.on_change:
+            tell(new)
+
+    def _retire(self, old: Generation) -> None:
+        """Its last request has ended: what only it held is closed."""
+        old.upstreams.on_unused = None
+        self._clients.release(old.config.providers)
+        self.generation.upstreams.fleet.settle()
+
+    def _forget_targets(self, old: Generation, new: Generation) -> None:
+        gone = old.upstreams.fleet.targets.keys() - new.upstreams.fleet.targets.keys()
+        self.metrics.forget_targets((n.partition("/")[0], n.partition("/")[2]) for n in gone)
+        kept = {identity(name, provider) for name, provider in new.config.providers.items()}
+        self.catalog.forget(
+            name for name, one in old.config.providers.items() if identity(name, one) not in kept
+        )
+
+    def _set_gate(self, config: Config) -> None:
+        limit, queue = config.server.max_streams, config.server.max_queue
+        gate = self.engine.gate
+        if gate is None or limit is None:
+            self.engine.gate = None if limit is None else Gate(limit, queue)
         else:
-            # A proxy of the environment cannot reach this machine's own loopback.
-            host = urlsplit(provider.base_url).hostname or ""
-            transport = StreamTransport(trust_env=not is_loopback(host))
-        limit = provider.max_in_flight
-        gate = None if limit is None else Gate(limit, provider.max_queue)
-        return UpstreamClient(transport, gate=gate)
+            gate.resize(limit, queue)
+
+    # -- what is seen of it
+
+    async def models(self) -> list[ListedModel]:
+        return await listed_models(self.generation, self.catalog)
+
+    def model(self, name: str) -> ListedModel:
+        """Raises ModelNotFound."""
+        return listed_model(self.generation, self.catalog, name)
+
+    def target_reports(self) -> list[TargetReport]:
+        """The targets of routes that are not simply healthy."""
+        return target_reports(self.generation)
+
+    def show_states(self) -> None:
+        """Notes how all targets of routes do."""
+        fleet = self.generation.upstreams.fleet
+        for name in fleet.targets:
+            provider, _, model = name.partition("/")
+            self.engine.show_state(fleet, provider, model)
+
+    async def sample(self) -> None:
+        """Looks at all that runs, for the history and the gauges."""
+        await self.observation.sample(self.generation)
+
+    async def _sample(self) -> None:
+        """Samples once a slot of the history, until cancelled."""
+        while True:
+            await self.observation.wait_for_slot()
+            try:
+                await self.sample()
+            except Exception:
+                logger.exception("sampling failed")  # streams go on
+
+    async def _send_last_spans(self) -> None:
+        tracing, self.observation.tracing = self.observation.tracing, None
+        if tracing is not None:
+            with trio.move_on_after(_LAST_SPANS, shield=True):
+                await trio.to_thread.run_sync(tracing.close, abandon_on_cancel=True)

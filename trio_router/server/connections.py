@@ -54,17 +54,21 @@ class HttpServer:
     ) -> None:
         self.app = app
         self.keep_alive = settings.keep_alive_timeout
-        self.stall = math.inf if stall is None else stall
-        self.scheme = "http" if tls is None else "https"
+        self.use(stall, tls)
         self.is_ending = False
         self.open = 0  # connections, whatever they speak
         self.connections: dict[Http1Connection, None] = {}  # in the order in which they came
-        self._tls = tls
         self._handshake = settings.ssl_handshake_timeout
         self._context = WorkerContext(None)
         self._http2 = partial(
             RelayTCPServer, Http2App(app), settings, self._context, ConnectionState({})
         )
+
+    def use(self, stall: float | None, tls: ssl.SSLContext | None) -> None:
+        """From now on these hold: `stall` for every connection, `tls` for new ones."""
+        self.stall = math.inf if stall is None else stall
+        self.scheme = "http" if tls is None else "https"
+        self._tls = tls
 
     async def handle(self, accepted: socket.socket | Wire) -> None:
         """Serves a connection to its end; closes it."""
@@ -161,7 +165,7 @@ class Http1Connection:
         self._heard = 0  # reads that gave something
         self._has_ended = False  # the client, that is
         self._lingering: trio.CancelScope | None = None
-        self._idle: Alarm = server.app.router.alarms.alarm(self.close_if_idle)
+        self._idle: Alarm = server.app.router.engine.alarms.alarm(self.close_if_idle)
 
     async def run(self, first: bytes) -> None:
         self.server.connections[self] = None
@@ -178,7 +182,7 @@ class Http1Connection:
         finally:
             self.server.connections.pop(self, None)
             self._idle.stop()
-            self._parser.close()
+            self._parser.end()
             self.wire.close()
 
     def close_if_idle(self) -> None:

@@ -104,6 +104,11 @@ class RequestParser:
         self._parser = None
         self._headers = []
 
+    def end(self) -> None:
+        """Nothing more will come: whoever `begin` belongs to, and holds us, is let go."""
+        self.close()
+        self._begin = _no_body
+
     def _decline(self, rest: bytes) -> None:
         """The client offers another protocol, which we do not take.
 
@@ -196,6 +201,10 @@ class RequestParser:
     def _has_body(self) -> bool:
         fields = dict(self._headers)
         return fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in fields
+
+
+def _no_body(head: RequestHead) -> None:
+    """For a parser that is at its end."""
 
 
 def response_head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:

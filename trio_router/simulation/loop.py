@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +11,7 @@ import trio
 from trio._core import _run as trio_run
 from trio.testing import MockClock
 
+from trio_router.clock.clock import Clock
 from trio_router.observe import lag
 from trio_router.simulation.chance import Chance
 from trio_router.simulation.stage import BEGINNING
@@ -70,20 +70,23 @@ def run(stage: Stage, seed: int, main: Callable[[], Awaitable[T]]) -> T:
         return trio.run(quietly, clock=clock)
 
 
+def clock_of(stage: Stage, chance: Chance) -> Clock:
+    """The time of `stage` and the random of `chance`, as a router takes them."""
+
+    def token(size: int) -> bytes:
+        return bytes(chance.below(256) for _ in range(size))
+
+    return Clock(lambda: WALL + stage.now, stage.time, chance.random, token)
+
+
 @contextmanager
 def _seeded(stage: Stage, seed: int) -> Iterator[None]:
-    ids = Chance(seed, "ids")
-
-    def urandom(size: int) -> bytes:
-        return bytes(int(ids.random() * 256) for _ in range(size))
-
     replaced: list[tuple[Any, str, Any]] = [
         (trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
         (trio_run, "_r", _Order(Chance(seed, "order"))),
-        (trio.to_thread, "run_sync", _run_here),
+        (trio.to_thread, "run_sync", run_here),
         (time, "time", lambda: WALL + stage.now),
         (time, "time_ns", lambda: int((WALL + stage.now) * 1e9)),
-        (os, "urandom", urandom),
         (lag, "_EVERY", _LAG_EVERY),
     ]
     before = [(where, name, getattr(where, name)) for where, name, _ in replaced]
@@ -100,7 +103,7 @@ def _seeded(stage: Stage, seed: int) -> Iterator[None]:
             gc.enable()
 
 
-async def _run_here(work: Callable[..., T], *args: Any, **_: Any) -> T:
+async def run_here(work: Callable[..., T], *args: Any, **_: Any) -> T:
     """In place of a thread: the work is done between two checkpoints."""
     await trio.lowlevel.checkpoint()
     made = work(*args)

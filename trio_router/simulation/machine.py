@@ -13,12 +13,14 @@ from trio_router.config.schema import Config
 from trio_router.observe.record import Outcome
 from trio_router.runtime.router import Router
 from trio_router.serve.serving import serve
+from trio_router.simulation.loop import run_here
 from trio_router.simulation.network import SimWire
 from trio_router.transport import StreamTransport
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trio_router.clock.clock import Clock
     from trio_router.errors import RouterError
     from trio_router.simulation.network import Network
     from trio_router.simulation.pipes import End
@@ -35,9 +37,7 @@ class Listener(nullcontext[None]):
 class Machine:
     """A router between a network's hosts and its clients."""
 
-    def __init__(
-        self, name: str, config: dict[str, Any], network: Network, random: Callable[[], float]
-    ) -> None:
+    def __init__(self, name: str, config: dict[str, Any], network: Network, clock: Clock) -> None:
         self.name = name
         self.config = Config.model_validate(config)
         self.network = network
@@ -47,8 +47,9 @@ class Machine:
         self.ends: list[End] = []  # its own sides of its clients' connections
         self._stop = trio.Event()
         self._arrived, self._arriving = trio.open_memory_channel["End"](1000)
-        self.router = Router(self.config, make_transport=self._transport)
-        self.router.random = random
+        self.router = Router(
+            self.config, clock=clock, make_transport=self._transport, in_thread=run_here
+        )
         self.app = RouterApp(self.router)
 
     async def run(self, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:
@@ -78,15 +79,21 @@ class Machine:
 
     def end_request(self, request_id: str, error: RouterError) -> bool:
         """What the dashboard's stop does to a live request; False if it has ended."""
-        for exchange in self.router.exchanges:
-            if exchange.record.request_id == request_id:
-                exchange.abort(error, Outcome.STOPPED)
+        for request in self.router.engine.running:
+            if request.record.request_id == request_id:
+                request.abort(error, Outcome.STOPPED)
                 return True
         return False
 
     @property
     def open_requests(self) -> int:
-        return len(self.router.exchanges)
+        return len(self.router.engine.running)
+
+    @property
+    def idle_upstreams(self) -> int:
+        """Connections that are kept for the next request."""
+        clients = self.router.generation.upstreams.clients.values()
+        return sum(client._transport.idle_connections for client in clients)
 
     def metrics(self) -> bytes:
         return self.router.metrics.text()

@@ -91,8 +91,8 @@ class World:
     async def _main(self) -> None:
         for number in range(self.plan.machines):
             name = f"router{number}"
-            chance = Chance(self.plan.seed, name)
-            self.machines.append(Machine(name, self.plan.config, self.network, chance.random))
+            clock = loop.clock_of(self.stage, Chance(self.plan.seed, name))
+            self.machines.append(Machine(name, self.plan.config, self.network, clock))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.stage.run)
             for machine in self.machines:
@@ -142,8 +142,7 @@ class World:
         for who, end in self.network.ends:
             if who == machine.name and not end.is_closed:
                 found.open_upstreams.append(end.name)
-        clients = machine.router.clients.values()
-        found.values["idle_upstreams"] = sum(c._transport.idle_connections for c in clients)
+        found.values["idle_upstreams"] = machine.idle_upstreams
         return found
 
     def _outlet(self, provider: Provider) -> Outlet:

@@ -74,6 +74,7 @@ class ResponseBody(httpx.AsyncByteStream):
 
     def _close(self) -> None:
         self._closed = True
+        self._exchange.response.close()
         if self._connection is not None:
             connection, self._connection = self._connection, None
             self._pool.discard(connection)

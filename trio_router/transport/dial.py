@@ -86,12 +86,15 @@ async def _open_tunnel(stream: trio.abc.Stream, proxy: Proxy, origin: Origin) ->
     headers = [(b"Host", authority), *proxy.headers]
     await stream.send_all(RequestHead(b"CONNECT", authority, headers, b"").data)
     answer = ResponseParser(bodyless=True)
-    while not answer.head_complete and answer.fault is None:
-        data = await stream.receive_some(READ_SIZE)
-        if data:
-            answer.receive_data(bytes(data))
-        else:
-            answer.receive_eof()
+    try:
+        while not answer.head_complete and answer.fault is None:
+            data = await stream.receive_some(READ_SIZE)
+            if data:
+                answer.receive_data(bytes(data))
+            else:
+                answer.receive_eof()
+    finally:
+        answer.close()
     if answer.fault is not None:
         raise httpx.ProxyError(f"the proxy's answer: {answer.fault}")
     if not 200 <= answer.status < 300:

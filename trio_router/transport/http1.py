@@ -198,6 +198,10 @@ class ResponseParser:
         else:
             self._fail("the connection was closed without a response")
 
+    def close(self) -> None:
+        """What is still to come is not wanted.  Breaks the cycle between the parser and us."""
+        self._parser = None
+
     def _feed(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
         try:
             parser.feed_data(data)

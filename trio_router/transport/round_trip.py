@@ -142,7 +142,7 @@ class Exchange:
         self._sent = False
         self._stopped = False  # writing, because the response needs no more of the request
         self._early = b""  # body that came while the request was being written
-        self._unreadable: BaseException | None = None
+        self._unreadable = ""  # why; an error that is kept would hold us, through its frames
 
     @property
     def reusable(self) -> bool:
@@ -155,11 +155,11 @@ class Exchange:
         `on_sent` is called when the last byte is with the kernel.  Raises httpx.WriteError,
         WriteTimeout, ReadError, ReadTimeout, RemoteProtocolError, LocalProtocolError.
         """
-        broken: BaseException | None = None
+        broken = ""
         try:
             await self._send()
         except _WriteBroken as fault:
-            broken = fault.__cause__  # but the response may have come before
+            broken = text_of(fault.__cause__)  # but the response may have come before
         if self._sent and on_sent is not None:
             on_sent()
         body = self._early
@@ -168,9 +168,9 @@ class Exchange:
                 self._check()
                 body += await self.read()
         except (httpx.ReadError, httpx.RemoteProtocolError) as fault:
-            if broken is None or self.response.touched:
+            if not broken or self.response.touched:
                 raise
-            raise httpx.WriteError(text_of(broken)) from fault
+            raise httpx.WriteError(broken) from fault
         self._request.forget()
         return body
 
@@ -195,8 +195,8 @@ class Exchange:
         return b""
 
     def _check(self) -> None:
-        if self._unreadable is not None:
-            raise httpx.ReadError(text_of(self._unreadable)) from self._unreadable
+        if self._unreadable:
+            raise httpx.ReadError(self._unreadable)
         if self.response.fault is not None:
             raise httpx.RemoteProtocolError(self.response.fault)
 
@@ -255,8 +255,11 @@ class Exchange:
             except Exception as error:  # raised below: a nursery would wrap it
                 fault = error
             nursery.cancel_scope.cancel()
-        if fault is not None and not self._stopped:
-            raise fault
+        try:
+            if fault is not None and not self._stopped:
+                raise fault
+        finally:
+            del fault  # it holds this frame
 
     async def _listen(self, writing: trio.CancelScope) -> None:
         response = self.response
@@ -264,7 +267,7 @@ class Exchange:
             while self._wants_early_data():
                 self._early += self._take(await self._wire.receive())
         except BROKEN as fault:
-            self._unreadable = fault
+            self._unreadable = text_of(fault)
         if not response.head_complete or response.final_and_closing:
             self._stopped = True
             writing.cancel()

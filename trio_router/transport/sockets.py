@@ -11,6 +11,8 @@ from typing import ClassVar
 
 import trio
 
+from trio_router.transport.names import open_named
+
 READ_SIZE = 65536
 _PIECE = 65536  # bytes
 
@@ -206,7 +208,7 @@ async def open_tcp(host: str, port: int) -> trio.abc.Stream:
     """A TCP connection with TCP_NODELAY, to whichever address answers first.  Raises OSError."""
     family = _family(host)
     if family is None:
-        return await trio.open_tcp_stream(host, port)
+        return await open_named(host, port)
     # An address needs neither a resolver's thread nor a race between several.
     sock = trio.socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -176,9 +176,13 @@ class StreamTransport(httpx.AsyncBaseTransport):
                 connection = await self._open(origin, timeouts)
         return await self._ask_on(connection, outgoing, timeouts, on_sent)
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close every connection, also those in use.  Later requests raise httpx.ConnectError."""
         self._pool.close()
+
+    async def aclose(self) -> None:
+        """As `close`: httpx's name for it."""
+        self.close()
 
     def _origin(self, url: httpx.URL) -> Origin:
         scheme = url.scheme
@@ -234,6 +238,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         try:
             begun = await exchange.run(on_sent)
         except BaseException as fault:
+            exchange.response.close()
             is_early = trio.current_time() - begun_at <= _STALE
             if connection.used and is_early and outgoing.repeatable and _is_stale(exchange, fault):
                 self._pool.replace(connection)

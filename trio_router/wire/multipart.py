@@ -41,11 +41,13 @@ class FieldRewriter:
 
     `rewrite` is called with the value, as soon as it is whole, and gives the one that goes out; what it
     raises comes out of `receive_data`.  `growth` is by how many bytes the body has become longer.
-    `is_found` says that the field has been there.  Raises MultipartError.
+    `is_found` says that the field has been there, `is_rewritten` that its value has.  Raises
+    MultipartError.
     """
 
     def __init__(self, boundary: bytes, field: str, rewrite: Callable[[str], str]) -> None:
         self.is_found = False
+        self.is_rewritten = False
         self.growth = 0
         self._field = field
         self._rewrite = rewrite
@@ -53,7 +55,7 @@ class FieldRewriter:
         # A body begins as if a line had ended before it.
         self._rest = b"\r\n"
         self._unsent = 2  # bytes at the beginning of `_rest` that nobody sent
-        self._step: Callable[[], bytes | None] = self._in_data
+        self._step = FieldRewriter._in_data  # no method bound to us: that would be a cycle
         self._is_in_field = False
         self._is_at_end = False
 
@@ -61,7 +63,7 @@ class FieldRewriter:
         """What can go out by now."""
         self._rest += data
         out = []
-        while (piece := self._step()) is not None:
+        while (piece := self._step(self)) is not None:
             out.append(piece)
         sent = b"".join(out)
         ours = min(self._unsent, len(sent))
@@ -84,7 +86,7 @@ class FieldRewriter:
                 return None
             # The end may be the beginning of a delimiter.
             return self._take(max(0, len(self._rest) - len(self._delimiter) + 1)) or None
-        self._step = self._after_delimiter
+        self._step = FieldRewriter._after_delimiter
         if not self._is_in_field:
             return self._take(end + len(self._delimiter))
         self._is_in_field = False
@@ -94,7 +96,7 @@ class FieldRewriter:
     def _after_delimiter(self) -> bytes | None:
         if self._rest.startswith(b"--"):
             self._is_at_end = True
-            self._step = self._after_end
+            self._step = FieldRewriter._after_end
             return b""
         end = self._rest.find(b"\r\n")
         if end < 0:
@@ -102,7 +104,7 @@ class FieldRewriter:
             return None
         if self._rest[:end].strip(b" \t"):
             raise MultipartError("a boundary is not followed by a line end")
-        self._step = self._in_head
+        self._step = FieldRewriter._in_head
         return self._take(end)  # a part without a head has this line's end as its own
 
     def _in_head(self) -> bytes | None:
@@ -116,7 +118,7 @@ class FieldRewriter:
                 raise MultipartError(f"{self._field} is given twice", self._field)
             self._is_in_field = self.is_found = True
         # What follows may be a delimiter at once: its line end is the head's own.
-        self._step = self._in_data
+        self._step = FieldRewriter._in_data
         return head
 
     def _after_end(self) -> bytes | None:
@@ -136,6 +138,7 @@ class FieldRewriter:
     def _rewritten(self, value: bytes) -> bytes:
         if len(value) > _VALUE:
             raise MultipartError(f"{self._field} is too long", self._field)
+        self.is_rewritten = True
         try:
             made = self._rewrite(value.decode()).encode()
         except UnicodeDecodeError:

@@ -6,8 +6,8 @@ import pytest
 
 from trio_router.config.file import ConfigError, parse_config
 from trio_router.config.schema import AuthConfig
-from trio_router.dashboard.session import COOKIE, LIFE, Admins, is_same_origin, no_cookie
 from trio_router.errors import Forbidden, Unauthorized
+from trio_router.policy.admins import COOKIE, LIFE, Admins, is_same_origin, no_cookie
 
 KEY = "admin-key-of-anna"
 

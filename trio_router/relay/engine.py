@@ -1,0 +1,119 @@
+"""The few things that an exchange may touch, in place of the whole router.
+
+`Engine` lives as long as the process serves; `Upstreams` is the part of one configuration that
+exchanges use.  An exchange keeps the `Upstreams` it began with: a configuration that is swapped while
+it runs changes nothing for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from trio_router.clock.alarms import AlarmClock
+from trio_router.clock.clock import SYSTEM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from trio_router.clock.clock import Clock
+    from trio_router.config.schema import StreamConfig
+    from trio_router.errors import RouterError
+    from trio_router.observe.metrics import Metrics
+    from trio_router.observe.record import Outcome, RequestRecord
+    from trio_router.relay.client import UpstreamClient
+    from trio_router.relay.gate import Gate
+    from trio_router.routing.fleet import Fleet
+
+    Consumer = Callable[[RequestRecord], None]
+
+logger = logging.getLogger("trio_router")
+
+
+class Running(Protocol):
+    """A request under way, as those see it who may end it."""
+
+    record: RequestRecord
+
+    def abort(self, error: RouterError, outcome: Outcome) -> None:
+        """Ends the request with `error`, and releases its upstream."""
+
+
+class Upstreams:
+    """What the exchanges of one configuration ask with.
+
+    `on_unused` is called each time the last exchange that uses it has ended.
+    """
+
+    def __init__(
+        self, clients: Mapping[str, UpstreamClient], fleet: Fleet, stream: StreamConfig
+    ) -> None:
+        self.clients = clients
+        self.fleet = fleet
+        self.stream = stream
+        self.users = 0
+        self.on_unused: Callable[[], None] | None = None
+
+    def enter(self) -> None:
+        """One more uses it, and calls `leave` exactly once."""
+        self.users += 1
+
+    def leave(self) -> None:
+        self.users -= 1
+        if not self.users and self.on_unused is not None:
+            self.on_unused()
+
+
+class Engine:
+    """What all exchanges of one process share.  `gate` bounds the requests to models at once.
+
+    `consumers` are told of each request once, when it has ended: metrics, history, log, trace.
+    """
+
+    def __init__(self, metrics: Metrics, clock: Clock = SYSTEM) -> None:
+        self.metrics = metrics
+        self.clock = clock
+        self.alarms = AlarmClock()
+        self.gate: Gate | None = None
+        self.consumers: list[Consumer] = []
+        self.running: set[Running] = set()
+        # For upstreams that may end after their client has left; None while the router does not run.
+        self.nursery: trio.Nursery | None = None
+        self.drains = 0  # such upstreams
+        self._requests = 0
+        self._idle = trio.Event()
+
+    def next_number(self) -> int:
+        """A number for one more request: this process's own, because request ids may repeat."""
+        self._requests += 1
+        return self._requests
+
+    def began(self, request: Running) -> None:
+        self.running.add(request)
+        self.metrics.requests_open.inc()
+
+    def booked(self, request: Running) -> None:
+        """`request` has ended: its record goes to every consumer, whatever one of them does."""
+        self.running.discard(request)
+        for consume in self.consumers:
+            try:
+                consume(request.record)
+            except Exception:
+                logger.exception("a request could not be booked")
+        if not self.running:
+            self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Returns when no request is under way."""
+        while self.running:
+            self._idle = trio.Event()
+            await self._idle.wait()
+
+    def show_state(self, fleet: Fleet, provider: str, model: str) -> None:
+        """Notes how a target does, if it stands in a route: other processes may render the metric."""
+        state = fleet.targets.get(f"{provider}/{model}")
+        if state is not None:
+            now = trio.current_time()
+            self.metrics.target_state.labels(provider, model).set(state.state(now))

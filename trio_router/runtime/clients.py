@@ -1,0 +1,91 @@
+"""The upstream clients of all generations: one is shared as long as its provider stays the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from trio_router.relay.client import UpstreamClient
+from trio_router.relay.gate import Gate
+from trio_router.transport import StreamTransport
+from trio_router.transport.addresses import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from trio_router.config.schema import ProviderConfig
+
+    # Name, base URL, and whether its open answers are bounded: who is asked, and through what.
+    Identity = tuple[str, str, bool]
+
+
+@dataclass(slots=True)
+class _Shared:
+    client: UpstreamClient
+    gate: Gate | None
+    holders: int = 0  # generations
+
+
+class SharedClients:
+    """Counts which generations hold a client, and closes those that none holds any more.
+
+    `make_transport` gives the transport of one client; by default it is one of real sockets.
+    """
+
+    def __init__(self, make_transport: Callable[[], StreamTransport] | None = None) -> None:
+        self._make_transport = make_transport
+        self._shared: dict[Identity, _Shared] = {}
+
+    def __len__(self) -> int:
+        return len(self._shared)
+
+    def take(self, providers: Mapping[str, ProviderConfig]) -> dict[str, UpstreamClient]:
+        """The client of each provider, by its name; the caller is one more who holds them.
+
+        A client that is there already keeps its connections and takes the provider's new limits.
+        """
+        clients = {}
+        for name, provider in providers.items():
+            known = self._shared.get(identity(name, provider))
+            if known is None:
+                known = self._shared[identity(name, provider)] = self._made(provider)
+            elif known.gate is not None and provider.max_in_flight is not None:
+                known.gate.resize(provider.max_in_flight, provider.max_queue)
+            known.client.forget_targets()
+            known.holders += 1
+            clients[name] = known.client
+        return clients
+
+    def release(self, providers: Mapping[str, ProviderConfig]) -> None:
+        """One holder less of each provider's client; what nobody holds is closed."""
+        for one in [identity(name, provider) for name, provider in providers.items()]:
+            known = self._shared[one]
+            known.holders -= 1
+            if not known.holders:
+                del self._shared[one]
+                known.client.close()
+
+    def close(self) -> None:
+        """Closes all of them, also those in use."""
+        for shared in self._all():
+            shared.client.close()
+
+    def _all(self) -> Iterable[_Shared]:
+        return self._shared.values()
+
+    def _made(self, provider: ProviderConfig) -> _Shared:
+        if self._make_transport is not None:
+            transport = self._make_transport()
+        else:
+            # A proxy of the environment cannot reach this machine's own loopback.
+            host = urlsplit(provider.base_url).hostname or ""
+            transport = StreamTransport(trust_env=not is_loopback(host))
+        limit = provider.max_in_flight
+        gate = None if limit is None else Gate(limit, provider.max_queue)
+        return _Shared(UpstreamClient(transport, gate=gate), gate)
+
+
+def identity(name: str, provider: ProviderConfig) -> Identity:
+    """What has to stay the same for a client to be kept."""
+    return name, provider.base_url, provider.max_in_flight is not None

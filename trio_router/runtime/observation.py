@@ -1,0 +1,81 @@
+"""What is seen of the router while it runs: history, gauges, the event loop's lag, spans."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_router.observe.history import SLOT, History
+from trio_router.observe.lag import watch_lag
+from trio_router.observe.log import log_request
+from trio_router.observe.record import TargetReport
+from trio_router.observe.tracing import passed_on
+
+if TYPE_CHECKING:
+    from trio_router.observe.record import RequestRecord
+    from trio_router.observe.tracing import Tracing
+    from trio_router.relay.engine import Engine
+    from trio_router.runtime.generation import Generation
+
+logger = logging.getLogger("trio_router")
+
+
+class Observation:
+    """Looks at the requests of `engine`, and takes each that has ended."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.history = History(engine.metrics.labels)
+        self.tracing: Tracing | None = None  # for as long as the router runs
+        self._engine = engine
+        self._metrics = engine.metrics
+        self._wall = engine.clock.wall
+        engine.consumers += [self._metrics.ended, self._remember, log_request, self._end_span]
+
+    def trace(self, record: RequestRecord, traceparent: bytes, tracestate: bytes) -> None:
+        """Takes the trace that a client says its request is part of, and tells the upstream."""
+        if self.tracing is not None:
+            record.trace_headers = self.tracing.begin(record, traceparent, tracestate)
+        elif traceparent:
+            record.trace_headers = passed_on(traceparent, tracestate)
+
+    async def sample(self, generation: Generation) -> None:
+        """Looks at all that runs, for the history and the gauges."""
+        self._metrics.sample(target_reports(generation))
+        records = [request.record for request in self._engine.running]
+        for _ in self.history.sample(records, self._wall()):
+            await trio.lowlevel.checkpoint()
+
+    async def watch_lag(self) -> None:
+        """Watches the event loop, until cancelled."""
+        await watch_lag(self._note_lag)
+
+    async def wait_for_slot(self) -> None:
+        """Returns at the beginning of the history's next slot."""
+        await trio.sleep(SLOT - self._wall() % SLOT)
+
+    def _remember(self, record: RequestRecord) -> None:
+        self.history.ended(record, self._wall())
+
+    def _end_span(self, record: RequestRecord) -> None:
+        if record.span is not None and self.tracing is not None:
+            self.tracing.ended(record, record.base_url)
+
+    def _note_lag(self, seconds: float) -> None:
+        self._metrics.loop_lag.observe(seconds)
+        self.history.lagged(seconds, self._wall())
+
+
+def target_reports(generation: Generation) -> list[TargetReport]:
+    """The targets of routes that are not simply healthy."""
+    now = trio.current_time()
+    routes = generation.table.routes.values()
+    targets = {t.name: t.target for route in routes for t in route.targets}
+    states = generation.upstreams.fleet.targets.items()
+    found = [(targets[name], state) for name, state in states if name in targets]
+    return [
+        TargetReport(t.provider, t.model, *told, state.last_error)
+        for t, state in found
+        if (told := state.health(now)) is not None
+    ]
