@@ -54,12 +54,12 @@ def main(
     for result in results:
         series.add(result)
         for line in result.lines:
-            print(line)
+            click.echo(line)
         if result.has_failed:
             _tell(result, None if world is None else str(world))
             if shrink and not trace and series.failures == 1:
                 _tell_smaller(result)
-    print(series)
+    click.echo(series)
     sys.exit(1 if series.failures else 0)
 
 
@@ -82,9 +82,9 @@ def _results(seeds: str | None, minutes: float | None) -> Iterator[Result]:
 def _tell(result: Result, world: str | None) -> None:
     """Standard error: which promises were broken, and how to see it again."""
     again = f"--seed {result.plan.seed}" if world is None else f"--world {world}"
-    print(f"{_COMMAND} {again} --trace", file=sys.stderr)
+    click.echo(f"{_COMMAND} {again} --trace", err=True)
     for failure in result.failures[:10]:
-        print(f"  {failure.sentence}\n    {failure}", file=sys.stderr)
+        click.echo(f"  {failure.sentence}\n    {failure}", err=True)
 
 
 def _tell_smaller(result: Result) -> None:
@@ -93,7 +93,7 @@ def _tell_smaller(result: Result) -> None:
     path = Path(f"world-{result.plan.seed}-{name}.json")
     path.write_text(plan_text(smaller))
     count = sum(len(caller.asks) for caller in smaller.callers)
-    print(f"  smaller, with {count} requests: {_COMMAND} --world {path} --trace", file=sys.stderr)
+    click.echo(f"  smaller, with {count} requests: {_COMMAND} --world {path} --trace", err=True)
 
 
 if __name__ == "__main__":

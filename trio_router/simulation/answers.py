@@ -1,10 +1,10 @@
-"""Reading HTTP/1.1 answers as strictly as the protocol allows: a client of its own, beside the product's."""
+"""Reading HTTP/1.1 answers as strictly as the protocol allows; no code of the product's."""
 
 from __future__ import annotations
 
 
 class AnswerParser:
-    """Bytes -> one answer.  `fault` says what was wrong with its framing; `rest` is what came after it."""
+    """Bytes -> one answer.  `fault` says what was wrong with its framing; `rest` came after it."""
 
     def __init__(self, *, is_head: bool = False) -> None:
         self.status = 0

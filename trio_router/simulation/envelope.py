@@ -1,4 +1,4 @@
-"""Events -> the lines of a stream: server-sent events, NDJSON, Gemini's JSON array; and error bodies."""
+"""Events -> the lines of a stream: server-sent events, NDJSON, a JSON array; and error bodies."""
 
 from __future__ import annotations
 

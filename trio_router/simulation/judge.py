@@ -44,8 +44,9 @@ def judge(world: World) -> list[Failure]:
         return failures
     for case in cases_of(world):
         for check in OF_CASES:
-            for detail in check(case):
-                failures.append(Failure(check.__name__, _sentence(check), str(case), detail))
+            failures += [
+                Failure(check.__name__, _sentence(check), str(case), detail) for detail in check(case)
+            ]
     return failures
 
 

@@ -111,9 +111,10 @@ def good_end_is_whole(case: Case) -> Iterator[str]:
         answer = meant(told, said.text)
         if _is_lenient(case, told) and told.fault is not None and _is_beginning(said, answer):
             return
-        if told.is_whole or told.has_said_finish:
-            if _is_all(case, said, answer) and said.finish in finish_for(case.ask.api, answer):
-                return
+        has_ended = told.is_whole or told.has_said_finish
+        is_its_finish = said.finish in finish_for(case.ask.api, answer)
+        if has_ended and is_its_finish and _is_all(case, said, answer):
+            return
     yield f"a good end ({said.finish}) of what nobody has said to its end: {said.text[-60:]!r}"
 
 
@@ -297,7 +298,7 @@ def answer_names_its_request(case: Case) -> Iterator[str]:
     if early is None and target not in {told.provider for told in case.told}:
         yield f"answered by {target}, which was not asked"
     attempts = headers.get("x-trio-router-attempts", "")
-    if not attempts.isdigit() or (early is None and not 1 <= int(attempts)):
+    if not attempts.isdigit() or (early is None and int(attempts) < 1):
         yield f"{attempts!r} attempts"
 
 

@@ -93,7 +93,7 @@ def tries_are_bounded(case: Case) -> Iterator[str]:
     """A target is asked once and `retry.attempts` times more, once more for each other key."""
     route = case.route or {}
     attempts = route.get("retry", {}).get("attempts", 2) if case.route is not None else 0
-    for name in set(told.provider for told in case.told):
+    for name in {told.provider for told in case.told}:
         provider = case.world.plan.config["providers"][name]
         keys = 1 + len(provider.get("api_keys", ()))
         count = sum(1 for told in case.told if told.provider == name)

@@ -45,6 +45,7 @@ class Machine:
         self.stopped_at: float | None = None
         self.ended_at: float | None = None
         self.ends: list[End] = []  # its own sides of its clients' connections
+        self.ended = trio.Event()
         self._stop = trio.Event()
         self._arrived, self._arriving = trio.open_memory_channel["End"](1000)
         self.router = Router(
@@ -62,6 +63,7 @@ class Machine:
             task_status=task_status,
         )
         self.ended_at = trio.current_time()
+        self.ended.set()
 
     def connect(self, end: End) -> None:
         """A client has come; `end` is the router's."""
@@ -84,6 +86,10 @@ class Machine:
                 request.abort(error, Outcome.STOPPED)
                 return True
         return False
+
+    async def wait_idle(self) -> None:
+        """Until no request is under way."""
+        await self.router.engine.wait_idle()
 
     @property
     def open_requests(self) -> int:

@@ -119,8 +119,7 @@ class World:
             machine.stop()
         for machine in self.machines:
             with trio.move_on_after(machine.config.server.graceful_timeout + 2):
-                while machine.ended_at is None:
-                    await trio.sleep(0.05)
+                await machine.ended.wait()
             if machine.ended_at is None:
                 self.unended.append(machine.name)
             self.metrics.append(machine.metrics().decode())
@@ -129,8 +128,7 @@ class World:
     async def _wait_quiet(self, machine: Machine) -> None:
         await trio.sleep(0.3)
         with trio.move_on_after(_GRACE):
-            while machine.open_requests:
-                await trio.sleep(0.5)
+            await machine.wait_idle()
 
     def _gauges(self, machine: Machine) -> Gauges:
         found = Gauges(open_requests=machine.open_requests)
