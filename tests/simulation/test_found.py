@@ -80,3 +80,14 @@ def test_an_error_that_has_passed_is_not_told_again_in_other_words():
     plan = world([Provider("p0", "openai"), Provider("p1", "openai")], ask, routes=route("p0", "p1"))
     plan.config["providers"]["p1"]["responses"] = True
     check(plan)
+
+
+def test_a_rival_that_has_lost_before_it_began_asks_nothing():
+    # The first event comes at the moment in which the rival is started: the request is let go by then.
+    slow = take(head=1.0, gap=0.1, fault=Fault("stall", at=0.6))
+    ask = Ask(0, "messages", "r", is_stream=True, takes={"p0": (slow,), "p1": (take(),)})
+    routes = route("p0", "p1", hedge={"after": 1.0, "share": 1.0}, retry={"attempts": 0})
+    plan = world([Provider("p0", "openai"), Provider("p1", "cohere")], ask, routes=routes)
+    for seed in range(10):
+        plan.seed = seed
+        check(plan)

@@ -31,7 +31,7 @@ _OF_FAULT: dict[str, set[str]] = {
     "trickle": {"provider_timeout", *_LOST},
     "cut": _LOST,
     "no_finish": {*_LOST, "upstream_empty"},
-    "error_event": {"provider_stream_error", "503", "malformed_json", "provider_network_error"},
+    "error_event": {"provider_stream_error", "503", *_LOST},
     "bad_json": {"malformed_json", "upstream_truncated", "provider_network_error"},
     "bad_shape": {"malformed_json", "upstream_truncated", "provider_network_error"},
     "too_large": {"event_too_large", "malformed_json", "provider_network_error", "upstream_truncated"},
@@ -157,6 +157,8 @@ def _of_itself(case: Case) -> set[str]:
     found: set[str] = set()
     if ask.auth in ("bad", "none") and "auth" in config:
         found.add("invalid_api_key")
+    if len(ask.prompt) > 30_000 and "max_body" in config["server"]:
+        found.add("request_too_large")
     if ask.pieces > 1 and ask.piece_gap >= 60:
         found.add("request_timeout")
     names = case.targets

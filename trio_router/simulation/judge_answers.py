@@ -71,6 +71,8 @@ def says_only_what_was_said(case: Case) -> Iterator[str]:
         return
     if not (said.text or said.thoughts or said.calls):
         return
+    if any(_is_lenient(case, told) and told.fault is not None for told in case.told):
+        return
     if not any(_is_beginning(said, meant(told, said.text)) for told in _speakers(case)):
         yield f"nobody said this: {said.text[-60:]!r} {said.thoughts[-40:]!r} {said.calls}"
 
@@ -109,7 +111,7 @@ def good_end_is_whole(case: Case) -> Iterator[str]:
         return
     for told in _speakers(case):
         answer = meant(told, said.text)
-        if _is_lenient(case, told) and told.fault is not None and _is_beginning(said, answer):
+        if _is_lenient(case, told) and told.fault is not None:
             return
         has_ended = told.is_whole or told.has_said_finish
         is_its_finish = said.finish in finish_for(case.ask.api, answer)
@@ -140,7 +142,10 @@ def stream_ends_once(case: Case) -> Iterator[str]:
     if said is None or not case.ask.is_stream or case.got.end != "whole":
         return
     # A provider's own error event passes as it is, whatever should follow it.
+    # With `lenient_end` any end is taken for a good one, whatever is missing before it.
+    is_lenient = any(_is_lenient(case, told) and told.fault is not None for told in case.told)
     has_passed = case.ask.api == "responses" and said.error is not None and said.ends == 0
+    has_passed |= is_lenient and said.ends == 0
     if said.ends != 1 and not has_passed:
         yield f"{said.ends} terminal frames"
     if said.is_good and said.error is not None:

@@ -39,6 +39,11 @@ class Timer:
     def cancel(self) -> None:
         self.act = None
 
+    def fire(self) -> None:
+        act, self.act = self.act, None
+        if act is not None:
+            act()
+
 
 class Stage:
     """Runs what is due.  `haste` is how many acts may happen between two steps of the router."""
@@ -84,9 +89,7 @@ class Stage:
             return
         self.now = max(self.now, due)
         while timers and timers[0][0] <= self.now:
-            act = heappop(timers)[2].act
-            if act is not None:
-                self._ready.append(act)
+            self._ready.append(heappop(timers)[2].fire)
         self._unpark()
 
     async def run(self) -> None:
