@@ -4,7 +4,7 @@
 
 A `Plan` is plain data: the routers' configuration, providers with what they do about each request,
 clients with what they ask and how they behave, operators.  A `World` runs it: real routers
-(`machine`) between providers (`provider`) and clients (`client`) that are actors of a `stage`, joined
+(`machine`) between providers and clients that are actors of a `stage`, joined
 by a `network` that does what networks do.  Afterwards `cases` puts together what each side saw of each
 request, and each function of `judge_answers`, `judge_upstreams`, `judge_books` checks one promise.
 
