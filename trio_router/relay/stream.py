@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trio_router.clock.alarms import Alarm, AlarmClock
     from trio_router.errors import RouterError
     from trio_router.observe.record import RequestRecord
-    from trio_router.relay.call import Call
+    from trio_router.relay.call import Call, Translator
 
     WriteNow = Callable[[bytes], bytes | None]
 
@@ -61,6 +61,8 @@ class StreamRun:
         self.call = call
         self.begun = trio.Event()  # the first event is there, or it is known that none will be
         self.error: RouterError | None = None  # why there will be none
+        self.is_whole = False  # the client has been given a good end
+        self._translator: Translator | None = None  # whose frames go out
         self.tail = b""
         self.is_draining = False  # for good, unlike the state
         self._state = State.OPENING
@@ -106,9 +108,14 @@ class StreamRun:
         self._frames.close()
 
     def fail(self, error: RouterError) -> None:
-        """Before the commit `error` becomes the answer's status, after it the stream's last event."""
+        """Before the commit `error` becomes the answer's status, after it the stream's last event.
+
+        What goes wrong after a good end is not told.
+        """
+        if self.is_whole:
+            return
         if self.is_promised:
-            self.tail = self.call.fail(error)
+            self.tail = (self._translator or self.call).fail(error)
         else:
             self.error = error
 
@@ -130,6 +137,9 @@ class StreamRun:
             self._alarm.set(trio.current_time() + self._keepalive)
 
     # -- the attempt's Sink
+
+    def begin(self, translator: Translator) -> None:
+        self._translator = translator
 
     def commit(self) -> None:
         if not self.has_begun:
@@ -170,6 +180,9 @@ class StreamRun:
             if not self.is_draining:
                 raise
         self._postpone()
+
+    def end(self) -> None:
+        self.is_whole = True
 
     # -- the client's StreamReply
 

@@ -56,7 +56,7 @@ class Pool(Generic[C]):
         self._expiry = expiry
         self._slots = 0
         self._closed = False
-        self._busy: set[C] = set()
+        self._busy: dict[C, None] = {}
         # Oldest first, with the time each became idle.  While anyone waits, none is idle and every
         # slot is taken: so nobody overtakes who waits.
         self._idle: OrderedDict[C, float] = OrderedDict()
@@ -83,7 +83,7 @@ class Pool(Generic[C]):
         self._sweep()
         connection = self._take_idle(key)
         if connection is not None:
-            self._busy.add(connection)
+            self._busy[connection] = None
             return True, connection
         if self._max is not None and self._slots >= self._max and not self._evict_oldest():
             return False, None
@@ -111,7 +111,7 @@ class Pool(Generic[C]):
         if self._closed:
             connection.close()
             raise PoolClosed
-        self._busy.add(connection)
+        self._busy[connection] = None
 
     def release_slot(self) -> None:
         """Give back a slot in which no connection is."""
@@ -123,13 +123,13 @@ class Pool(Generic[C]):
     def discard(self, connection: C) -> None:
         """Close a connection in use and give its slot back."""
         connection.close()
-        self._busy.discard(connection)
+        self._busy.pop(connection, None)
         self.release_slot()
 
     def replace(self, connection: C) -> None:
         """Close a connection in use, whose slot the caller keeps for another."""
         connection.close()
-        self._busy.discard(connection)
+        self._busy.pop(connection, None)
 
     def give_back(self, connection: C) -> None:
         """A connection in use becomes idle, or goes to the first who waits."""
@@ -140,7 +140,7 @@ class Pool(Generic[C]):
         elif self._max_keepalive < 1:
             self.discard(connection)
         else:
-            self._busy.discard(connection)
+            self._busy.pop(connection, None)
             self._make_idle(connection)
 
     def close(self) -> None:
