@@ -270,7 +270,7 @@ def bad_request_is_refused(case: Case) -> Iterator[str]:
     if case.told:
         yield f"it reached {case.told[0].provider}"
     others = {503} if case.is_stopped else set()
-    if ask.piece_gap >= 60:
+    if got.ended_at - got.begun_at >= 30:  # its head or its body came too slowly
         others.add(408)
     if case.status != wanted and case.status not in others:
         yield f"status {case.status}, not {wanted}"
