@@ -8,7 +8,7 @@ clients with what they ask and how they behave, operators.  A `World` runs it: r
 by a `network` that does what networks do.  Afterwards `cases` puts together what each side saw of each
 request, and each function of `judge_answers`, `judge_upstreams`, `judge_books` checks one promise.
 
-Nothing here is known to the router.  What is replaced of it: sockets, names, the clock, random, threads.
+Nothing here is known to the router.  Replaced of it are sockets, names, clock, random, threads.
 What decides anything comes from the seed (`chance`), never from hashes, ids or the machine; so the same
 seed gives the same history, to the byte, on every Python.  See `docs/simulation.md`.
 """
