@@ -240,6 +240,8 @@ def _refuse_open_address(config: Config, host: str) -> None:
 
 
 def _banner(config: Config, urls: list[str], *, is_embedded: bool) -> str:
+    from trio_router.runtime.embedded import examples
+
     url = urls[0]
     lines = [f"trio-router {__version__} on {', '.join(urls)}"]
     if config.auth.admin_keys or not config.auth.keys:
@@ -247,12 +249,7 @@ def _banner(config: Config, urls: list[str], *, is_embedded: bool) -> str:
     if is_embedded:
         lines.append("no configuration given; found:")
     lines += _provider_lines(config)
-    if "demo" in config.providers:
-        models = config.providers["demo"].models or {}
-        asks = []
-        if "smollm2" in models:
-            asks.append(("demo/smollm2", "Tell me about the sea in three sentences."))
-        asks.append(("demo/echo", "Hello, Привет, こんにちは, مرحبا 👋🏽"))
+    if asks := examples(config):
         lines.append("\ntry it:\n")
         lines += [f"  {_curl(url, model, text, bool(config.auth.keys))}\n" for model, text in asks]
     elif config.providers:
@@ -291,8 +288,7 @@ def _provider_lines(config: Config) -> list[str]:
                 if provider.models
                 else f"    {name}/... (any model)"
             )
-    if config.server.demo and "demo" not in config.providers:
-        lines.append("  demo: embedded")
+    lines += [f"  {n}: embedded" for n in config.server.embedded if n not in config.providers]
     return lines
 
 
