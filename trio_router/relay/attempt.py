@@ -136,7 +136,7 @@ class Attempt:
         )
 
     async def _aside(self, work: Callable[[], T]) -> T:
-        """Runs `work` with `in_slices`.  That time counts against no limit: it is not the upstream's."""
+        """Runs `work` with `in_slices`.  No limit counts that time: it is not the upstream's."""
         left = self._watchdog.pause()
         try:
             return await in_slices(work)
@@ -234,7 +234,7 @@ class Attempt:
             raise self._told(reader.failure)
 
     def _told(self, fault: UpstreamError) -> UpstreamError:
-        """The error that an answer ended with.  If nothing was sent, it gets the status that it names."""
+        """The error that an answer ended with.  If nothing was sent, it has the status it names."""
         if self._try.first_event_at is not None or not isinstance(fault, StreamError):
             return fault
         return own_status(fault, self.target.provider, self._retry_after)
