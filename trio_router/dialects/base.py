@@ -192,6 +192,7 @@ class NativeApi(Protocol):
     """A client's API as upstreams themselves have it: what passes through is read for the record."""
 
     end: bytes  # the frame that ends a good stream, beside the upstream's own events
+    missing_end: bytes  # the same, where the upstream has told its reason to stop and no more
     forwarded: frozenset[bytes]  # a client's headers, in lower case, that go to the upstream with it
     tells_errors: bool  # an error in a stream passes as it is, with what the upstream says after it
 

@@ -53,7 +53,7 @@ Event = dict[str, Any]
 class CompletionsApi:
     """The API as upstreams have it: see NativeApi."""
 
-    end = _DONE
+    end = missing_end = _DONE
     forwarded: frozenset[bytes] = frozenset()
     tells_errors = False
 

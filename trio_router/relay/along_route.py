@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
     from trio_router.relay.attempt import Attempt
     from trio_router.relay.books import Books
-    from trio_router.relay.call import Call
+    from trio_router.relay.call import Call, Translator
     from trio_router.relay.engine import Engine, Upstreams
-    from trio_router.relay.sinks import RouteSink, Stream
+    from trio_router.relay.sinks import OnFirst, RouteSink, Stream
     from trio_router.routing.fleet import Fleet, Visit
     from trio_router.routing.route import Route, RouteTarget
     from trio_router.routing.target import Target
@@ -123,7 +124,7 @@ class RouteRun:
     async def _one(self, target: RouteTarget, stream: Stream, lane: Lane | None = None) -> bool:
         """Makes one attempt.  Returns whether it ended well."""
         trial = self._trial(target, lane)
-        sink = self._sink(stream, trial.first_event_came)
+        sink = self._sink(stream, partial(self._first_event_came, trial))
         was_begun = stream.has_begun
         try:
             with trial:
@@ -141,7 +142,12 @@ class RouteRun:
                 self._book_replay(trial)
         return True
 
-    def _sink(self, stream: Stream, on_first: Callable[[], None]) -> RouteSink:
+    def _first_event_came(self, trial: _Trial, translator: Translator) -> None:
+        trial.first_event_came()
+        if self._resumable is not None:
+            self._resumable.went_out(translator)
+
+    def _sink(self, stream: Stream, on_first: OnFirst) -> RouteSink:
         if self._policy.commit == "complete":
             return HoldingSink(stream, on_first, _MOST_HELD * self._upstreams.stream.max_event)
         return PassingSink(stream, on_first)

@@ -56,6 +56,9 @@ class ClientStalled(Exception):
 class Sink(Protocol):
     """Where a stream's frames go."""
 
+    def begin(self, translator: Translator) -> None:
+        """The frames to come are `translator`'s, who also knows how to end them badly."""
+
     def commit(self) -> None:
         """The first event with content has come: the client is promised an answer."""
 
@@ -64,6 +67,9 @@ class Sink(Protocol):
 
     async def put(self, frames: bytes) -> None:
         """Waits for room, then hands the frames over."""
+
+    def end(self) -> None:
+        """The whole answer has been handed over: no error can follow it."""
 
 
 class Attempt:
@@ -165,6 +171,7 @@ class Attempt:
         response.forget_headers()
         translator = self._call.translator(self.target, self._identity, content_type)
         reader = self._record.progress = translator.reader
+        sink.begin(translator)
         try:
             await self._pump(response, translator, sink)
         finally:
@@ -201,6 +208,7 @@ class Attempt:
                     last = record.last_read_at = now
                     await self._hand_over(frames, sink, reader)
                     if reader.is_done:
+                        sink.end()
                         return await self._linger(reads)
                     limits = self._limits
                     self._watchdog.read(limits.read, limits.progress, has_said=reader.said != said)
@@ -240,6 +248,7 @@ class Attempt:
         return own_status(fault, self.target.provider, self._retry_after)
 
     async def _linger(self, reads: UpstreamAnswer) -> None:
+        self._watchdog.rest()
         with trio.move_on_after(_LINGER):
             try:
                 async for _ in reads:

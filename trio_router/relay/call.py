@@ -25,7 +25,7 @@ from trio_router.wire.jsoncodec import dumps
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio_router.dialects.base import ClientDialect, StreamEncoder
+    from trio_router.dialects.base import ClientDialect
     from trio_router.errors import RouterError
     from trio_router.routing.target import Target
 
@@ -41,6 +41,10 @@ class Translator(Protocol):
     def receive_data(self, data: bytes) -> bytes: ...
 
     def receive_eof(self, *, clean: bool = True) -> bytes: ...
+
+    def fail(self, error: RouterError) -> bytes:
+        """What ends the stream badly, after what this translator has given so far."""
+        ...
 
 
 class Whole(Protocol):
@@ -68,7 +72,7 @@ class Call(Protocol):
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole: ...
 
     def fail(self, error: RouterError) -> bytes:
-        """The frames that end a stream with `error` once it has begun."""
+        """The frames that end a stream with `error` if only keepalive comments have been sent."""
         ...
 
     def forget(self) -> None: ...
@@ -156,8 +160,6 @@ class ClientCall:
         own = client.native.forwarded
         self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
         self._chats: dict[bool, dict[str, Any]] = {}  # by `drop`: unsupported fields left out or not
-        self._encoder: StreamEncoder | None = None
-        self._native: NativeReader | None = None
 
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._client.name)
@@ -168,12 +170,11 @@ class ClientCall:
         return UpstreamRequest(path, dumps(body), self._headers)
 
     def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator:
-        self._encoder = encoder = self._client.encoder(identity, self._body)
-        self._native = None
+        encoder = self._client.encoder(identity, self._body)
         if self._is_native(target):
             native = self._client.native
-            self._native = NativeReader(native, identity, content_type, target.rules)
-            return NativeTranslator(native, self._native, encoder)
+            reader = NativeReader(native, identity, content_type, target.rules)
+            return NativeTranslator(native, reader, encoder)
         return EncodedTranslator(self.reader(target, identity, content_type), encoder)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
@@ -185,11 +186,7 @@ class ClientCall:
         return encoded
 
     def fail(self, error: RouterError) -> bytes:
-        if self._native is not None and error is self._native.told:
-            return b""  # the upstream's own error event was passed on
-        if self._encoder is None:  # an early commit: nothing has come yet
-            self._encoder = self._client.encoder(AnswerIdentity("", 0, ""), self._body)
-        return self._encoder.fail(error)
+        return self._client.encoder(AnswerIdentity("", 0, ""), self._body).fail(error)
 
     def forget(self) -> None:
         # Answers repeat parts of the request, but never the conversation, which is long.

@@ -229,7 +229,7 @@ class Exchange:
             with run.sending():
                 if error := await self._fault_of(lambda: self._move(run, asked)):
                     run.fail(error)
-                    if run.is_promised:
+                    if run.is_promised and not run.is_whole:
                         self._books.failed(error)
         finally:
             if run.is_draining:

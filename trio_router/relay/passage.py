@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trio_router.observe.metrics import Metrics
     from trio_router.observe.record import RequestRecord
     from trio_router.relay.attempt import Sink
+    from trio_router.relay.call import Translator
     from trio_router.relay.client import PassingRequest, UpstreamAnswer, UpstreamClient
     from trio_router.routing.target import Target
 
@@ -68,6 +69,9 @@ class Passage:
 
     # -- the attempt's Sink
 
+    def begin(self, translator: Translator) -> None:
+        pass  # nothing is translated
+
     def commit(self) -> None:
         self.is_committed = True
         self.begun.set()
@@ -81,6 +85,9 @@ class Passage:
 
     async def put(self, frames: bytes) -> None:
         await self.send.send(frames)
+
+    def end(self) -> None:
+        pass  # the end of the body is its end
 
     # -- the client's StreamReply
 

@@ -90,6 +90,8 @@ class Race:
 
     async def _move(self, target: RouteTarget, lane: Lane) -> None:
         try:
+            if lane.has_lost:
+                return  # another has answered before this one could begin
             with lane.scope:
                 self._has_succeeded |= await self._run(target, lane)
         except Lost:

@@ -54,11 +54,17 @@ class ResumableCall:
             translator.reader = self._hub.reader(target, identity, content_type)
             replay = Replay.continuing(self._sent) if self._prefill else Replay(self._sent)
         else:
+            # Attempts may race: whose answer is gone on with is known when `went_out` is called.
             self._sent = Sent()
-            translator = self._translator = self._inner.translator(target, identity, content_type)
+            translator = self._inner.translator(target, identity, content_type)
             replay = None
         translator.reader = cast("AnswerReader", _Listener(translator.reader, self._sent, replay))
         return translator
+
+    def went_out(self, translator: Translator) -> None:
+        """The answer that `translator` reads is the one that the client gets."""
+        self._translator = translator
+        self._sent = cast("_Listener", translator.reader).sent
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         return self._inner.whole(target, identity, content_type)
@@ -79,7 +85,7 @@ class _Listener:
 
     def __init__(self, reader: AnswerReader, sent: Sent, replay: Replay | None) -> None:
         self._reader = reader
-        self._sent = sent
+        self.sent = sent
         self._replay = replay
 
     def __getattr__(self, name: str) -> Any:
@@ -96,7 +102,7 @@ class _Listener:
         if self._replay is not None:
             items = self._new(items, self._replay, at_end=at_end)
         for item in items:
-            self._sent.add(item.chunk)
+            self.sent.add(item.chunk)
         return items
 
     def _new(self, items: list[Item], replay: Replay, *, at_end: bool) -> list[Item]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trio_router.clock.alarms import Alarm, AlarmClock
     from trio_router.errors import RouterError
     from trio_router.observe.record import RequestRecord
-    from trio_router.relay.call import Call
+    from trio_router.relay.call import Call, Translator
 
     WriteNow = Callable[[bytes], bytes | None]
 
@@ -62,6 +62,8 @@ class StreamRun:
         self.call = call
         self.begun = trio.Event()  # the first event has come, or none will
         self.error: RouterError | None = None  # why none will
+        self.is_whole = False  # the client has got a good end
+        self._translator: Translator | None = None  # whose frames go out
         self.tail = b""
         self.is_draining = False  # stays true once set, unlike the state
         self._state = State.OPENING
@@ -107,9 +109,14 @@ class StreamRun:
         self._frames.close()
 
     def fail(self, error: RouterError) -> None:
-        """Ends the stream: before the commit with the status of `error`, later with an error event."""
+        """Ends the stream: before the commit with the status of `error`, later with an error event.
+
+        After a good end the client is told nothing more.
+        """
+        if self.is_whole:
+            return
         if self.is_promised:
-            self.tail = self.call.fail(error)
+            self.tail = (self._translator or self.call).fail(error)
         else:
             self.error = error
 
@@ -131,6 +138,9 @@ class StreamRun:
             self._alarm.set(trio.current_time() + self._keepalive)
 
     # -- the attempt's Sink
+
+    def begin(self, translator: Translator) -> None:
+        self._translator = translator
 
     def commit(self) -> None:
         if not self.has_begun:
@@ -171,6 +181,9 @@ class StreamRun:
             if not self.is_draining:
                 raise
         self._postpone()
+
+    def end(self) -> None:
+        self.is_whole = True
 
     # -- the client's StreamReply
 

@@ -118,7 +118,7 @@ class Router:
         self.state = State.DRAINING
         with trio.move_on_after(grace) as self._waiting:
             await self.engine.wait_idle()
-        for request in list(self.engine.running):
+        for request in sorted(self.engine.running, key=lambda request: request.record.number):
             request.abort(Draining("the router is shutting down"), Outcome.SHUTDOWN)
         with trio.move_on_after(_LAST_WORDS):
             await self.engine.wait_idle()

@@ -66,7 +66,8 @@ class HttpServer:
         configured = app.router.generation.config.server.max_connections
         self.seats = Seats(connection_limit(configured, descriptor_limit()))
         self._refused = 0  # connections that wait for their refusal
-        self.connections: set[Http1Connection | Http2Connection] = set()
+        # In the order in which they came.
+        self.connections: dict[Http1Connection | Http2Connection, None] = {}
         self._handshake = min(settings.ssl_handshake_timeout, _WHOLE_HEAD)
 
     def use(self, stall: float | None, tls: ssl.SSLContext | None) -> None:
@@ -75,20 +76,26 @@ class HttpServer:
         self.scheme = "http" if tls is None else "https"
         self._tls = tls
 
-    async def handle(self, sock: socket.socket) -> None:
+    async def handle(self, accepted: socket.socket | Wire) -> None:
         """Serves a connection to its end, and closes it."""
-        seat = self.seats.take(sock)
+        seat = self.seats.take(accepted)
         if seat is None:
-            await self._refuse_one_too_many(sock)
+            if isinstance(accepted, Wire):
+                accepted.close()
+            else:
+                await self._refuse_one_too_many(accepted)
             return
         current_seat.set(seat)
         self.open += 1
         try:
-            with sock:
+            if isinstance(accepted, Wire):
+                await self._handle_wire(accepted)
+                return
+            with accepted:
                 if self._tls is not None:
-                    await self._handle_tls(sock, self._tls)
+                    await self._handle_tls(accepted, self._tls)
                 else:
-                    await self._handle_plain(sock)
+                    await self._handle_plain(accepted)
         except Exception:  # one connection's fault is not the others'
             logger.exception("a connection failed")
         finally:
@@ -107,6 +114,15 @@ class HttpServer:
                 sock.send(refusal(503))
             finally:
                 self._refused -= 1
+
+    async def _handle_wire(self, wire: Wire) -> None:
+        """A connection of a network that is no kernel's, as from a loopback address: HTTP/1.1."""
+        try:
+            first = await self._first(wire)
+            if first:
+                await self.handle_http1(wire, "127.0.0.1", first)
+        finally:
+            wire.close()
 
     async def _handle_plain(self, sock: socket.socket) -> None:
         host, client = _ends(sock)
@@ -194,7 +210,7 @@ class Http1Connection:
         self._idle: Alarm = server.app.router.engine.alarms.alarm(self._late)
 
     async def run(self, first: bytes) -> None:
-        self.server.connections.add(self)
+        self.server.connections[self] = None
         try:
             async with trio.open_nursery() as self._nursery:
                 self._rest()
@@ -206,7 +222,7 @@ class Http1Connection:
                     self._current.client_left()
                 self._forget_waiting()
         finally:
-            self.server.connections.discard(self)
+            self.server.connections.pop(self, None)
             self._idle.stop()
             self._parser.end()
             self.wire.close()

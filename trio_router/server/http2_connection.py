@@ -75,7 +75,7 @@ class Http2Connection:
         self._idle: Alarm = server.app.router.engine.alarms.alarm(self.close_if_idle)
 
     async def run(self, first: bytes) -> None:
-        self.server.connections.add(self)
+        self.server.connections[self] = None
         try:
             async with trio.open_nursery() as self._nursery:
                 self._rest()
@@ -85,7 +85,7 @@ class Http2Connection:
                     await self._linger()
                 self._lose()
         finally:
-            self.server.connections.discard(self)
+            self.server.connections.pop(self, None)
             self._idle.stop()
             self.protocol.close()
             self.wire.close()

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 HEAD_LIMIT = 65536  # bytes of a request's head
 
 _BEHIND_AUTHORITY = re.compile(rb"[/?#]")
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus} | {
+    # As RFC 9110 has them, on every Python.
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    416: b"Range Not Satisfiable",
+    422: b"Unprocessable Content",
+}
 
 
 class RequestHead:

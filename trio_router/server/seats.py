@@ -11,6 +11,8 @@ import socket
 from contextlib import suppress
 from contextvars import ContextVar
 
+from trio_router.transport.sockets import Wire
+
 try:
     import resource
 except ImportError:  # a system without such limits
@@ -25,7 +27,7 @@ class Seat:
 
     __slots__ = ("_requests", "_row", "_seats", "_sock")
 
-    def __init__(self, seats: Seats, sock: socket.socket) -> None:
+    def __init__(self, seats: Seats, sock: socket.socket | Wire) -> None:
         self._seats = seats
         self._sock = sock
         self._requests = 0  # admitted requests that are being answered
@@ -54,7 +56,10 @@ class Seat:
     def shut(self) -> None:
         """Shuts the socket down: the connection's tasks see its end when they run next."""
         with suppress(OSError):  # its client has closed it already
-            self._sock.shutdown(socket.SHUT_RDWR)
+            if isinstance(self._sock, Wire):
+                self._sock.close()
+            else:
+                self._sock.shutdown(socket.SHUT_RDWR)
 
 
 class Seats:
@@ -73,7 +78,7 @@ class Seats:
     def __len__(self) -> int:
         return len(self.unknown) + len(self.idle) + len(self.busy)
 
-    def take(self, sock: socket.socket) -> Seat | None:
+    def take(self, sock: socket.socket | Wire) -> Seat | None:
         """A seat for a new connection; None if there is none."""
         if len(self) >= self.limit and not self._make_room():
             return None

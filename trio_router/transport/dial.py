@@ -17,7 +17,8 @@ from trio_router.transport.sockets import READ_SIZE, Wire, close_now, wire_over
 if TYPE_CHECKING:
     from trio_router.transport.proxy import Proxy
 
-Connect = Callable[[str, int], Awaitable[trio.abc.Stream]]
+# A wire where the network is no kernel's: then it is used as it is.
+Connect = Callable[[str, int], Awaitable[trio.abc.Stream | Wire]]
 GetContext = Callable[[], ssl.SSLContext]
 
 
@@ -57,6 +58,8 @@ async def _dial(origin: Origin, connect: Connect, context: GetContext) -> Wire:
     host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
     try:
         stream = await connect(host, port)
+        if isinstance(stream, Wire):
+            return stream
         try:
             if proxy is not None and proxy.secure:
                 stream = await _start_tls(stream, context(), proxy.host)

@@ -55,7 +55,7 @@ class Pool(Generic[C]):
         self._expiry = expiry
         self._slots = 0
         self._closed = False
-        self._busy: set[C] = set()
+        self._busy: dict[C, None] = {}
         # Oldest first, with the time each became idle.  While anyone waits, no connection is idle and
         # every slot is taken, so that nobody can overtake the waiters.
         self._idle: OrderedDict[C, float] = OrderedDict()
@@ -82,7 +82,7 @@ class Pool(Generic[C]):
         self._sweep()
         connection = self._take_idle(key)
         if connection is not None:
-            self._busy.add(connection)
+            self._busy[connection] = None
             return True, connection
         if self._max is not None and self._slots >= self._max and not self._evict_oldest():
             return False, None
@@ -110,7 +110,7 @@ class Pool(Generic[C]):
         if self._closed:
             connection.close()
             raise PoolClosed
-        self._busy.add(connection)
+        self._busy[connection] = None
 
     def release_slot(self) -> None:
         """Returns a slot that holds no connection."""
@@ -122,13 +122,13 @@ class Pool(Generic[C]):
     def discard(self, connection: C) -> None:
         """Closes a connection in use and returns its slot."""
         connection.close()
-        self._busy.discard(connection)
+        self._busy.pop(connection, None)
         self.release_slot()
 
     def replace(self, connection: C) -> None:
         """Closes a connection in use.  The caller keeps its slot for another one."""
         connection.close()
-        self._busy.discard(connection)
+        self._busy.pop(connection, None)
 
     def give_back(self, connection: C) -> None:
         """A connection in use becomes idle, or goes to the first waiter."""
@@ -139,7 +139,7 @@ class Pool(Generic[C]):
         elif self._max_keepalive < 1:
             self.discard(connection)
         else:
-            self._busy.discard(connection)
+            self._busy.pop(connection, None)
             self._make_idle(connection)
 
     def close(self) -> None:

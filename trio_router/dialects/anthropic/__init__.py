@@ -69,6 +69,7 @@ class MessagesApi:
     """The API as upstreams have it: see NativeApi."""
 
     end = b""
+    missing_end = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
     forwarded = frozenset({b"anthropic-beta"})
     tells_errors = False
 

@@ -79,9 +79,9 @@ class _Records:
             message = {"content": record.get("response"), "thinking": record.get("thinking")}
         delta: dict[str, Any] = {}
         if thinking := message.get("thinking"):
-            delta["reasoning_content"] = thinking
+            delta["reasoning_content"] = _text(thinking)
         if content := message.get("content"):
-            delta["content"] = content
+            delta["content"] = _text(content)
         if calls := message.get("tool_calls"):
             delta["tool_calls"] = [self._call(call) for call in calls if isinstance(call, dict)]
         return delta
@@ -143,6 +143,12 @@ class OllamaDecoder:
             "created": self._identity.created,
             "model": self._records.model(record),
         }
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("text is no string")
+    return value
 
 
 def _usage(record: dict[str, Any]) -> dict[str, int]:
