@@ -1,7 +1,29 @@
-"""What bytes mean.  Sans-IO.  This file is the only place that knows all dialects.
+"""What records mean: requests and answers of every provider, and of every client's API.  Sans-IO.
 
-What is known of a dialect is the dialect's own to say (`base.Dialect`, `base.ClientDialect`): here they
-are collected.
+What flows through.  All dialects meet in the hub, OpenAI's chat JSON as plain dictionaries.  A client's
+request becomes a chat request of the hub, then the upstream's request; the upstream's records become
+chunks of the hub, then the client's frames.  Where both sides speak the same API, both pass through.
+
+    base                    the protocols that a dialect implements
+    openai, anthropic, gemini, cohere, ollama
+                            upstreams (`DIALECTS`; Azure is in `openai`), their embeddings and lists
+    anthropic, responses, completions
+                            clients' APIs other than chat (`CLIENTS`)
+    answer, translate       an upstream's answer to chunks, and to what the client gets
+    native                  an answer that passes through, read along the way
+    chat_request, chat_messages, embedding
+                            checks of clients' requests
+    hub, fold, media        readers and helpers of the hub's shape
+    provider_error          what a provider's error means
+
+Invariants.
+- A dialect knows the hub and itself, no other dialect.  This file alone knows all of them.
+- A request that a dialect cannot express is a 400 that names the field, or the field is dropped if the
+  provider's configuration says so.  Nothing is dropped silently.
+- Unknown fields are kept, and an answer in the hub's own shape stays byte for byte.
+- Bad input from an upstream is a fault in `failure` or an UpstreamError, never another exception.
+
+What it may not know: IO, time, configuration files, routes, who asks.
 """
 
 from __future__ import annotations

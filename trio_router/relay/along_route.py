@@ -37,10 +37,10 @@ _MOST_HELD = 8  # times `stream.max_event`: what `commit: complete` may hold bac
 
 
 class RouteRun:
-    """Asks one target after the other, as the plan says, until one has answered.
+    """Asks one target after another, as the plan says, until one has answered.
 
-    Everything happens in the task that calls; attempts that race have a task each, which ends before
-    the race does.
+    Everything happens in the caller's task.  Attempts that race have one task each, and these tasks end
+    before the race does.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class RouteRun:
         raise self._plan.error(trio.current_time())
 
     async def stream(self, stream: Stream) -> None:
-        """Moves a stream into `stream`, up to its honest end.  Raises RouterError, ClientStalled."""
+        """Moves a stream into `stream`, to its end.  Raises RouterError, ClientStalled."""
         if self._route.keeps_request and isinstance(self._call, HubCall):
             self._call = self._resumable = ResumableCall(
                 self._call, prefill=self._policy.midstream == "prefill"
@@ -114,7 +114,7 @@ class RouteRun:
         return None
 
     def _begin(self, target: RouteTarget) -> bool:
-        """Whether the target may be asked now; then its visit has begun, before others look at it."""
+        """Whether the target may be asked now.  If so, its visit begins at once, before others look."""
         now = trio.current_time()
         if not self._plan.may_begin(target, now):
             return False
@@ -122,7 +122,7 @@ class RouteRun:
         return True
 
     async def _one(self, target: RouteTarget, stream: Stream, lane: Lane | None = None) -> bool:
-        """One attempt; whether it came to a good end."""
+        """Makes one attempt.  Returns whether it ended well."""
         trial = self._trial(target, lane)
         sink = self._sink(stream, partial(self._first_event_came, trial))
         was_begun = stream.has_begun
@@ -206,7 +206,7 @@ class RouteRun:
 
 
 class _Trial:
-    """One attempt, as the target's state, the record and the metrics are told of it."""
+    """One attempt, and how it is reported to the target's state, the record and the metrics."""
 
     def __init__(
         self,

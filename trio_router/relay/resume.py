@@ -1,4 +1,4 @@
-"""A request whose answer may break off and be gone on with by another target."""
+"""A request whose answer another target may continue when it breaks off."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class ResumableCall:
-    """The call `inner`; what of its answer was sent is remembered, and so is the request.
+    """Wraps the call `inner`; remembers the request, and how much of its answer was sent.
 
-    With `is_begun` set, the next attempt goes on where the last one broke off: with `prefill` it is
-    given what was sent as the beginning of its answer, else it answers anew, and is read against that.
+    With `is_begun` set, the next attempt continues where the last one broke off.  With `prefill` the
+    target gets the sent text as the beginning of its answer.  Otherwise it answers from the start, and
+    what it says is compared with what was sent.
     """
 
     def __init__(self, inner: HubCall, *, prefill: bool) -> None:
@@ -48,7 +49,7 @@ class ResumableCall:
 
     def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator:
         if self.is_begun and self._translator is not None:
-            # The client's side goes on: only what is read is another answer.
+            # The client's encoder stays; only the answer that is read is another one.
             translator = self._translator
             translator.reader = self._hub.reader(target, identity, content_type)
             replay = Replay.continuing(self._sent) if self._prefill else Replay(self._sent)
@@ -72,7 +73,7 @@ class ResumableCall:
         return self._inner.fail(error)
 
     def forget(self) -> None:
-        """Not before the end: it may have to be asked again."""
+        """Keeps the request: it may have to be retried.  `forget_all` frees it at the end."""
 
     def forget_all(self) -> None:
         self._inner.forget()
@@ -80,7 +81,7 @@ class ResumableCall:
 
 
 class _Listener:
-    """An answer's reader; notes what it gives, and keeps back what the client has got already."""
+    """Wraps an answer's reader: notes what it gives, and drops what the client already has."""
 
     def __init__(self, reader: AnswerReader, sent: Sent, replay: Replay | None) -> None:
         self._reader = reader

@@ -1,4 +1,4 @@
-"""Calls beside chat whose answers come whole: embeddings, and counting a message's tokens."""
+"""Calls that are never streamed: embeddings, and counting a message's tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trio_router.relay.call import Whole
     from trio_router.routing.target import Target
 
-_EMBEDDINGS = 1 << 26  # bytes of an answer: 2,048 vectors of 3,072 numbers in base64 are 34 million
+_EMBEDDINGS = 1 << 26  # bytes of an answer: 2,048 vectors of 3,072 numbers take 34 million in base64
 
 
 class WholeCall:
@@ -84,7 +84,7 @@ class CountCall(WholeCall):
         path = target.native.get(self._api)
         if path is None:
             raise NotFound(f"{target.provider} cannot count tokens: its API has no such endpoint")
-        # Not the configuration's defaults: they are for answers, and refused here.
+        # Without the configuration's defaults: they concern answers, and this endpoint refuses them.
         body = {**self._body, "model": target.upstream_model}
         return UpstreamRequest(f"{path}/count_tokens", dumps(body), self._headers)
 

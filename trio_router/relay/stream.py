@@ -19,30 +19,31 @@ if TYPE_CHECKING:
 
     WriteNow = Callable[[bytes], bytes | None]
 
-_JOIN = 65536  # bytes: frames that wait already go out in one write, up to about this
+_JOIN = 65536  # bytes: waiting frames are joined into one write, up to about this many
 
 
 class StreamReply(Protocol):
-    """A stream that has begun, as the client's side takes it."""
+    """A stream that has begun, as the client's side reads it."""
 
-    is_torn: bool  # it has ended badly, and nothing that could follow would say so
-    tail: bytes  # what follows the frames once they end: the error event of a bad end, or nothing
+    is_torn: bool  # it broke off, and its format has no way to say so
+    tail: bytes  # sent after the last frame: the error event of a failed stream, or nothing
 
     async def next(self, write_now: WriteNow) -> bytes | None:
-        """Finished frames, all that wait joined; None at the end.
+        """All waiting frames, joined; None at the end.
 
-        While it waits for some, those that come are given to `write_now`, which says what it left
-        (`None` for nothing): a scheduler's pass is saved, and nothing can be overtaken.
+        While it waits, the upstream's task passes new frames straight to `write_now`, which returns
+        what it did not write (None: nothing is left).  That saves a pass of the scheduler.  Frames keep
+        their order, because the channel is empty then.
         """
 
 
 class State(Enum):
-    """How far a stream is.  It goes through them in this order, and may leave some out."""
+    """How far a stream is.  It passes these states in order, and may skip some."""
 
-    OPENING = 0  # nothing is known of an answer
+    OPENING = 0  # no answer yet, and no status sent
     PROMISED = 1  # the client has a status (an early commit); no event has come
     FLOWING = 2  # an event of an answer has come, and the client has a status
-    DRAINING = 3  # the client has left; what comes is counted and dropped
+    DRAINING = 3  # the client has left; what still comes is counted and dropped
     ENDED = 4  # nothing more will come
 
 
@@ -59,18 +60,18 @@ class StreamRun:
         self, record: RequestRecord, call: Call, buffer: int, *, keeps_request: bool = False
     ) -> None:
         self.call = call
-        self.begun = trio.Event()  # the first event is there, or it is known that none will be
-        self.error: RouterError | None = None  # why there will be none
-        self.is_whole = False  # the client has been given a good end
+        self.begun = trio.Event()  # the first event has come, or none will
+        self.error: RouterError | None = None  # why none will
+        self.is_whole = False  # the client has got a good end
         self._translator: Translator | None = None  # whose frames go out
         self.tail = b""
-        self.is_draining = False  # for good, unlike the state
+        self.is_draining = False  # stays true once set, unlike the state
         self._state = State.OPENING
         self._keeps_request = keeps_request
         self._send, self._frames = trio.open_memory_channel[bytes](buffer)
         self._write_now: WriteNow | None = None
         self._record = record
-        self._taken = 0  # bytes that the client's side is writing
+        self._taken = 0  # bytes that the client's task took and is writing
         self._keepalive = math.inf
         self._alarm: Alarm | None = None
 
@@ -90,7 +91,7 @@ class StreamRun:
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """Entered by the upstream's task for as long as something may come."""
+        """Entered by the upstream's task, and left when nothing more will come."""
         with self._send:
             try:
                 yield
@@ -99,18 +100,18 @@ class StreamRun:
             self.begun.set()
 
     def drain(self) -> None:
-        """The client has left, and the upstream may come to its end."""
+        """The client has left, and the upstream may finish."""
         self.is_draining = True
         self._state = State.DRAINING
 
     def discard(self) -> None:
-        """Nobody reads any more: what waits is dropped, and who waits for room goes on."""
+        """Nobody reads any more: drops what waits, and wakes the task that waits for room."""
         self._frames.close()
 
     def fail(self, error: RouterError) -> None:
-        """Before the commit `error` becomes the answer's status, after it the stream's last event.
+        """Ends the stream: before the commit with the status of `error`, later with an error event.
 
-        What goes wrong after a good end is not told.
+        After a good end the client is told nothing more.
         """
         if self.is_whole:
             return
@@ -120,14 +121,14 @@ class StreamRun:
             self.error = error
 
     def bridge_silence(self, alarms: AlarmClock, keepalive: float) -> Alarm:
-        """A comment to the client after each `keepalive` seconds without an event."""
+        """Sends the client a comment after each `keepalive` seconds without an event."""
         self._keepalive = keepalive
         self._alarm = alarms.alarm(self._comment)
         self._postpone()
         return self._alarm
 
     def _comment(self) -> None:
-        # Only to a client that waits: if frames wait, it is the client who is silent.
+        # Only if the client's task is waiting: if frames wait, the client is the slow one.
         if self._write_now is not None and self._state is not State.ENDED:
             self.put_nowait(self.call.keepalive)
         self._postpone()
@@ -149,7 +150,7 @@ class StreamRun:
             self.begun.set()
 
     def promise(self) -> None:
-        """The client is given a status, whether an event has come or not."""
+        """The client gets its status now, whether an event has come or not."""
         if self._state is State.OPENING:
             self._state = State.PROMISED
         self.begun.set()

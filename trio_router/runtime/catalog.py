@@ -1,4 +1,4 @@
-"""The providers' own lists of models: fetched when asked for, kept for a while."""
+"""The providers' own lists of models: fetched on demand, cached for a while."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_router")
 _PATIENCE = 3.0  # s that a provider may take for its list
 _FRESH = 300.0  # s that a list is kept
-_RETRY = 30.0  # s after a failure, in which the provider is not asked again
+_RETRY = 30.0  # s after a failure until the provider is asked again
 _PAGE = 1 << 23  # bytes of a page
 _PAGES = 20
 
 
 class _List:
-    """What is known of one provider's models.  `until` is when it is to be asked again."""
+    """The known models of one provider.  At `until` it is asked again."""
 
     def __init__(self) -> None:
         self.models: Sequence[ListedModel] = ()
@@ -40,9 +40,9 @@ class _List:
 
 
 class Catalog:
-    """The lists of all providers.  Without `run` it knows none.
+    """The lists of all providers.  It fetches only while `run` runs.
 
-    A list is fetched by a task of `run`'s own, once for all who wait for it: one of them may leave.
+    A task of `run` fetches a list once for all callers that wait for it; any of them may leave.
     """
 
     def __init__(self) -> None:
@@ -58,18 +58,18 @@ class Catalog:
             self._nursery = None
 
     def known(self) -> dict[str, Sequence[ListedModel]]:
-        """What was last heard of each provider; asks nobody."""
+        """The last known list of each provider; asks nobody."""
         return {provider: known.models for provider, known in self._lists.items()}
 
     def forget(self, providers: Iterable[str]) -> None:
-        """These providers are gone, or others have their names now."""
+        """Drops the lists of providers that are gone, or whose names mean other providers now."""
         for provider in providers:
             self._lists.pop(provider, None)
 
     async def lists(
         self, asked: Iterable[tuple[Target, UpstreamClient]]
     ) -> dict[str, Sequence[ListedModel]]:
-        """The lists; of a provider that does not answer in time, what was last known."""
+        """The lists; for a provider that does not answer in time, the last known one."""
         providers = [(self._list(target, client), target.provider) for target, client in asked]
         for known, _ in providers:
             if known.coming is not None:
@@ -129,7 +129,7 @@ async def _fetch(
             models, mark = listing.read(page)
         except JSONError:
             raise RouterError("no list", code="malformed_json") from None
-        # What nobody may ask for is not told either, and would forge what it is written into.
+        # Invalid names cannot be asked for, and could forge lines where they are written.
         found |= {model.id: model for model in models if not name_complaint(model.id)}
         if mark is None:
             break

@@ -57,16 +57,16 @@ def examples(config: Config) -> list[tuple[str, str]]:
 
 
 async def start_demo(nursery: trio.Nursery) -> ProviderConfig:
-    """Starts it in `nursery`; the provider that it is."""
+    """Starts the upstream in `nursery`.  Returns its provider."""
     model = LocalModel(log=logger.info)
-    # Nothing remembered: prompts must not stay in memory.
+    # It remembers no requests: prompts must not stay in memory.
     demo = DemoUpstream(smollm2=model, log=logger.info, remember=0)
     port = await nursery.start(demo.serve)
     return demo_provider(port, has_model=model.available())
 
 
 def demo_provider(port: int, *, has_model: bool) -> ProviderConfig:
-    """The provider that the embedded upstream on `port` is."""
+    """The provider of the embedded upstream on `port`."""
     names = ["echo", "echo-ndjson", *([_REAL_MODEL] if has_model else [])]
     return ProviderConfig(
         base_url=f"http://127.0.0.1:{port}/v1",

@@ -1,4 +1,4 @@
-"""The router's life: what it starts, what it runs on, how it takes a new configuration, how it ends."""
+"""The router's life: start, new configurations, drain, end."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     InThread = Callable[..., Awaitable[Any]]
 
 logger = logging.getLogger("trio_router")
-_LAST_WORDS = 0.5  # s that requests get to end after they were told to
+_LAST_WORDS = 0.5  # s that aborted requests get to end
 _LAST_SPANS = 0.5  # s that the last spans may take to be sent
 
 
 class State(Enum):
-    """What the router says of itself."""
+    """The state that `/readyz` shows."""
 
     STARTING = "starting"
     READY = "ready"
@@ -54,7 +54,7 @@ class Router:
     """One process's router.  It runs inside `async with router.running()`.
 
     `make_transport` gives the transport of one provider's client; by default it is one of real sockets.
-    `in_thread` runs what would hold the event loop for too long.
+    `in_thread` runs work that would block the event loop for too long.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Router:
         self.observation = Observation(self.engine)
         self.catalog = Catalog()
         self.state = State.STARTING
-        self.on_change: list[Callable[[Generation], None]] = []  # told of each new generation
+        self.on_change: list[Callable[[Generation], None]] = []  # called with each new generation
         self._clients = SharedClients(make_transport)
         self._waiting = trio.CancelScope()
         self._embedded = Embedded()
@@ -84,9 +84,9 @@ class Router:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Router]:
-        """Starts all that runs beside requests, and ends it; on cancel too.
+        """Starts everything that runs beside requests, and ends it; on cancel too.
 
-        Requests must have ended when it is left: `drain` sees to that.
+        Requests must have ended before it is left: see `drain`.
         """
         self.observation.tracing = tracing_from(os.environ, self.metrics.labels, self.clock.wall)
         try:
@@ -111,8 +111,8 @@ class Router:
     async def drain(self, grace: float) -> None:
         """Refuses new work; waits up to `grace` seconds for running requests, then ends the rest.
 
-        The rest get an error event or a 503.  Returns when all have ended, or half a second after
-        they were told to.
+        The rest get an error event or a 503.  Returns when all have ended, or half a second after they
+        were aborted.
         """
         self.state = State.DRAINING
         with trio.move_on_after(grace) as self._waiting:
@@ -123,7 +123,7 @@ class Router:
             await self.engine.wait_idle()
 
     def hurry(self) -> None:
-        """Ends the drain's patience: what still runs is ended now."""
+        """Cuts the drain short: requests that still run are ended now."""
         self._waiting.cancel()
 
     @property
@@ -133,9 +133,9 @@ class Router:
     # -- its configuration
 
     async def use(self, config: Config) -> None:
-        """Takes a new configuration.  Raises ConfigError, and nothing is changed then.
+        """Takes a new configuration.  Raises ConfigError and changes nothing if it is wrong.
 
-        Requests that are under way go on with the generation that they began with.
+        Running requests keep the generation that they began with.
         """
         await self._start_embedded(config)
         before = self._draft
@@ -148,7 +148,7 @@ class Router:
         self._take_over(old)
 
     def heard(self) -> list[str]:
-        """Names of models that providers were heard to have."""
+        """The model names in the providers' own lists."""
         lists = self.catalog.known().items()
         return [f"{provider}/{model.id}" for provider, models in lists for model in models]
 
@@ -164,7 +164,7 @@ class Router:
             self._take_over(old)
 
     def _take_over(self, old: Generation | None) -> None:
-        """`self.generation` is the one in force; `old` ends with its last request."""
+        """Puts `self.generation` into force; `old` is retired when its last request has ended."""
         new = self.generation
         self._set_gate(new.config)
         new.upstreams.fleet.settle()
@@ -180,7 +180,7 @@ class Router:
             tell(new)
 
     def _retire(self, old: Generation) -> None:
-        """Its last request has ended: what only it held is closed."""
+        """The last request of `old` has ended: closes what only it held."""
         old.upstreams.on_unused = None
         self._clients.release(old.config.providers)
         self.generation.upstreams.fleet.settle()
@@ -211,18 +211,18 @@ class Router:
         return listed_model(self.generation, self.catalog, name)
 
     def target_reports(self) -> list[TargetReport]:
-        """The targets of routes that are not simply healthy."""
+        """The targets of routes that are not healthy."""
         return target_reports(self.generation)
 
     def show_states(self) -> None:
-        """Notes how all targets of routes do."""
+        """Sets the metric of every target's state."""
         fleet = self.generation.upstreams.fleet
         for name in fleet.targets:
             provider, _, model = name.partition("/")
             self.engine.show_state(fleet, provider, model)
 
     async def sample(self) -> None:
-        """Looks at all that runs, for the history and the gauges."""
+        """Samples everything that runs, for the history and the gauges."""
         await self.observation.sample(self.generation)
 
     async def _sample(self) -> None:
