@@ -5,10 +5,10 @@ from typing import get_args
 
 import pytest
 from pydantic import SecretStr
-from trio_router.config.schema.kinds import KINDS
 
 from trio_router.config.discover import embedded_config
 from trio_router.config.file import ConfigError, load_config, parse_config
+from trio_router.config.kinds import KINDS
 from trio_router.config.schema import DialectName
 from trio_router.dialects import DIALECTS
 from trio_router.routing.table import RouteTable

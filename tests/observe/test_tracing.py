@@ -100,8 +100,7 @@ def test_the_names_are_those_of_the_package_of_conventions():
     from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 
     known = {value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI")}
-    from trio_router.config.schema.kinds import KINDS
-
+    from trio_router.config.kinds import KINDS
     from trio_router.observe import tracing
     from trio_router.observe.record import RequestRecord
 

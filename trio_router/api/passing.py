@@ -12,7 +12,7 @@ from trio_router.api.endpoints import refuse_if_draining
 from trio_router.api.reply import Reply, origin
 from trio_router.api.sides import named_model
 from trio_router.api.upload import ClientPieces, form
-from trio_router.config.schema.kinds import kind_called
+from trio_router.config.kinds import kind_called
 from trio_router.dialects import DIALECTS
 from trio_router.dialects.chat_request import parse_object
 from trio_router.errors import InvalidRequest, RequestTooLarge

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from trio_router import __version__
+from trio_router.version import __version__
 
 if TYPE_CHECKING:
     import socket
@@ -232,7 +232,7 @@ _SET_A_KEY = (
 
 def _refuse_open_address(config: Config, host: str) -> None:
     from trio_router.config.access import NO_KEYS
-    from trio_router.transport.addresses import is_loopback
+    from trio_router.wire.addresses import is_loopback
 
     if config.auth.keys or is_loopback(host):
         return

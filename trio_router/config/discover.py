@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from trio_router.config.kinds import keyed_kinds, kind_called
 from trio_router.config.schema import Config, ProviderConfig, ServerConfig
-from trio_router.config.schema.kinds import keyed_kinds, kind_called
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from trio_router.config.schema.kinds import embedded_in
+from trio_router.config.kinds import embedded_in
 from trio_router.config.section import Seconds, Section
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from trio_router.config.kinds import Kind, embedded_in, kind_at
 from trio_router.config.routes import RouteConfig  # noqa: TC001 - pydantic reads it
-from trio_router.config.schema.kinds import Kind, embedded_in, kind_at
 from trio_router.config.section import Seconds, Section
 from trio_router.dialects import DIALECTS
 from trio_router.wire.names import name_complaint

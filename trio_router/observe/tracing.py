@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from trio_router.config.schema.kinds import traced_name
+from trio_router.config.kinds import traced_name
 from trio_router.observe.record import FAULTS
 from trio_router.wire.names import escaped
 

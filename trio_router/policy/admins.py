@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from trio_router.errors import Forbidden, TooManyGuesses, Unauthorized
 from trio_router.policy.guesses import Guesses
-from trio_router.transport.addresses import is_loopback
+from trio_router.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
