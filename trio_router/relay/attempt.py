@@ -10,6 +10,7 @@ import trio
 
 from trio_router.dialects.provider_error import answer_error, own_status
 from trio_router.errors import (
+    ClientStalled,
     EventTooLarge,
     LastingFault,
     NetworkError,
@@ -47,10 +48,6 @@ _UNFINISHED = 1 << 18  # bytes of an event up to which the loop itself reads it
 _LINGER = (
     0.25  # s that an answer which has said all may take to end, so that its connection can be kept
 )
-
-
-class ClientStalled(Exception):
-    """The client took nothing for `stall` seconds although there was something for it."""
 
 
 class Sink(Protocol):

@@ -8,16 +8,13 @@ if TYPE_CHECKING:
     from hypercorn.typing import HTTPScope
 
     from trio_router.server.request_body import RequestBody
+    from trio_router.wire.written import Written
 
 Headers = list[tuple[bytes, bytes]]  # names in lower case
 
 
-class ClientWriteStalled(Exception):
-    """A write to the client made no progress within the limit."""
-
-
 class Link(Protocol):
-    """One request and its answer.  The methods that write raise ClientWriteStalled.
+    """One request and its answer.  The methods that write raise ClientStalled.
 
     A client that is gone makes no write fail: who reads from it notices, and cancels the request.
     """
@@ -49,12 +46,8 @@ class Link(Protocol):
         """A piece of the body; an empty one sends what is still held back."""
         ...
 
-    def write_now(self, data: bytes) -> bytes | None:
-        """Writes what goes without waiting, if nobody is in `write`.
-
-        None if that is all of it, else what has to be given to `write`: `data`, or nothing, if the
-        rest of it is held back already.
-        """
+    def write_now(self, data: bytes) -> Written:
+        """Writes what goes without waiting; NONE if that is nothing, or if somebody is in `write`."""
         ...
 
     async def finish(self, data: bytes = b"") -> None:
