@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_router.dashboard.peers import Peers
+    from trio_router.relay.stream import WriteNow
     from trio_router.runtime.router import Router
 
     Put = Callable[[bytes], Awaitable[None]]
@@ -135,5 +136,5 @@ class WatchReply:
     async def _put(self, line: bytes) -> None:
         await self._send.send(b"data: %b\n\n" % line)
 
-    async def next(self, write_now: Callable[[bytes], bytes | None]) -> bytes:
+    async def next(self, write_now: WriteNow) -> bytes:
         return await self._frames.receive()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_router.errors import InvalidRequest, Overloaded, RequestTimeout, RouterError
-from trio_router.server.link import ClientWriteStalled
+from trio_router.errors import ClientStalled, InvalidRequest, Overloaded, RequestTimeout, RouterError
 from trio_router.server.request_parser import chunk, response_head
 from trio_router.transport.sockets import BROKEN
 from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.written import Written
 
 if TYPE_CHECKING:
     from hypercorn.typing import HTTPScope
@@ -108,20 +108,20 @@ class Http1Link:
     async def write(self, data: bytes) -> None:
         await self._send(self._framed(data))
 
-    def write_now(self, data: bytes) -> bytes | None:
+    def write_now(self, data: bytes) -> Written:
         if self._is_writing or self._held:
-            return data
+            return Written.NONE
         framed = self._framed(data)
         try:
             sent = self._wire.send_some(framed)
         except BROKEN:
-            return None  # the reading task will notice
+            return Written.ALL  # the reading task will see it
         if sent == len(framed):
-            return None
+            return Written.ALL
         if not sent:
-            return data
+            return Written.NONE
         self._held = framed[sent:]
-        return b""
+        return Written.HELD
 
     async def finish(self, data: bytes = b"") -> None:
         end = self._framed(data)
@@ -148,7 +148,7 @@ class Http1Link:
             pass  # the reading task notices
         except trio.TooSlowError:
             self._wire.close()
-            raise ClientWriteStalled from None
+            raise ClientStalled from None
         except BaseException:
             self._wire.close()
             raise

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import trio
 from h2.errors import ErrorCodes
 
-from trio_router.errors import InvalidRequest
+from trio_router.errors import ClientStalled, InvalidRequest
 from trio_router.server.http1_link import BODILESS, date_now
 from trio_router.server.http2 import AT_ONCE, MORE, STEP
-from trio_router.server.link import ClientWriteStalled
 from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.written import Written
 
 if TYPE_CHECKING:
     from hypercorn.typing import HTTPScope
@@ -128,17 +128,17 @@ class Http2Link:
     async def write(self, data: bytes) -> None:
         await self._send(data, is_end=False)
 
-    def write_now(self, data: bytes) -> bytes | None:
+    def write_now(self, data: bytes) -> Written:
         if self.is_gone:
-            return None  # the reading task has reported it
+            return Written.ALL  # the reading task has told
         connection = self._connection
         if self._is_writing or not connection.is_clear or self._is_bodiless:
-            return data
+            return Written.NONE
         if len(data) > self._protocol.room(self.number):
-            return data
+            return Written.NONE
         self._put(data, is_end=False)
         connection.flush()
-        return None
+        return Written.ALL
 
     async def finish(self, data: bytes = b"") -> None:
         await self._send(data, is_end=True)
@@ -205,7 +205,7 @@ class Http2Link:
             self._protocol.send_data(self.number, data, is_end=is_end)
 
     async def _wait(self, since: float) -> None:
-        """Waits until more may be sent.  Raises ClientWriteStalled if the client takes nothing.
+        """Until more may go out.  Raises ClientStalled if the client takes nothing for too long.
 
         If this stream's own window is not used up, a client that takes anything on the connection is
         not stalled: other streams had their turn.
@@ -222,9 +222,9 @@ class Http2Link:
                     break
                 still = self._protocol.is_held_back(self.number)
                 if still or connection.moved_at <= since:
-                    raise ClientWriteStalled
+                    raise ClientStalled
         finally:
             connection.waiting.pop(self, None)
             self._may_go_on = None
         if connection.is_stalled:
-            raise ClientWriteStalled
+            raise ClientStalled
