@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from trio_router.errors import Stopped
+from trio_router.errors import MethodNotAllowed, Stopped
 from trio_router.routing.retry import told_retry_after
 from trio_router.wire.jsoncodec import dumps
 
@@ -45,6 +45,8 @@ def error_reply(
     reply = json_reply(body(error), error.status)
     if (patience := told_retry_after(error.retry_after, time.time())) is not None:
         reply.headers["retry-after"] = patience
+    if isinstance(error, MethodNotAllowed) and error.allow:
+        reply.headers["allow"] = error.allow
     if isinstance(error, Stopped):
         reply.headers["x-should-retry"] = "false"  # OpenAI's own clients ask again otherwise
     if record.attempts:
