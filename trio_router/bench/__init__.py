@@ -4,6 +4,6 @@ load, floor             the client, and the bare relay that the router is compar
 processes               starting, measuring and ending them
 soak                    `python -m trio_router.bench.soak`: does anything grow or leak?
 
-Each figure is measured beside the floor in the same minute, because absolute figures differ from machine
+Each figure is measured beside the floor in the same minute: absolute figures differ from machine
 to machine and from hour to hour.  It starts the router as a process and knows it by its address alone.
 """
