@@ -42,9 +42,9 @@ __all__ = [
     "sliced",
 ]
 
-_SHORT = 1 << 17  # bytes up to which nothing is heavy
+_SHORT = 1 << 17  # bytes: up to this length nothing is heavy
 _LONG = 1 << 20  # bytes beyond which it is heavy whatever is in it
-_OBJECTS = 4000  # that may be in what is between
+_OBJECTS = 4000  # objects beyond which a text between the two is heavy
 _decode = PLAIN.decode
 _pauses: dict[int, Callable[[], object]] = {}  # by the threads that work in slices
 
