@@ -1,4 +1,4 @@
-"""Serving in one process: listeners, signals, drain."""
+"""Serving, in one process or in several: listeners, signals, drain."""
 
 from __future__ import annotations
 
