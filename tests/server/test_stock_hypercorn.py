@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
 
@@ -19,7 +20,7 @@ from trio_router.observe.record import Outcome
 async def connect(stack) -> trio.abc.Stream:
     ours, theirs = stack._pair()
     server = TCPServer(
-        stack._wrapper, stack._settings, stack._context, ConnectionState({}), ServerStream(theirs)
+        stack._wrapper, HypercornConfig(), stack._context, ConnectionState({}), ServerStream(theirs)
     )
     stack._nursery.start_soon(server.run)
     return ours

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import trio
 
+from trio_router.config.kinds import traced_name
 from trio_router.observe.record import FAULTS
 from trio_router.wire.names import escaped
 
@@ -33,14 +34,6 @@ _PARENT = re.compile(
 _STATE = re.compile(rb"[ -~]{1,512}")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-# The conventions' names of providers, where they differ from the usual ones.
-_PROVIDERS = {
-    "azure": "azure.ai.openai",
-    "gemini": "gcp.gemini",
-    "mistral": "mistral_ai",
-    "xai": "x_ai",
-    "bedrock": "aws.bedrock",
-}
 
 
 def passed_on(traceparent: bytes, tracestate: bytes) -> bytes:
@@ -114,7 +107,7 @@ class Tracing:
             if began is None:
                 return
             attributes = {
-                "gen_ai.provider.name": _provider_name(attempt.provider),
+                "gen_ai.provider.name": traced_name(attempt.provider),
                 "gen_ai.request.model": escaped(attempt.model),
                 "trio_router.attempt": number,
             }
@@ -163,7 +156,7 @@ def tracing_from(
 def _attributes(record: RequestRecord, base_url: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "gen_ai.operation.name": record.operation,
-        "gen_ai.provider.name": _provider_name(record.provider),
+        "gen_ai.provider.name": traced_name(record.provider),
         "gen_ai.request.model": escaped(record.model),
         "gen_ai.request.stream": record.is_stream,
         "gen_ai.response.time_to_first_chunk": record.first_event_after,
@@ -183,10 +176,6 @@ def _attributes(record: RequestRecord, base_url: str) -> dict[str, Any]:
         found["server.address"] = parts.hostname
         found["server.port"] = parts.port or (443 if parts.scheme == "https" else 80)
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _provider_name(provider: str) -> str:
-    return _PROVIDERS.get(provider, provider)
 
 
 def _nanoseconds(seconds: float) -> int:

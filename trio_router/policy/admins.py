@@ -11,12 +11,11 @@ import hashlib
 import hmac
 import logging
 import math
-import time
 from typing import TYPE_CHECKING
 
 from trio_router.errors import Forbidden, TooManyGuesses, Unauthorized
 from trio_router.policy.guesses import Guesses
-from trio_router.transport.addresses import is_loopback
+from trio_router.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +41,8 @@ class Admins:
     def __init__(
         self,
         config: AuthConfig,
-        clock: Callable[[], float] = time.time,
-        ticks: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
+        ticks: Callable[[], float],
     ) -> None:
         self._clock = clock
         self._ticks = ticks

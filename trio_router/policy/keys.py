@@ -6,7 +6,7 @@ import hmac
 from typing import TYPE_CHECKING
 
 from trio_router.errors import Unauthorized
-from trio_router.transport.addresses import is_loopback
+from trio_router.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from trio_router.config.schema import AuthConfig

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_router.errors import RouterError
+from trio_router.errors import ClientStalled, RouterError
 from trio_router.observe.record import Outcome, RequestRecord, Tried
-from trio_router.relay.attempt import ClientStalled
 from trio_router.relay.call import HubCall
 from trio_router.relay.race import Lane, Race
 from trio_router.relay.resume import ResumableCall

@@ -10,6 +10,7 @@ import trio
 
 from trio_router.dialects.provider_error import answer_error, own_status
 from trio_router.errors import (
+    ClientStalled,
     EventTooLarge,
     LastingFault,
     NetworkError,
@@ -47,10 +48,6 @@ _UNFINISHED = 1 << 18  # bytes: an event up to this long is parsed on the event 
 _LINGER = (
     0.25  # s that a complete answer may take to close its body, so that the connection can be kept
 )
-
-
-class ClientStalled(Exception):
-    """The client took nothing for `stall` seconds although there was something for it."""
 
 
 class Sink(Protocol):

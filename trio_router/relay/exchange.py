@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_router.dialects.base import AnswerIdentity
-from trio_router.errors import Draining, InternalError, Overloaded, RouterError
+from trio_router.errors import ClientStalled, Draining, InternalError, Overloaded, RouterError
 from trio_router.observe.record import Outcome
 from trio_router.relay.along_route import RouteRun
-from trio_router.relay.attempt import Attempt, ClientStalled
+from trio_router.relay.attempt import Attempt
 from trio_router.relay.books import Books
 from trio_router.relay.client import trio_seconds
 from trio_router.relay.passage import Passage, PassageAttempt, PassageCall
@@ -251,7 +251,7 @@ class Exchange:
 
     def _drain(self, run: StreamRun, limits: DrainConfig) -> None:
         """The client has left: lets the upstream finish, unless too many of them do so already."""
-        if run.is_flowing and self._engine.drains < limits.max:
+        if run.has_begun and self._engine.drains < limits.max:
             run.drain()
             self._engine.drains += 1
             self._work.deadline = trio.current_time() + limits.seconds

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from trio_router.dialects import EMBEDDINGS
 from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
 from trio_router.dialects.embedding_answer import EmbeddingAnswer
@@ -15,7 +14,7 @@ from trio_router.wire.jsoncodec import dumps
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio_router.dialects.base import ClientDialect
+    from trio_router.dialects.base import ClientDialect, EmbeddingDialect
     from trio_router.relay.call import Whole
     from trio_router.routing.target import Target
 
@@ -49,15 +48,20 @@ class EmbeddingCall(WholeCall):
     max_answer: int | None = _EMBEDDINGS
 
     def request_for(self, target: Target) -> UpstreamRequest:
-        dialect = EMBEDDINGS.get(target.dialect.name)
-        if dialect is None:
-            raise InvalidRequest(f"{target.provider} has no embeddings", param="model")
+        dialect = _embeddings_of(target)
         body = target.body_for(self._body)
         return dialect.request(body, drop_unsupported=target.drop_unsupported)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         reader = AnswerReader(target.dialect, identity, content_type, target.rules)
-        return EmbeddingAnswer(EMBEDDINGS[target.dialect.name], self._body, target.model, reader)
+        return EmbeddingAnswer(_embeddings_of(target), self._body, target.model, reader)
+
+
+def _embeddings_of(target: Target) -> EmbeddingDialect:
+    """Raises InvalidRequest if the target's providers have none."""
+    if target.dialect.embeddings is None:
+        raise InvalidRequest(f"{target.provider} has no embeddings", param="model")
+    return target.dialect.embeddings
 
 
 class CountCall(WholeCall):

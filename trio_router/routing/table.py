@@ -12,7 +12,7 @@ from trio_router.dialects.answer import ReadingRules
 from trio_router.errors import InvalidRequest, ModelNotFound
 from trio_router.routing.route import Route, implicit_route, keyed, target_of
 from trio_router.routing.target import Target
-from trio_router.wire.names import name_complaint, path_segment
+from trio_router.wire.names import name_complaint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -124,9 +124,9 @@ class RouteTable:
                 max_event=stream.max_event,
                 invalid_utf8=stream.invalid_utf8,
                 malformed_event=stream.malformed_event,
-                lenient_end=provider.lenient_end,
+                lenient_end=provider.is_lenient,
             ),
-            ask_usage=provider.ask_usage,
+            ask_usage=provider.asks_usage,
             drop_unsupported=provider.drop_unsupported,
             query=provider.query,
             native=native_apis(provider, settings.upstream_model or model),
@@ -156,27 +156,9 @@ def native_apis(provider: ProviderConfig, model: str) -> dict[str, str]:
 
     Requests in these APIs pass through.  `model` is the upstream's name of the model.
     """
-    match provider.dialect:
-        case "anthropic":
-            return {"messages": "/messages"}
-        case "openai":
-            paths = {"completions": "/completions", "responses": "/responses"}
-        case "azure" if not model:
-            return {}  # this API's paths hold the deployment's name
-        case "azure":
-            # Responses have no deployment in their path.  A version that is a date means the older API.
-            dated = provider.query.get("api-version", "preview") not in ("preview", "latest", "v1")
-            paths = {
-                "completions": f"/openai/deployments/{path_segment(model)}/completions",
-                "responses": "/openai/responses" if dated else "/openai/v1/responses",
-            }
-        case _:
-            return {}
-    if not provider.has_responses:
-        del paths["responses"]
-    if not provider.has_completions:
-        del paths["completions"]
-    return paths
+    has = {"responses": provider.has_responses, "completions": provider.has_completions}
+    paths = DIALECTS[provider.dialect].native_paths(model, provider.query)
+    return {api: path for api, path in paths.items() if has.get(api, True)}
 
 
 def _near(name: str, known: Iterable[str]) -> list[str]:

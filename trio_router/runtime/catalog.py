@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_router.dialects import LISTINGS
 from trio_router.errors import RouterError
 from trio_router.relay.client import PassingRequest
 from trio_router.relay.heavy import in_slices
@@ -19,7 +18,7 @@ from trio_router.wire.names import name_complaint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from trio_router.dialects.base import ListedModel
+    from trio_router.dialects.base import ListedModel, ModelListing
     from trio_router.relay.client import UpstreamClient
     from trio_router.routing.target import Target
 
@@ -79,17 +78,20 @@ class Catalog:
 
     def _list(self, target: Target, client: UpstreamClient) -> _List:
         known = self._lists.setdefault(target.provider, _List())
+        listing = target.dialect.listing
         is_due = known.coming is None and trio.current_time() >= known.until
-        if is_due and self._nursery is not None and target.dialect.name in LISTINGS:
+        if is_due and self._nursery is not None and listing is not None:
             known.coming = trio.Event()
-            self._nursery.start_soon(self._refresh, known, target, client)
+            self._nursery.start_soon(self._refresh, known, listing, target, client)
         return known
 
-    async def _refresh(self, known: _List, target: Target, client: UpstreamClient) -> None:
+    async def _refresh(
+        self, known: _List, listing: ModelListing, target: Target, client: UpstreamClient
+    ) -> None:
         failure = "timeout"
         try:
             with trio.move_on_after(_PATIENCE):
-                known.models = await _fetch(target, client)
+                known.models = await _fetch(listing, target, client)
                 failure = ""
         except RouterError as error:
             failure = error.code
@@ -106,9 +108,10 @@ class Catalog:
             logger.info("no list of models", extra={"fields": fields})
 
 
-async def _fetch(target: Target, client: UpstreamClient) -> Sequence[ListedModel]:
+async def _fetch(
+    listing: ModelListing, target: Target, client: UpstreamClient
+) -> Sequence[ListedModel]:
     """Raises RouterError."""
-    listing = LISTINGS[target.dialect.name]
     found: dict[str, ListedModel] = {}
     mark: str | None = None
     for _ in range(_PAGES):

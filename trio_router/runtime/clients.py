@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from trio_router.relay.client import UpstreamClient
 from trio_router.relay.gate import Gate
 from trio_router.transport import StreamTransport
-from trio_router.transport.addresses import is_loopback
+from trio_router.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

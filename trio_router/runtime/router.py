@@ -19,7 +19,7 @@ from trio_router.relay.engine import Engine
 from trio_router.relay.gate import Gate
 from trio_router.runtime.catalog import Catalog
 from trio_router.runtime.clients import SharedClients, identity
-from trio_router.runtime.embedded import start_demo
+from trio_router.runtime.embedded import Embedded
 from trio_router.runtime.generation import prepare, succeed
 from trio_router.runtime.models import listed_model, listed_models
 from trio_router.runtime.observation import Observation, target_reports
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from trio_router.clock.clock import Clock
-    from trio_router.config.schema import Config, ProviderConfig
+    from trio_router.config.schema import Config
     from trio_router.dialects.base import ListedModel
     from trio_router.observe.record import TargetReport
     from trio_router.runtime.generation import Draft, Generation
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_router")
 _LAST_WORDS = 0.5  # s that aborted requests get to end
 _LAST_SPANS = 0.5  # s that the last spans may take to be sent
-DEMO = "demo"
 
 
 class State(Enum):
@@ -76,7 +75,7 @@ class Router:
         self.on_change: list[Callable[[Generation], None]] = []  # called with each new generation
         self._clients = SharedClients(make_transport)
         self._waiting = trio.CancelScope()
-        self._demo: ProviderConfig | None = None  # the embedded provider, once it runs
+        self._embedded = Embedded()
         self._draft: Draft = prepare(config, clock, self.heard)
         self.generation: Generation = succeed(self._draft, None, self._clients, 1)
         self._take_over(None)
@@ -97,7 +96,7 @@ class Router:
                 await nursery.start(self.catalog.run)
                 nursery.start_soon(self.observation.watch_lag)
                 nursery.start_soon(self._sample)
-                await self._start_demo(self.generation.config)
+                await self._start_embedded(self.generation.config)
                 self.state = State.READY
                 try:
                     yield self
@@ -138,9 +137,11 @@ class Router:
 
         Running requests keep the generation that they began with.
         """
-        await self._start_demo(config)
+        await self._start_embedded(config)
         before = self._draft
-        draft = await self._in_thread(prepare, self._with_demo(config), self.clock, self.heard, before)
+        draft = await self._in_thread(
+            prepare, self._embedded.added(config), self.clock, self.heard, before
+        )
         self._draft = draft
         old = self.generation
         self.generation = succeed(draft, old, self._clients, old.number + 1)
@@ -151,21 +152,16 @@ class Router:
         lists = self.catalog.known().items()
         return [f"{provider}/{model.id}" for provider, models in lists for model in models]
 
-    async def _start_demo(self, config: Config) -> None:
-        """Starts the embedded provider when a configuration first asks for it."""
-        if not config.server.demo or self._demo is not None or self.engine.nursery is None:
+    async def _start_embedded(self, config: Config) -> None:
+        """An embedded provider is there once a configuration has asked for it."""
+        nursery = self.engine.nursery
+        if nursery is None or not await self._embedded.start(config, nursery):
             return
-        self._demo = await start_demo(self.engine.nursery)
         if config is self.generation.config:  # the first one: it was made before its provider ran
             old = self.generation
-            self._draft = prepare(self._with_demo(config), self.clock, self.heard, self._draft)
+            self._draft = prepare(self._embedded.added(config), self.clock, self.heard, self._draft)
             self.generation = succeed(self._draft, old, self._clients, old.number)
             self._take_over(old)
-
-    def _with_demo(self, config: Config) -> Config:
-        if not config.server.demo or self._demo is None:
-            return config
-        return config.model_copy(update={"providers": {DEMO: self._demo, **config.providers}})
 
     def _take_over(self, old: Generation | None) -> None:
         """Puts `self.generation` into force; `old` is retired when its last request has ended."""

@@ -8,16 +8,37 @@ if TYPE_CHECKING:
     from hypercorn.typing import HTTPScope
 
     from trio_router.server.request_body import RequestBody
+    from trio_router.wire.written import Written
 
 Headers = list[tuple[bytes, bytes]]  # names in lower case
 
 
-class ClientWriteStalled(Exception):
-    """A write to the client made no progress within the limit."""
+class Answering(Protocol):
+    """A request that is being answered."""
+
+    async def run(self) -> None:
+        """Answers it, to the answer's end.  On cancel all that it has opened is released."""
+        ...
+
+    def client_left(self) -> None:
+        """Nobody reads the answer any more: what the request has opened is released at once."""
+        ...
+
+
+class App(Protocol):
+    """What answers requests: all that a server knows of it."""
+
+    def new_body(self, path: str, declared: int | None) -> RequestBody:
+        """For the body of a request for `path`, which says it has `declared` bytes, if it says so."""
+        ...
+
+    def request(self, link: Link) -> Answering:
+        """The request that came in on `link`; the server runs it."""
+        ...
 
 
 class Link(Protocol):
-    """One request and its answer.  The methods that write raise ClientWriteStalled.
+    """One request and its answer.  The methods that write raise ClientStalled.
 
     Writes to a client that has left do not fail: the task that reads from it cancels the request.
     """
@@ -49,12 +70,8 @@ class Link(Protocol):
         """Sends a piece of the body; an empty one sends what is held back."""
         ...
 
-    def write_now(self, data: bytes) -> bytes | None:
-        """Writes as much as possible without waiting, if nobody is in `write`.
-
-        Returns None if everything was written, else what the caller passes to `write`: `data`, or empty
-        bytes if the rest of it is held back already.
-        """
+    def write_now(self, data: bytes) -> Written:
+        """Writes what goes without waiting; NONE if that is nothing, or if somebody is in `write`."""
         ...
 
     async def finish(self, data: bytes = b"") -> None:
