@@ -1,7 +1,7 @@
-"""An answer in the client's own API: passed through as it is, and read along the way.
+"""An answer in the client's own API: passed through unchanged, and read along the way.
 
-What is read is what the record needs: usage, the end, errors.  What is sent is the upstream's own.
-An upstream that answers in the shape of chat completions all the same is translated.
+The record needs usage, the end and errors, so these are read.  The upstream's own bytes are sent.  If
+the upstream answers in the shape of chat completions nevertheless, the answer is translated.
 """
 
 from __future__ import annotations

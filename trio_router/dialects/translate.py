@@ -39,7 +39,7 @@ class StreamTranslator:
     def receive_data(self, data: bytes) -> bytes:
         """The frames that `data` completes, the end's among them; then look at `reader.failure`.
 
-        What comes after the end is no part of the answer: it gives nothing.
+        Data after the end does not belong to the answer and gives nothing.
         """
         if self.reader.is_done:
             return b""
