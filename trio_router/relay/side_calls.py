@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects import EMBEDDINGS
 from trio_router.dialects.answer import AnswerReader
@@ -22,28 +22,20 @@ if TYPE_CHECKING:
 _EMBEDDINGS = 1 << 26  # bytes of an answer: 2,048 vectors of 3,072 numbers in base64 are 34 million
 
 
-class WholeCall:
-    """A call that is never streamed.  `body` is the client's request, checked."""
+class _SideCall:
+    """What these calls share; see WholeCall.  `body` is the client's request, checked."""
 
-    is_stream = False
-    keepalive = b""
     max_answer: int | None = None
 
     def __init__(self, body: dict[str, Any], *, is_heavy: bool = False) -> None:
         self.is_heavy = is_heavy
         self._body = body
 
-    def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> NoReturn:
-        raise NotImplementedError("this is never streamed")
-
-    def fail(self, error: Exception) -> bytes:
-        return b""
-
     def forget(self) -> None:
         self._body = {}
 
 
-class EmbeddingCall(WholeCall):
+class EmbeddingCall(_SideCall):
     """`POST /v1/embeddings`."""
 
     max_answer: int | None = _EMBEDDINGS
@@ -60,7 +52,7 @@ class EmbeddingCall(WholeCall):
         return EmbeddingAnswer(EMBEDDINGS[target.dialect.name], self._body, target.model, reader)
 
 
-class CountCall(WholeCall):
+class CountCall(_SideCall):
     """`POST /v1/messages/count_tokens`, for targets that speak the client's own API."""
 
     def __init__(
