@@ -24,13 +24,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from trio_router.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from trio_router.api.app import RouterApp
     from trio_router.config.schema import Config
 
-__version__ = "0.1.0"
 
 __all__ = ["__version__", "create_app", "load_config"]
 
@@ -42,14 +43,14 @@ def create_app(config: Config | str | Path | None = None) -> RouterApp:
     the embedded default serves what is found.  Raises ConfigError.
     """
     # Imported here so that `import trio_router` and the command's --version cost nothing.
-    from trio_router.api.app import RouterApp
     from trio_router.config.discover import embedded_config
     from trio_router.config.file import load_config
     from trio_router.config.schema import Config
     from trio_router.runtime.router import Router
+    from trio_router.serve.composing import application
 
     config = config or os.environ.get("TRIO_ROUTER_CONFIG") or embedded_config(os.environ)
-    return RouterApp(Router(config if isinstance(config, Config) else load_config(config)))
+    return application(Router(config if isinstance(config, Config) else load_config(config)))
 
 
 def load_config(path: str | Path) -> Config:

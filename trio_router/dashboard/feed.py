@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trio_router import __version__
 from trio_router.dashboard.peers import BROKEN, Lines, asked
 from trio_router.dashboard.view import Scene, View
 from trio_router.errors import Stopped
 from trio_router.observe.record import Outcome
+from trio_router.version import __version__
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:

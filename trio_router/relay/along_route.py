@@ -37,10 +37,10 @@ _MOST_HELD = 8  # times `stream.max_event`: what `commit: complete` may hold bac
 
 
 class RouteRun:
-    """Asks one target after the other, as the plan says, until one has answered.
+    """Asks one target after another, as the plan says, until one has answered.
 
-    Everything happens in the task that calls; attempts that race have a task each, which ends before
-    the race does.
+    Everything happens in the caller's task.  Attempts that race have one task each, and these tasks end
+    before the race does.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class RouteRun:
         return None
 
     def _begin(self, target: RouteTarget) -> bool:
-        """Whether the target may be asked now; then its visit has begun, before others look at it."""
+        """Whether the target may be asked now.  If so, its visit begins at once, before others look."""
         now = trio.current_time()
         if not self._plan.may_begin(target, now):
             return False
@@ -205,7 +205,7 @@ class RouteRun:
 
 
 class _Trial:
-    """One attempt, as the target's state, the record and the metrics are told of it."""
+    """One attempt, and how it is reported to the target's state, the record and the metrics."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""What one request asks of its target, and how the answer is told: the part of an attempt without IO.
+"""What one request asks of its target, and how the answer is translated: an attempt without the IO.
 
-The endpoint that was asked decides it.  Chat requests are in the hub's own shape; clients of other
-APIs have a dialect of theirs, which is between them and the hub; and where the target speaks the
-client's own API, both pass through as they are.
+The endpoint chooses the call.  Chat requests are in the hub's own shape.  Requests of other APIs go
+through a client dialect, which translates between that API and the hub.  If the target speaks the
+client's API itself, request and answer pass through unchanged.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class StreamCall(AnyCall, Protocol):
     ) -> Translator: ...
 
     def fail(self, error: RouterError) -> bytes:
-        """What ends a stream badly of which nothing but silence's comments has gone out."""
+        """The frames that end a stream with `error` if only keepalive comments have been sent."""
         ...
 
 
@@ -110,7 +110,7 @@ class HubCall(StreamCall, Protocol):
     def reader(self, target: Target, identity: AnswerIdentity, content_type: str) -> AnswerReader: ...
 
     def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
-        """`chat` asked of `target` in this request's stead."""
+        """The upstream's request for `chat`, which replaces this request's own body."""
         ...
 
 
@@ -121,7 +121,7 @@ class Call(HubCall, WholeCall, Protocol):
 
 
 class ChatCall:
-    """`POST /v1/chat/completions`: `body` is checked, and in the hub's shape."""
+    """`POST /v1/chat/completions`.  `body` has been checked and is in the hub's shape."""
 
     keepalive = KEEPALIVE
     max_answer: int | None = None
@@ -154,7 +154,7 @@ class ChatCall:
     def forget(self) -> None:
         self._body = {}
 
-    # -- what going on with an answer takes, see HubCall
+    # -- what continuing an answer needs, see HubCall
 
     @property
     def chat(self) -> dict[str, Any]:
@@ -168,9 +168,9 @@ class ChatCall:
 
 
 class ClientCall:
-    """A request in another API, `client`'s: `body` as it came, checked.
+    """A request in the API of `client`.  `body` is the client's own, checked.
 
-    `headers` are the client's, with lower-case names: some of them are the API's own.
+    `headers` are the client's, with lower-case names; those that belong to the API are forwarded.
     """
 
     max_answer: int | None = None
@@ -190,7 +190,7 @@ class ClientCall:
         self._body = body
         own = client.native.forwarded
         self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
-        self._chats: dict[bool, dict[str, Any]] = {}  # by whether what is not supported is dropped
+        self._chats: dict[bool, dict[str, Any]] = {}  # by `drop`: unsupported fields left out or not
 
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._client.name)
@@ -226,7 +226,7 @@ class ClientCall:
         return self._client.encoder(AnswerIdentity("", 0, ""), self._body).fail(error)
 
     def forget(self) -> None:
-        # Answers tell parts of the request again; the conversation, which is long, they do not.
+        # Answers repeat parts of the request, but never the conversation, which is long.
         self._body = {name: value for name, value in self._body.items() if name not in _CONVERSATION}
         self._chats = {}
 

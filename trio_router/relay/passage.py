@@ -1,7 +1,7 @@
-"""What passes through as it is: a request whose body may be long, an answer of any kind.
+"""Requests that pass through unchanged: the body may be long, the answer is of any kind.
 
-One task, the request's own, takes the body from the client as the upstream takes it, and gives the
-answer to the client as the client takes it.
+One task of the request's own reads the body from the client as fast as the upstream takes it, and reads
+the answer from the upstream as fast as the client takes it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Opening = Callable[[], AbstractAsyncContextManager[tuple[Target, PassingRequest]]]
 
-# Of the answer's head; the rest is between the upstream and us.
+# Header fields of the answer that reach the client; the others concern only the upstream and us.
 _HEADERS = (
     b"content-type",
     b"content-encoding",
@@ -35,7 +35,7 @@ _HEADERS = (
     b"etag",
     b"last-modified",
 )
-_READ = 65536  # bytes of an answer in JSON up to which it is looked into for what was used
+_READ = 65536  # bytes: a JSON answer up to this long is searched for its usage
 
 
 class _State(Enum):
@@ -47,7 +47,7 @@ class _State(Enum):
 
 
 class Passage:
-    """An answer on its way; see StreamReply.  `opening` gives what is to be asked, and of whom."""
+    """An answer on its way; see StreamReply.  `opening` gives the request and its target."""
 
     tail = b""
 
@@ -135,7 +135,7 @@ async def move_passage(attempt: Attempt, request: PassingRequest, passage: Passa
 
 
 class _Used:
-    """Finds the tokens that a short answer in JSON says were used."""
+    """Finds the token usage that a short JSON answer reports."""
 
     def __init__(self, content_type: str) -> None:
         self._parts: list[bytes] | None = [] if content_type.startswith("application/json") else None

@@ -80,7 +80,7 @@ class ResumableCall:
         return self._inner.fail(error)
 
     def forget(self) -> None:
-        """Not before the end: it may have to be asked again."""
+        """Keeps the request: it may have to be retried.  `forget_all` frees it at the end."""
 
     def forget_all(self) -> None:
         self._inner.forget()

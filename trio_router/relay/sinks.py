@@ -1,4 +1,4 @@
-"""Where the attempts of a route put their frames."""
+"""Where the attempts of a route put their frames: at once to the client, or held until the end."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Sink(Protocol):
 class Stream(Sink, Protocol):
     """The client's stream."""
 
-    is_draining: bool  # nobody reads the answer any more, it is only let come to its end
+    is_draining: bool  # the client has left; the upstream may only finish
 
     @property
     def has_begun(self) -> bool:
-        """An event of an answer has gone out."""
+        """Whether an event of an answer has been sent."""
         ...
 
 
@@ -48,11 +48,11 @@ class RouteSink(Sink, Protocol):
     has_answered: bool  # the first event has come
 
     async def release(self) -> None:
-        """The answer is whole and good."""
+        """The answer is complete and good: sends what was held back."""
 
 
 class PassingSink:
-    """Hands over at once.  `on_first` is called at the first event, and may raise."""
+    """Hands frames over at once.  `on_first` is called at the first event, and may raise."""
 
     _translator: Translator
 
@@ -60,7 +60,7 @@ class PassingSink:
         self.has_answered = False
         self._stream = stream
         self._on_first = on_first
-        # No step of our own in a chunk's way:
+        # Bound directly, so that a chunk costs no extra call:
         self.put_nowait = stream.put_nowait
         self.put = stream.put
         self.end = stream.end
@@ -80,7 +80,7 @@ class PassingSink:
 
 
 class HoldingSink:
-    """Holds everything back until the answer is whole; at most `most` bytes."""
+    """Holds everything back, at most `most` bytes, until the answer is complete."""
 
     _translator: Translator
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     WriteNow = Callable[[bytes], Written]
 
-_JOIN = 65536  # bytes: frames that wait already go out in one write, up to about this
+_JOIN = 65536  # bytes: waiting frames are joined into one write, up to about this many
 
 
 class StreamReply(Protocol):
-    """A stream that has begun, as the client's side takes it."""
+    """A stream that has begun, as the client's side reads it."""
 
     tail: bytes  # what follows the frames once they end: the error event of a bad end, or nothing
 
@@ -35,17 +35,17 @@ class StreamReply(Protocol):
         ...
 
     async def next(self, write_now: WriteNow) -> bytes | None:
-        """Finished frames, all that wait joined; None at the end.
+        """All waiting frames, joined; None at the end.
 
-        While it waits for some, those that come may be given to `write_now` in place of the caller,
-        which saves a pass of the scheduler; the caller writes nothing until `next` has returned.
+        While it waits, the upstream's task may pass new frames straight to `write_now`, which saves a
+        pass of the scheduler.  The caller writes nothing until `next` has returned.
         """
 
 
 class StreamState(Enum):
-    """How far an answer is.  It goes through them in this order, and may leave some out."""
+    """How far an answer is.  It passes these states in order, and may skip some."""
 
-    OPENING = "opening"  # nothing is known of an answer
+    OPENING = "opening"  # no answer yet, and no status sent
     PROMISED = "promised"  # the client has a status (an early commit); no event has come
     FLOWING = "flowing"  # an event of an answer has come, and the client has a status
     WHOLE = "whole"  # the client has been given a good end; the upstream's connection may go on
@@ -89,7 +89,7 @@ class StreamRun:
         self._send, self._frames = trio.open_memory_channel[bytes](buffer)
         self._write_now: WriteNow | None = None
         self._record = record
-        self._taken = 0  # bytes that the client's side is writing
+        self._taken = 0  # bytes that the client's task took and is writing
         self._keepalive = math.inf
         self._alarm: Alarm | None = None
 
@@ -110,7 +110,7 @@ class StreamRun:
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """Entered by the upstream's task for as long as something may come."""
+        """Entered by the upstream's task, and left when nothing more will come."""
         with self._send:
             try:
                 yield
@@ -119,17 +119,17 @@ class StreamRun:
             self.begun.set()
 
     def drain(self) -> None:
-        """The client has left, and the upstream may come to its end."""
+        """The client has left, and the upstream may finish."""
         self.is_draining = True
 
     def discard(self) -> None:
-        """Nobody reads any more: what waits is dropped, and who waits for room goes on."""
+        """Nobody reads any more: drops what waits, and wakes the task that waits for room."""
         self._frames.close()
 
     def fail(self, error: RouterError) -> None:
-        """Before the commit `error` becomes the answer's status, after it the stream's last event.
+        """Ends the stream: before the commit with the status of `error`, later with an error event.
 
-        What goes wrong after a good end is not told.
+        After a good end the client is told nothing more.
         """
         if self.is_whole:
             return
@@ -139,7 +139,7 @@ class StreamRun:
             self.error = error
 
     def bridge_silence(self, alarms: AlarmClock, keepalive: float) -> Alarm:
-        """A comment to the client after each `keepalive` seconds without an event."""
+        """Sends the client a comment after each `keepalive` seconds without an event."""
         self._keepalive = keepalive
         self._alarm = alarms.alarm(self._comment)
         self._postpone()

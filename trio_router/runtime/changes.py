@@ -1,4 +1,4 @@
-"""What differs between two configurations, in words.  Pure; no secret is ever told."""
+"""The differences between two configurations, in words.  Pure; it never shows a secret."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _of_mapping(word: str, before: Mapping[str, Any], after: Mapping[str, Any]) 
             yield f"+ {word} {name}"
         elif before[name] != after[name]:
             fields = ", ".join(_fields(before[name], after[name]))
-            # Of a key there is one thing that can change, and that is not told.
+            # The only thing that can change about a key is the key, which is not shown.
             yield f"~ {word} {name}" if word in _KEYS.values() else f"~ {word} {name}: {fields}"
 
 

@@ -11,14 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
-from hypercorn.config import Config as HypercornConfig
 
-from trio_router.api.app import RouterApp
 from trio_router.api.metrics_side import MetricsApp
+from trio_router.clock.clock import SYSTEM
 from trio_router.dashboard.peers import Peers
 from trio_router.observe.log import logging_to, write_line
 from trio_router.observe.metrics import forget_process
 from trio_router.runtime.router import Router
+from trio_router.serve.composing import application
 from trio_router.serve.workers import Board, EvenTurn, Supervisor
 from trio_router.server.accept import accept_from, url_of
 from trio_router.server.connections import HttpServer
@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
+    from trio_router.api.app import RouterApp
     from trio_router.config.schema import Config
     from trio_router.observe.log import LogSettings
     from trio_router.runtime.generation import Generation
     from trio_router.server.accept import Turn
+    from trio_router.server.link import App
 
     OnStart = Callable[[Config, list[str]], None]
     # See `accept_from`, which takes connections off a kernel's socket.
@@ -59,17 +61,8 @@ async def serve(
     Starts with the list of base URLs.  While draining, connections are still accepted, so that clients
     get an honest 503.  Those of `metrics` serve the metrics alone.  All are closed at the end.
     """
-    router, settings = app.router, hypercorn_config()
-    servers = [
-        HttpServer(who, settings, *_client_side(router.generation)) for who in (app, MetricsApp(app))
-    ]
-    server, scraped = servers
-
-    def take(generation: Generation) -> None:
-        for one in servers:
-            one.use(*_client_side(generation))
-
-    router.on_change.append(take)
+    router = app.router
+    server, scraped = (http_server(router, who) for who in (app, MetricsApp(router, app.metrics)))
     whose = None if turn is None else turn(server)
     doors = [(listener, server.handle, whose) for listener in listeners]
     doors += [(listener, scraped.handle, None) for listener in metrics]
@@ -77,7 +70,8 @@ async def serve(
         for listener, _, _ in doors:
             closing.enter_context(listener)
         async with router.running(), trio.open_nursery() as beside:
-            beside.start_soon(app.board.answer_peers)
+            for work in app.beside:
+                beside.start_soon(work)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
                     for listener, handle, turns in doors:
@@ -90,6 +84,23 @@ async def serve(
                 await scraped.end()
                 connections.cancel_scope.deadline = trio.current_time() + _LAST_WRITES
             beside.cancel_scope.cancel()
+
+
+def http_server(router: Router, app: App) -> HttpServer:
+    """A server of `app` that keeps to the configuration in force."""
+    server = HttpServer(
+        app,
+        router.engine.alarms,
+        router.clock.wall,
+        max_connections=router.generation.config.server.max_connections,
+    )
+
+    def take(generation: Generation) -> None:
+        server.use(*_client_side(generation))
+
+    take(router.generation)
+    router.on_change.append(take)
+    return server
 
 
 def _client_side(generation: Generation) -> tuple[float | None, ssl.SSLContext | None]:
@@ -210,10 +221,14 @@ def run_workers(
         board.absent(worker)
         forget_process(process_id)
         if code:
-            write_line("a worker died", "error", worker=worker, process=process_id, code=code)
+            write_line(
+                SYSTEM.wall(), "a worker died", "error", worker=worker, process=process_id, code=code
+            )
 
     def note_failure(worker: int, fault: OSError) -> None:
-        write_line("a worker could not be started", "error", worker=worker, reason=str(fault))
+        write_line(
+            SYSTEM.wall(), "a worker could not be started", "error", worker=worker, reason=str(fault)
+        )
 
     gc.freeze()  # what was imported stays shared between the processes
     grace = config.server.graceful_timeout
@@ -229,22 +244,10 @@ def _run(
     peers: Peers | None = None,
 ) -> None:
     with logging_to(settings=logs):
-        app = RouterApp(Router(config), peers)
+        app = application(Router(config), peers)
         trio.run(
             partial(serving, app, listeners, lambda urls: on_start(app.router.generation.config, urls))
         )
-
-
-def hypercorn_config() -> HypercornConfig:
-    """Hypercorn's own settings: its log goes into ours, requests are logged by us alone."""
-    config = HypercornConfig()
-    config.accesslog = None
-    config.errorlog = logging.getLogger("trio_router.hypercorn")
-    config.keep_alive_timeout = 75
-    config.keep_alive_max_requests = 10**9
-    config.include_server_header = False
-    config.h11_max_incomplete_size = 65536
-    return config
 
 
 def longest_stall(config: Config) -> float | None:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 from clients without input or output: bytes -> requests, answers -> bytes."""
+"""HTTP/1.1 from clients, sans-IO: bytes to requests, answers to bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus} | {
 
 
 class RequestHead:
-    """What stands before a request's body.  Header names are in lower case."""
+    """The head of a request.  Header names are in lower case."""
 
     __slots__ = ("headers", "is_old", "keep_alive", "method", "query", "raw_path")
 
@@ -37,7 +37,7 @@ class RequestHead:
     ) -> None:
         self.method = method
         self.headers = headers
-        self.is_old = is_old  # HTTP/1.0: knows no chunks
+        self.is_old = is_old  # HTTP/1.0, which has no chunked bodies
         self.keep_alive = False
         if not target.startswith((b"/", b"*")):
             self._put_first(_authority_of(target))
@@ -45,7 +45,7 @@ class RequestHead:
         self.raw_path, _, self.query = target.partition(b"?")
 
     def _put_first(self, authority: bytes) -> None:
-        """A target's own host counts before the Host header (RFC 9112, 3.2.2), which is kept too."""
+        """A host in the target overrides the Host header (RFC 9112, 3.2.2), which is kept too."""
         if authority and authority.lower() != self.header(b"host").lower():
             self.headers = [(b"host", authority), *self.headers]
 
@@ -70,7 +70,7 @@ class _Place(Enum):
 
 
 class RequestParser:
-    """Bytes in any pieces -> requests: `begin` is given each head, and gives the body to be fed.
+    """Parses requests from bytes in any pieces.  `begin` gets each head and returns the body to feed.
 
     Once it gives none, nothing more is taken.  Never raises on bad input: `fault` is
     then the status that tells the client what is wrong.
@@ -123,19 +123,19 @@ class RequestParser:
             self.close()
 
     def close(self) -> None:
-        """Breaks the cycle between the parser and us, which only the collector would find."""
+        """Breaks the reference cycle between the parser and us."""
         self._parser = None
         self._headers = []
 
     def end(self) -> None:
-        """Nothing more will come: whoever `begin` belongs to, and holds us, is let go."""
+        """Nothing more will come: drops `begin`, whose owner holds us."""
         self.close()
         self._begin = _no_body
 
     def _decline(self, rest: bytes) -> None:
-        """The client offers another protocol, which we do not take.
+        """Declines an Upgrade: the request is answered over HTTP/1.1.
 
-        The parser takes what follows for that protocol; but it may be the request's body.
+        The parser assumes that the other protocol follows, but it may be the request's body.
         """
         body = self._offered
         if body is None:
@@ -159,7 +159,7 @@ class RequestParser:
         if self._body is not None:
             self._body.fail()
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         if self._place is not _Place.BETWEEN:
@@ -236,7 +236,7 @@ def _no_body(head: RequestHead) -> None:
 
 
 def response_head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """The head of an answer.  Raises ValueError for what would break out of its line."""
+    """The head of an answer.  Raises ValueError for a line end in a header."""
     fields = b"".join([b"%b: %b\r\n" % field for field in headers])
     if not fields.count(b"\n") == fields.count(b"\r") == len(headers):
         raise ValueError("a line end in a header")

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trio_router.simulation.expected import causes, finish_for, limits_of, neighbour_left
-from trio_router.simulation.provider import meant
+from trio_router.simulation.told import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trio_router.simulation.cases import Case
     from trio_router.simulation.plan import Answer
-    from trio_router.simulation.provider import Told
     from trio_router.simulation.reading import Said
+    from trio_router.simulation.told import Told
 
 
 def answer_is_whole_http(case: Case) -> Iterator[str]:

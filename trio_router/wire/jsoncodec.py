@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.wire import jsonslices, jsonwriter
 from trio_router.wire.jsonexact import Number, encode as encode_at_once
-from trio_router.wire.jsonslices import EXACT, MISFITS, PLAIN, SLICE, JSONError, JSONTooLarge, parse_small
+from trio_router.wire.jsonslices import (
+    EXACT,
+    MISFITS,
+    PLAIN,
+    SLICE,
+    JSONError,
+    JSONTooLarge,
+    parse_small,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
