@@ -89,4 +89,5 @@ def test_a_tap_that_refuses_an_answer_ends_it_behind_what_was_good():
     frames = translator.receive_data(event("a") + event("b", "stop") + b"data: [DONE]\n\n")
     assert frames == event("a")
     assert isinstance(translator.reader.failure, Diverged)
+    assert not translator.reader.is_done
     assert b"[DONE]" not in frames

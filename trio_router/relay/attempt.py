@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from trio_router.routing.target import Target
 
 T = TypeVar("T")
-_ERROR_BODY = 65536  # bytes of an error answer that are read; its message is at its beginning
-_JOINED = 1 << 20  # bytes of an answer up to which the loop itself puts it together
+_ERROR_BODY = 65536  # bytes of an error answer that are read; the message is at the beginning
+_JOINED = 1 << 20  # bytes: an answer up to this long is joined on the event loop
 
 
 class Attempt:
@@ -68,7 +68,7 @@ class Attempt:
         self.watchdog = Watchdog(self.limits.total)
         self.asked_bytes = 0  # of the request's body, as it was sent to this target
         self._client = client
-        self._is_impatient = is_impatient  # `first_event` counts from the beginning, not from on_sent
+        self._is_impatient = is_impatient  # `first_event` counts from the slot on, not from on_sent
         self._open_upstreams = metrics.of(metrics.labels(record)).upstreams_open
         self._try = Try(target.provider, target.model, trio.current_time())
         record.tries.append(self._try)

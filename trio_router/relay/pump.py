@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from trio_router.relay.client import UpstreamAnswer
     from trio_router.relay.sinks import Sink
 
-_UNFINISHED = 1 << 18  # bytes of an event up to which the loop itself reads it
+_UNFINISHED = 1 << 18  # bytes: an event up to this long is parsed on the event loop
 _LINGER = (
-    0.25  # s that an answer which has said all may take to end, so that its connection can be kept
+    0.25  # s that a complete answer may take to close its body, so that the connection can be kept
 )
 
 
@@ -63,8 +63,8 @@ class _Pump:
         self._reader: AnswerReader = translator.reader
         self._sink = sink
         self._retry_after = retry_after
-        self._last: float | None = None  # when there was something to tell the client, at last
-        self._unfinished = 0  # bytes since the last frames: an event that is still coming, mostly
+        self._last: float | None = None  # of the last read that gave the client something
+        self._unfinished = 0  # bytes since the last frames: mostly an event that is not complete yet
 
     async def run(self, reads: UpstreamAnswer) -> None:
         attempt, reader, said = self._attempt, self._reader, 0
@@ -92,7 +92,7 @@ class _Pump:
                         return await self._linger(reads)
                     watchdog.read(limits.read, limits.progress, has_said=reader.said != said)
                     said = reader.said
-                del data, frames  # or a silent stream would keep them
+                del data, frames  # otherwise a silent stream would keep them in memory
         except NetworkError:
             if self._last is None:
                 raise
@@ -148,4 +148,4 @@ class _Pump:
                 async for _ in reads:
                     pass
             except RouterError:
-                pass  # the answer was whole already
+                pass  # the answer was complete already

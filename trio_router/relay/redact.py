@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SECRET = 8  # characters: the value of most headers that is shorter is no secret
-_SHORTEST = 4  # that a key has
+_SECRET = 8  # characters: a shorter value of a header is no secret, except a credential's
+_SHORTEST = 4  # characters of the shortest key
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 
 

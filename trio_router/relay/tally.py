@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trio_router.dialects.answer import AnswerReader
     from trio_router.observe.record import RequestRecord
 
-_BYTES_A_TOKEN = 4  # of a request: a rough guess, where the upstream does not tell
+_BYTES_A_TOKEN = 4  # of a request: a rough guess, for upstreams that report no usage
 
 
 def book_answer(reader: AnswerReader, record: RequestRecord, asked_bytes: int) -> None:
@@ -27,7 +27,7 @@ def book_answer(reader: AnswerReader, record: RequestRecord, asked_bytes: int) -
         record.prompt_tokens = tokens(reader.usage, "prompt_tokens")
         record.completion_tokens = tokens(reader.usage, "completion_tokens")
     elif reader.failure is not None and not reader.said:
-        return  # nothing was written, as far as anybody knows
+        return  # as far as anybody knows, the model wrote nothing
     elif events := reader.events - isinstance(reader.failure, StreamError):
         record.prompt_tokens = asked_bytes // _BYTES_A_TOKEN
         record.completion_tokens = events
