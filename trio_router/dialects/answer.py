@@ -344,6 +344,11 @@ class AnswerReader:
         if finish == "error":
             raise stream_error(choice)
 
+    def refuse(self, fault: UpstreamError) -> None:
+        """Whoever takes the items has found that the answer is worthless from here on."""
+        self.failure = fault
+        self.is_done = False
+
     def judge(self) -> None:
         """Raises UpstreamError if the whole answer that was observed is none."""
         self._judge(self._fault_of_end())
