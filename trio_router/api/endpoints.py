@@ -14,7 +14,7 @@ from trio_router.errors import Draining
 from trio_router.relay.call import ChatCall, ClientCall, HubCall
 from trio_router.relay.heavy import in_slices, understood
 from trio_router.routing.route import Route
-from trio_router.runtime.router import State
+from trio_router.runtime.router import RouterState
 
 if TYPE_CHECKING:
     from trio_router.api.app import RouterApp
@@ -116,7 +116,7 @@ async def healthz() -> Response:
 
 async def readyz() -> Response:
     router = _router()
-    status = 200 if router.state is State.READY else 503
+    status = 200 if router.state is RouterState.READY else 503
     return response_of(json_reply({"status": router.state.value}, status))
 
 

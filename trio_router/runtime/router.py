@@ -43,7 +43,7 @@ _LAST_SPANS = 0.5  # s that the last spans may take to be sent
 DEMO = "demo"
 
 
-class State(Enum):
+class RouterState(Enum):
     """What the router says of itself."""
 
     STARTING = "starting"
@@ -72,7 +72,7 @@ class Router:
         self.engine = Engine(self.metrics, clock)
         self.observation = Observation(self.engine)
         self.catalog = Catalog()
-        self.state = State.STARTING
+        self.state = RouterState.STARTING
         self.on_change: list[Callable[[Generation], None]] = []  # told of each new generation
         self._clients = SharedClients(make_transport)
         self._waiting = trio.CancelScope()
@@ -98,11 +98,11 @@ class Router:
                 nursery.start_soon(self.observation.watch_lag)
                 nursery.start_soon(self._sample)
                 await self._start_demo(self.generation.config)
-                self.state = State.READY
+                self.state = RouterState.READY
                 try:
                     yield self
                 finally:
-                    self.state = State.DRAINING
+                    self.state = RouterState.DRAINING
                     self.engine.nursery = None
                 nursery.cancel_scope.cancel()
         finally:
@@ -115,7 +115,7 @@ class Router:
         The rest get an error event or a 503.  Returns when all have ended, or half a second after
         they were told to.
         """
-        self.state = State.DRAINING
+        self.state = RouterState.DRAINING
         with trio.move_on_after(grace) as self._waiting:
             await self.engine.wait_idle()
         for request in sorted(self.engine.running, key=lambda request: request.record.number):
@@ -129,7 +129,7 @@ class Router:
 
     @property
     def is_draining(self) -> bool:
-        return self.state is State.DRAINING
+        return self.state is RouterState.DRAINING
 
     # -- its configuration
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from msgspec import json, structs
 
-from trio_router.simulation.envelope import Script, error_body, error_event, script, vectors
-from trio_router.simulation.plan import Answer, Fault, Style, Take
+from trio_router.simulation.envelope import AnswerBytes, error_body, error_event, script, vectors
+from trio_router.simulation.plan import Fault, Meaning, Style, Take
 from trio_router.simulation.stage import BEGINNING, Actor
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from trio_router.simulation.history import History
+    from trio_router.simulation.history import Journal
     from trio_router.simulation.pipes import End
     from trio_router.simulation.plan import Ask, Provider
-    from trio_router.simulation.stage import Stage, Work
+    from trio_router.simulation.stage import Scheduler, Work
 
     Yes = Generator[float, None, bool]
 
@@ -34,7 +34,7 @@ _BAD_SHAPES = {
     "ollama": b'{"message":{"content":7},"done":false}',
     "responses": b'{"type":"response.output_text.delta","delta":7}',
 }
-_PLAIN = Take(Answer(text="plain"))
+_PLAIN = Take(Meaning(text="plain"))
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class Told:
     is_stream: bool = False
     fault: Fault | None = None
     begun: str = ""  # the beginning of an answer that it was to go on from
-    script: Script | None = None
+    script: AnswerBytes | None = None
     status: int = 0
     sent: int = 0  # events that are out, as far as the provider's own side
     has_said_finish: bool = False
@@ -83,7 +83,7 @@ class Outlet:
     """A provider's host: what all its connections share.  `told` is everything it answered."""
 
     def __init__(
-        self, stage: Stage, history: History, provider: Provider, asks: dict[int, Ask]
+        self, stage: Scheduler, history: Journal, provider: Provider, asks: dict[int, Ask]
     ) -> None:
         self.stage = stage
         self.history = history
@@ -130,7 +130,7 @@ class Outlet:
         return told
 
 
-def meant(told: Told, so_far: str) -> Answer:
+def meant(told: Told, so_far: str) -> Meaning:
     """What the client of this answer is to have in the end, who has `so_far` of its text."""
     answer, begun = told.take.answer, told.begun
     if not begun or answer.text.startswith(begun):
@@ -280,13 +280,13 @@ class _Visit:
         made = script(take, told.speech, ident, name, is_stream=told.is_stream)
         return (yield from self._say(told, made))
 
-    def _listed(self, told: Told) -> Script:
+    def _listed(self, told: Told) -> AnswerBytes:
         dialect = self.outlet.provider.dialect
         if told.speech == "vectors":
             body = vectors(dialect, told.take.answer, told.ask, "m")
         else:
             body = b'{"object":"list","data":[{"id":"listed","object":"model"}]}'
-        return Script(b"application/json", [body], [body], 0)
+        return AnswerBytes(b"application/json", [body], [body], 0)
 
     def _refuse(self, told: Told, fault: Fault) -> Yes:
         words = f"oops-{told.ask}-{told.provider}-{told.attempt}"
@@ -322,7 +322,7 @@ class _Visit:
         yield from self.end.send_all(head % (content, len(body)) + body)
         return True
 
-    def _say(self, told: Told, made: Script) -> Yes:
+    def _say(self, told: Told, made: AnswerBytes) -> Yes:
         told.script, told.status = made, 200
         style = told.take.style
         return (yield from _Telling(self, told, made, style).run())
@@ -331,7 +331,7 @@ class _Visit:
 class _Telling:
     """One answer on its way out, with its fault."""
 
-    def __init__(self, visit: _Visit, told: Told, made: Script, style: Style) -> None:
+    def __init__(self, visit: _Visit, told: Told, made: AnswerBytes, style: Style) -> None:
         self.visit = visit
         self.end = visit.end
         self.told = told

@@ -1,5 +1,5 @@
 """HTTP/1.1 to upstreams, made for streams."""
 
-from trio_router.transport.transport import Answer, PreparedPost, StreamTransport
+from trio_router.transport.transport import PreparedPost, StreamTransport, TransportResponse
 
-__all__ = ["Answer", "PreparedPost", "StreamTransport"]
+__all__ = ["PreparedPost", "StreamTransport", "TransportResponse"]
