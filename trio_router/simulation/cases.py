@@ -15,7 +15,7 @@ from trio_router.simulation.stage import BEGINNING
 if TYPE_CHECKING:
     from trio_router.simulation.client import Got
     from trio_router.simulation.plan import Ask, Provider
-    from trio_router.simulation.provider import Told
+    from trio_router.simulation.told import Told
     from trio_router.simulation.world import LogLine, World
 
 

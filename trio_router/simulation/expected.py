@@ -10,7 +10,7 @@ from trio_router.simulation.stage import BEGINNING
 if TYPE_CHECKING:
     from trio_router.simulation.cases import Case
     from trio_router.simulation.plan import Fault, Meaning, Style
-    from trio_router.simulation.provider import Told
+    from trio_router.simulation.told import Told
 
 _DEFAULTS: dict[str, Any] = {
     "connect": 10, "write": 10, "pool": 10, "first_event": 60, "read": 30, "response": 60,

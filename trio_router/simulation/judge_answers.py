@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trio_router.simulation.expected import causes, finish_for, limits_of, neighbour_left
-from trio_router.simulation.provider import meant
+from trio_router.simulation.told import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trio_router.simulation.cases import Case
     from trio_router.simulation.plan import Meaning
-    from trio_router.simulation.provider import Told
     from trio_router.simulation.reading import Said
+    from trio_router.simulation.told import Told
 
 
 def answer_is_whole_http(case: Case) -> Iterator[str]:
@@ -270,7 +270,7 @@ def bad_request_is_refused(case: Case) -> Iterator[str]:
     if case.told:
         yield f"it reached {case.told[0].provider}"
     others = {503} if case.is_stopped else set()
-    if ask.piece_gap >= 60:
+    if got.ended_at - got.begun_at >= 30:  # its head or its body came too slowly
         others.add(408)
     if case.status != wanted and case.status not in others:
         yield f"status {case.status}, not {wanted}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trio_router.simulation.cases import Case
-    from trio_router.simulation.provider import Told
+    from trio_router.simulation.told import Told
     from trio_router.simulation.world import World
 
 _AT_ONCE = 0.001  # s

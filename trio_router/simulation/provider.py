@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec import json, structs
 
-from trio_router.simulation.envelope import AnswerBytes, error_body, error_event, script, vectors
-from trio_router.simulation.plan import Fault, Meaning, Style, Take
+from trio_router.simulation.envelope import AnswerBytes, error_body, script, vectors
+from trio_router.simulation.plan import Fault, Meaning, Take
 from trio_router.simulation.stage import BEGINNING, Actor
+from trio_router.simulation.telling import Telling
+from trio_router.simulation.told import Asked, Told
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,56 +28,7 @@ _WHO = re.compile(rb"sim-(\d+)-")
 _MODEL = re.compile(rb'"model":\s*"([^"]*)"')
 _STREAM = re.compile(rb'"stream":\s*true')
 _BROKEN = (ConnectionResetError, BrokenPipeError)
-_BAD_SHAPES = {
-    "anthropic": b'{"type":"content_block_delta","index":0,"delta":7}',
-    "gemini": b'{"candidates":7}',
-    "cohere": b'{"type":"content-delta","delta":7}',
-    "ollama": b'{"message":{"content":7},"done":false}',
-    "responses": b'{"type":"response.output_text.delta","delta":7}',
-}
 _PLAIN = Take(Meaning(text="plain"))
-
-
-@dataclass(slots=True)
-class Asked:
-    """A request as a provider got it."""
-
-    method: bytes
-    path: str
-    headers: dict[bytes, bytes]
-    body: bytes
-
-    @property
-    def key(self) -> str:
-        headers = self.headers
-        given = headers.get(b"authorization") or headers.get(b"x-api-key") or b""
-        given = given or headers.get(b"api-key") or headers.get(b"x-goog-api-key") or b""
-        return given.decode("latin-1").removeprefix("Bearer ")
-
-
-@dataclass(slots=True)
-class Told:
-    """One answer of a provider: what was asked, what was to be said, and how far it came."""
-
-    provider: str
-    ask: int  # -1: it is not known whose request it was
-    attempt: int  # at this provider, from 0
-    at: float
-    asked: Asked
-    take: Take
-    speech: str = ""
-    is_stream: bool = False
-    fault: Fault | None = None
-    begun: str = ""  # the beginning of an answer that it was to go on from
-    script: AnswerBytes | None = None
-    status: int = 0
-    sent: int = 0  # events that are out, as far as the provider's own side
-    has_said_finish: bool = False
-    is_whole: bool = False  # all of it was written, with its framing's end
-    left_at: float = inf  # the router's end of the connection was seen
-    ended_at: float = inf
-    end: End | None = None
-    words: list[str] = field(default_factory=list)  # messages of errors that it gave
 
 
 class Outlet:
@@ -128,19 +80,6 @@ class Outlet:
         told.is_stream = "stream" in asked.path if is_gemini else bool(_STREAM.search(asked.body))
         self.told.append(told)
         return told
-
-
-def meant(told: Told, so_far: str) -> Meaning:
-    """What the client of this answer is to have in the end, who has `so_far` of its text."""
-    answer, begun = told.take.answer, told.begun
-    if not begun or answer.text.startswith(begun):
-        return answer
-    # The router gives a beginning without white space at its end.
-    rest = so_far[len(begun) :]
-    blank = rest[: len(rest) - len(rest.lstrip())]
-    if not answer.text.startswith(rest) and answer.text.startswith(rest.lstrip()):
-        begun += blank
-    return structs.replace(answer, text=begun + answer.text)
 
 
 def _speech(dialect: str, path: str) -> str:
@@ -324,132 +263,4 @@ class _Visit:
 
     def _say(self, told: Told, made: AnswerBytes) -> Yes:
         told.script, told.status = made, 200
-        style = told.take.style
-        return (yield from _Telling(self, told, made, style).run())
-
-
-class _Telling:
-    """One answer on its way out, with its fault."""
-
-    def __init__(self, visit: _Visit, told: Told, made: AnswerBytes, style: Style) -> None:
-        self.visit = visit
-        self.end = visit.end
-        self.told = told
-        self.made = made
-        self.style = style
-        self.fault = told.fault
-        # A whole body has a length or ends with the connection; chunks are for streams of lines.
-        self.framing = style.framing
-
-    def run(self) -> Yes:
-        lines, fault = self.made.lines, self.fault
-        place, part = len(lines), b""
-        if fault is not None:
-            position = fault.at * len(lines)
-            place = min(int(position), len(lines) - 1)
-            part = lines[place][: int((position - place) * len(lines[place]))]
-            if fault.kind == "no_finish":
-                place, part = min(self.made.ends_at, len(lines) - 1), b""
-        yield from self.end.send_all(self._head())
-        if self.style.first and not (yield from self.visit._pause(self.told, self.style.first)):
-            return False
-        if not (yield from self._lines(0, place)):
-            return False
-        if fault is None:
-            return (yield from self._finish())
-        if part and self._is_cutting(fault.kind):
-            yield from self._write(part)
-            # What is whole but for its line end counts, if the body ends here.
-            event = self.made.events[place]
-            if place >= self.made.ends_at and event and event in part:
-                self.told.has_said_finish = True
-        return (yield from self._fail(fault, place))
-
-    def _is_cutting(self, kind: str) -> bool:
-        return kind in ("cut", "fin", "broken", "stall", "trickle", "bad_framing")
-
-    def _head(self) -> bytes:
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: " + self.made.kind + b"\r\n"
-        if self.style.invites:
-            head = b"HTTP/1.1 100 Continue\r\n\r\n" + head
-        if self.framing == "chunked":
-            head += b"transfer-encoding: chunked\r\n"
-        elif self.framing == "length":
-            head += b"content-length: %d\r\n" % sum(map(len, self.made.lines))
-        if self.style.closes or self.framing == "eof":
-            head += b"connection: close\r\n"
-        return head + b"\r\n"
-
-    def _lines(self, begin: int, end: int) -> Yes:
-        gather, told = self.style.gather, self.told
-        lines = self.made.lines[begin:end]
-        step = gather or len(lines) or 1
-        for at in range(0, len(lines), step):
-            if at and self.style.gap and not (yield from self.visit._pause(told, self.style.gap)):
-                return False
-            yield from self._write(b"".join(lines[at : at + step]))
-            told.sent = begin + min(at + step, len(lines))
-            told.has_said_finish = told.sent > self.made.ends_at
-        return True
-
-    def _write(self, data: bytes) -> Work:
-        if self.framing == "chunked":
-            data = b"%x\r\n%b\r\n" % (len(data), data)
-        yield from self.end.send_all(data)
-
-    def _finish(self) -> Yes:
-        if self.framing == "chunked":
-            yield from self.end.send_all(b"0\r\n\r\n")
-        self.told.is_whole = True
-        return self.framing != "eof" and not self.style.closes
-
-    def _fail(self, fault: Fault, place: int) -> Yes:
-        told = self.told
-        match fault.kind:
-            case "broken":
-                self.end.reset()
-                return False
-            case "stall":
-                yield from self.visit._pause(told, inf)
-                return False
-            case "comments" | "trickle":
-                return (yield from self._babble(fault.kind))
-            case "cut" | "no_finish" if self.framing == "chunked":
-                yield from self.end.send_all(b"0\r\n\r\n")
-                return True
-            case "bad_framing" if self.framing == "chunked":
-                yield from self.end.send_all(b"zz\r\nno chunk\r\n")
-                return False
-            case "error_event":
-                words = f"oops-{told.ask}-{told.provider}-{told.attempt}"
-                told.words.append(words)
-                yield from self._write(error_event(told.speech, words, self.style))
-                return (yield from self._stop())
-            case "bad_json" | "bad_shape" | "too_large" if not self.style.as_array:
-                yield from self._write(self._nonsense(fault.kind))
-                yield from self._lines(place, len(self.made.lines))
-                told.is_whole = False
-                return (yield from self._stop())
-        return False
-
-    def _stop(self) -> Yes:
-        if self.framing == "chunked":
-            yield from self.end.send_all(b"0\r\n\r\n")
-            return True
-        return False
-
-    def _babble(self, kind: str) -> Yes:
-        is_sse = self.made.kind == b"text/event-stream"
-        word = b": still here\n\n" if kind == "comments" and is_sse else b" "
-        while (yield from self.visit._pause(self.told, 5.0)):
-            yield from self._write(word)
-        return False
-
-    def _nonsense(self, kind: str) -> bytes:
-        if kind == "bad_json":
-            event = b'{"choices": [{"del'
-        elif kind == "bad_shape":
-            event = _BAD_SHAPES.get(self.told.speech, b'{"choices":7}')
-        else:
-            event = b'{"pad": "%b"}' % (b"x" * 70000)
-        return event + b"\n" if self.made.kind == b"application/x-ndjson" else b"data: %b\n\n" % event
+        return (yield from Telling(self.end, self._pause, told, made).run())
