@@ -13,7 +13,7 @@ from trio_router.errors import Draining
 from trio_router.relay.call import ChatCall, ClientCall
 from trio_router.relay.heavy import in_slices, understood
 from trio_router.routing.route import Route
-from trio_router.runtime.router import State
+from trio_router.runtime.router import RouterState
 
 if TYPE_CHECKING:
     from trio_router.api.request import ClientRequest
@@ -109,7 +109,7 @@ async def healthz(asked: ClientRequest) -> Reply:
 async def readyz(asked: ClientRequest) -> Reply:
     """`GET /readyz`: 200 while the router takes work."""
     state = asked.router.state
-    return json_reply({"status": state.value}, 200 if state is State.READY else 503)
+    return json_reply({"status": state.value}, 200 if state is RouterState.READY else 503)
 
 
 _ONE_MODEL = "/v1/models/"

@@ -19,7 +19,7 @@ from trio_router.observe.log import logging_to, write_line
 from trio_router.observe.metrics import forget_process
 from trio_router.runtime.router import Router
 from trio_router.serve.composing import application
-from trio_router.serve.workers import Board, EvenTurn, Supervisor
+from trio_router.serve.workers import ConnectionCounts, EvenTurn, Supervisor
 from trio_router.server.accept import accept_from, url_of
 from trio_router.server.connections import HttpServer
 from trio_router.server.seats import raise_descriptor_limit
@@ -199,7 +199,7 @@ def run_workers(
 ) -> None:
     """Serves in `count` processes until SIGTERM or SIGINT.  They meet in the folder `shared`."""
     raise_descriptor_limit()
-    board = Board(count)
+    board = ConnectionCounts(count)
     is_told = mmap.mmap(-1, 1)  # what is served is told once, by the first worker that serves
 
     def tell_once(config: Config, urls: list[str]) -> None:

@@ -33,7 +33,7 @@ _ABSENT = 1 << 40  # connections of a worker that is not there
 _COUNT = struct.Struct("q")
 
 
-class Board:
+class ConnectionCounts:
     """How many connections each worker has open: memory that all of them see."""
 
     def __init__(self, workers: int) -> None:
@@ -56,7 +56,7 @@ class Board:
 class EvenTurn:
     """Lets a worker accept when none has fewer connections than it.  See `accept.Turn`."""
 
-    def __init__(self, board: Board, worker: int, count: Callable[[], int]) -> None:
+    def __init__(self, board: ConnectionCounts, worker: int, count: Callable[[], int]) -> None:
         self._board = board
         self._worker = worker
         self._count = count

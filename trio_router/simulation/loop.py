@@ -19,7 +19,7 @@ from trio_router.simulation.stage import BEGINNING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from trio_router.simulation.stage import Stage
+    from trio_router.simulation.stage import Scheduler
 
 T = TypeVar("T")
 _LAG_EVERY = 20.0  # s: nothing is ever late here, and looking four times a second is half the work
@@ -52,7 +52,7 @@ class _NoInstruments(dict[str, Any]):
     def call(self, *_: object) -> None: ...
 
 
-def run(stage: Stage, seed: int, main: Callable[[], Awaitable[T]]) -> T:
+def run(stage: Scheduler, seed: int, main: Callable[[], Awaitable[T]]) -> T:
     """`trio.run(main)` under the time of `stage`, the same each time for the same seed."""
     clock = MockClock(autojump_threshold=0)
     # The run loop asks for a MockClock; ours is one whose time is the stage's.
@@ -70,7 +70,7 @@ def run(stage: Stage, seed: int, main: Callable[[], Awaitable[T]]) -> T:
         return trio.run(quietly, clock=clock)
 
 
-def clock_of(stage: Stage, chance: Chance) -> Clock:
+def clock_of(stage: Scheduler, chance: Chance) -> Clock:
     """The time of `stage` and the random of `chance`, as a router takes them."""
 
     def token(size: int) -> bytes:
@@ -80,7 +80,7 @@ def clock_of(stage: Stage, chance: Chance) -> Clock:
 
 
 @contextmanager
-def _seeded(stage: Stage, seed: int) -> Iterator[None]:
+def _seeded(stage: Scheduler, seed: int) -> Iterator[None]:
     replaced: list[tuple[Any, str, Any]] = [
         (trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
         (trio_run, "_r", _Order(Chance(seed, "order"))),

@@ -20,7 +20,7 @@ _TARGET = re.compile(rb"[!-~\x80-\xff]+")
 _FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\0\r\n]*\r\n)*")
 
 
-class RequestHead:
+class OutgoingHead:
     """The head of a request.
 
     `data` is the head with its blank line.  `length` is the declared content length in bytes,
@@ -87,19 +87,19 @@ class HeadTemplate:
     """
 
     def __init__(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        head = RequestHead(b"POST", target, headers, b"")
+        head = OutgoingHead(b"POST", target, headers, b"")
         if head.length or head.chunked:
             raise httpx.LocalProtocolError("headers that frame the body are set by the transport")
         self._data = head.data[:-2]
         self._keep_alive = head.keep_alive
 
-    def head(self, request_id: bytes, length: int, more: bytes = b"") -> RequestHead:
+    def head(self, request_id: bytes, length: int, more: bytes = b"") -> OutgoingHead:
         """The head of one request with a body of `length` bytes.
 
         `request_id` is sent as x-request-id.  `more` are further field lines, which the caller has
         checked.
         """
-        head = RequestHead.__new__(RequestHead)
+        head = OutgoingHead.__new__(OutgoingHead)
         head.chunked = False
         head.keep_alive = self._keep_alive
         head.length = length
