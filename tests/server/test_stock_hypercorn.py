@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
 from tests.api.test_requests import until
@@ -18,9 +21,10 @@ from trio_router.observe.record import Outcome
 
 async def connect(stack) -> trio.abc.Stream:
     ours, theirs = stack._pair()
-    server = TCPServer(
-        stack._wrapper, stack._settings, stack._context, ConnectionState({}), ServerStream(theirs)
-    )
+    settings = HypercornConfig()
+    settings.keep_alive_timeout = 75
+    app, context = ASGIWrapper(stack.app), WorkerContext(None)
+    server = TCPServer(app, settings, context, ConnectionState({}), ServerStream(theirs))
     stack._nursery.start_soon(server.run)
     return ours
 
@@ -75,3 +79,23 @@ async def test_a_client_that_leaves_is_noticed(autojump_clock):
         await connection.aclose()
         await stack.upstream.wait_closed_early()
         assert (await booked.next()).outcome == Outcome.CLIENT_GONE
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", "/healthz", 200, None),
+        ("HEAD", "/v1/models", 200, None),
+        ("GET", "/nothing", 404, None),
+        ("PUT", "/v1/models", 405, "GET, HEAD"),
+    ],
+)
+async def test_the_same_table_answers(method, path, status, allow, autojump_clock):
+    async with memory_stack() as stack:
+        connection = await connect(stack)
+        asked = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        await connection.send_all(asked.encode())
+        head, _, body = (await until(connection, b"")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d" % status)
+        assert bool(body) is (method != "HEAD")
+        assert allow is None or f"allow: {allow}".encode() in head

@@ -41,7 +41,6 @@ async def chat_completions(asked: ClientRequest) -> Reply:
 async def client_call(asked: ClientRequest) -> Reply:
     """A request in another API than the hub's: see `dialects.CLIENTS`.  Raises RouterError."""
     client = CLIENTS[asked.link.path]
-    asked.error_body = client.error_body
     asked.authenticate()
     refuse_if_draining(asked.router)
 
