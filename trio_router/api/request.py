@@ -167,7 +167,7 @@ class ClientRequest:
 
     def _failed(self, error: RouterError) -> Reply:
         self.exchange.failed(error)
-        return error_reply(error, self.record, self.error_body)
+        return error_reply(error, self.record, self.error_body, self.router.clock.wall())
 
     async def _respond(self, answer: Reply) -> None:
         self.record.status = answer.status

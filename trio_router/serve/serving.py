@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trio_router.api.metrics_side import MetricsApp
+from trio_router.clock.clock import SYSTEM
 from trio_router.dashboard.peers import Peers
 from trio_router.observe.log import logging_to, write_line
 from trio_router.observe.metrics import forget_process
@@ -220,10 +221,14 @@ def run_workers(
         board.absent(worker)
         forget_process(process_id)
         if code:
-            write_line("a worker died", "error", worker=worker, process=process_id, code=code)
+            write_line(
+                SYSTEM.wall(), "a worker died", "error", worker=worker, process=process_id, code=code
+            )
 
     def note_failure(worker: int, fault: OSError) -> None:
-        write_line("a worker could not be started", "error", worker=worker, reason=str(fault))
+        write_line(
+            SYSTEM.wall(), "a worker could not be started", "error", worker=worker, reason=str(fault)
+        )
 
     gc.freeze()  # what was imported stays shared between the processes
     grace = config.server.graceful_timeout
