@@ -284,6 +284,7 @@ def test_dialects_do_not_know_each_other():
         "chat_request",
         "embedding_answer",
         "native",
+        "taps",
         "translate",
     }
     for path in (ROOT / "dialects").rglob("*.py"):

@@ -10,7 +10,7 @@ from trio_router.api.table import Below
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.chat_request import parse_chat_request, parse_object
 from trio_router.errors import Draining
-from trio_router.relay.call import ChatCall, ClientCall, HubCall
+from trio_router.relay.call import ChatCall, ClientCall
 from trio_router.relay.heavy import in_slices, understood
 from trio_router.routing.route import Route
 from trio_router.runtime.router import State
@@ -81,7 +81,7 @@ def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:
         case "key":
             return asked.record.key or None
         case "user":
-            user = call.chat.get("user") if isinstance(call, HubCall) else None
+            user = call.chat.get("user")
             return user if isinstance(user, str) else None
         case header:
             return asked.header(header.removeprefix("header:").encode()).decode("latin-1") or None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_router.api.request import ClientRequest
-    from trio_router.relay.call import Call
+    from trio_router.relay.call import WholeCall
 
 _MESSAGES = "/v1/messages"
 
@@ -40,7 +40,7 @@ async def count_tokens(asked: ClientRequest) -> Reply:
     return await _whole(asked, model, CountCall(client, body, asked.link.headers, is_heavy=heavy))
 
 
-async def _whole(asked: ClientRequest, model: str, call: Call) -> Reply:
+async def _whole(asked: ClientRequest, model: str, call: WholeCall) -> Reply:
     asked.trace(asked.link.path.rpartition("/")[2])
     target = asked.generation.table.resolve(model)
     answer = await asked.exchange.whole(target, call)

@@ -1,7 +1,7 @@
-"""The workers' sockets towards each other: whoever is asked can show all, and stop any stream.
+"""The workers' sockets towards each other: any worker can show all streams, and stop any of them.
 
-In a folder that only this user may enter, each worker listens on a socket of its own.  What is said is
-a line of JSON, `{"do": "watch"}` or `{"do": "stop", ...}`; what is answered are lines of JSON.
+Each worker listens on its own socket, in a folder that only this user may enter.  A question is a line
+of JSON, `{"do": "watch"}` or `{"do": "stop", ...}`; answers are lines of JSON.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Serving: our own accept loop, which drains before it leaves."""
+"""Serving, in one process or in several: listeners, signals, drain."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Several processes on one address: started, spread evenly, replaced when they die, drained together.
 
-The parent does nothing but watch: it opens the listening sockets, forks before anything runs (so all
-share what was imported, and a replacement is there in milliseconds), and passes signals on.  The
-sockets stay open in it: connections that come while a worker is replaced wait, none is refused.
+The parent only watches: it opens the listening sockets, forks before anything runs (so all processes
+share what was imported, and a replacement starts in milliseconds), and passes signals on.  It keeps the
+sockets open, so that connections wait while a worker is replaced and none is refused.
 """
 
 from __future__ import annotations
