@@ -31,7 +31,7 @@ _STREAM_HEADERS = {
 
 
 async def chat_completions(asked: ClientRequest) -> Reply:
-    """`POST /v1/chat/completions`.  Raises RouterError.  Knows nothing of Quart: it is the hot path."""
+    """`POST /v1/chat/completions`.  The hot path.  Raises RouterError."""
     asked.authenticate()
     refuse_if_draining(asked.router)
     body, heavy = await understood(await asked.body.read(), parse_chat_request)
@@ -41,7 +41,6 @@ async def chat_completions(asked: ClientRequest) -> Reply:
 async def client_call(asked: ClientRequest) -> Reply:
     """A request in another API than the hub's: see `dialects.CLIENTS`.  Raises RouterError."""
     client = CLIENTS[asked.link.path]
-    asked.error_body = client.error_body
     asked.authenticate()
     refuse_if_draining(asked.router)
 

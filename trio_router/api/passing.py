@@ -23,14 +23,14 @@ from trio_router.wire.jsoncodec import dumps
 from trio_router.wire.multipart import boundary_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from trio_router.api.request import ClientRequest
+    from trio_router.api.table import Endpoint
     from trio_router.config.schema import ProviderConfig
     from trio_router.relay.passage import Opening
     from trio_router.routing.target import Target
 
-    Endpoint = Callable[[ClientRequest], Awaitable[Reply]]
     Asked = AsyncIterator[tuple[Target, PassingRequest]]
 
 _FILES = "/v1/files"

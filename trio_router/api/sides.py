@@ -33,7 +33,6 @@ async def embeddings(asked: ClientRequest) -> Reply:
 async def count_tokens(asked: ClientRequest) -> Reply:
     """`POST /v1/messages/count_tokens`.  Raises RouterError."""
     client = CLIENTS[_MESSAGES]
-    asked.error_body = client.error_body
     asked.authenticate()
     refuse_if_draining(asked.router)
     body, heavy = await understood(await asked.body.read(), parse_object)

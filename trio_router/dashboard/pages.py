@@ -22,11 +22,8 @@ from trio_router.errors import (
 from trio_router.policy.admins import is_same_origin, no_cookie
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from trio_router.api.request import ClientRequest
-
-    Endpoint = Callable[[ClientRequest], Awaitable[Reply]]
+    from trio_router.api.table import Endpoint
 
 logger = logging.getLogger("trio_router")
 ROOT = "/dashboard"
