@@ -8,6 +8,7 @@ import trio
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from trio_router.api.admin import ConfigEndpoints
 from trio_router.api.asgi import RelayConnection
 from trio_router.api.endpoints import (
     CHAT_COMPLETIONS,
@@ -31,6 +32,7 @@ from trio_router.dashboard.feed import Board
 from trio_router.dashboard.pages import Dashboard
 from trio_router.dialects import CLIENTS
 from trio_router.errors import MethodNotAllowed, NotFound, RouterError
+from trio_router.runtime.reload import Reloader
 from trio_router.server.request_body import RequestBody
 
 if TYPE_CHECKING:
@@ -40,27 +42,34 @@ if TYPE_CHECKING:
 
     from trio_router.api.reply import Reply
     from trio_router.api.request import ClientRequest
-    from trio_router.dashboard.peers import Peers
     from trio_router.policy.origins import Origins
     from trio_router.runtime.generation import Generation
+    from trio_router.runtime.peers import Peers
     from trio_router.runtime.router import Router
 
 
 class RouterApp(QuartTrio):
-    """The application of one router; `peers` are the other workers that share its address."""
+    """The application of one router; `peers` are the other workers that share its address.
+
+    `reloader` reads its configuration again; by default there is no file to read.
+    """
 
     asgi_http_class = RelayConnection  # type: ignore[mutable-override]
 
-    def __init__(self, router: Router, peers: Peers | None = None) -> None:
+    def __init__(
+        self, router: Router, peers: Peers | None = None, reloader: Reloader | None = None
+    ) -> None:
         super().__init__("trio_router", static_folder=None)
         self.router = router
+        self.peers = peers
+        self.reloader = Reloader(router) if reloader is None else reloader
         self.config.update(
             RESPONSE_TIMEOUT=None,  # 60 s would cut long streams without a word
             BODY_TIMEOUT=None,
             MAX_CONTENT_LENGTH=None,  # our own limit gives a clear error
             PROPAGATE_EXCEPTIONS=False,
         )
-        self.board = Board(router, peers)
+        self.board = Board(router, peers, self.reloader)
         self._leaving = trio.Event()
         self._has_left = trio.Event()
         self.url_map.merge_slashes = False
@@ -72,6 +81,7 @@ class RouterApp(QuartTrio):
             **SIDES,
             **PASSING_THROUGH,
             **dashboard.endpoints(),
+            **ConfigEndpoints(self.reloader, dashboard.guarded).endpoints(),
         }
         register(self)
         if router.generation.config.server.metrics.port is None:
@@ -114,9 +124,11 @@ class RouterApp(QuartTrio):
 
     async def _live(self, task_status: trio.TaskStatus[None]) -> None:
         try:
-            async with self.router.running():
+            async with self.router.running(), trio.open_nursery() as beside:
+                beside.start_soon(self.reloader.run)
                 task_status.started()
                 await self._leaving.wait()
+                beside.cancel_scope.cancel()
         finally:
             self._has_left.set()
 

@@ -101,13 +101,13 @@ def register(app: RouterApp) -> None:
 async def models() -> Response:
     asked = this_request()
     asked.authenticate()
-    return response_of(json_reply(_teller(asked).models(await _router().models())))
+    return response_of(json_reply(_teller(asked).models(await _router().models(asked.generation))))
 
 
 async def model(name: str) -> Response:
     asked = this_request()
     asked.authenticate()
-    return response_of(json_reply(_teller(asked).model(_router().model(name))))
+    return response_of(json_reply(_teller(asked).model(_router().model(name, asked.generation))))
 
 
 async def healthz() -> Response:

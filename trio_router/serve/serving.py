@@ -7,6 +7,7 @@ import logging
 import mmap
 import signal
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,11 @@ from hypercorn.config import Config as HypercornConfig
 
 from trio_router.api.app import RouterApp
 from trio_router.api.metrics_side import MetricsApp
-from trio_router.dashboard.peers import Peers
-from trio_router.observe.log import logging_to, write_line
+from trio_router.observe.log import log_level, logging_to, write_line
 from trio_router.observe.metrics import forget_process
+from trio_router.runtime.accepted import AcceptedFile
+from trio_router.runtime.peers import Peers
+from trio_router.runtime.reload import Reloader, Trigger
 from trio_router.runtime.router import Router
 from trio_router.serve.workers import Board, EvenTurn, Supervisor
 from trio_router.server.accept import accept_from, url_of
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from trio_router.config.schema import Config
     from trio_router.observe.log import LogSettings
     from trio_router.runtime.generation import Generation
+    from trio_router.runtime.source import Source
     from trio_router.server.accept import Turn
 
     OnStart = Callable[[Config, list[str]], None]
@@ -64,6 +68,7 @@ async def serve(
     def take(generation: Generation) -> None:
         for one in servers:
             one.use(*_client_side(generation))
+            one.limit_connections(generation.config.server.max_connections)
 
     router.on_change.append(take)
     whose = None if turn is None else turn(server)
@@ -73,7 +78,9 @@ async def serve(
         for listener, _, _ in doors:
             closing.enter_context(listener)
         async with router.running(), trio.open_nursery() as beside:
-            beside.start_soon(app.board.answer_peers)
+            if app.peers is not None:
+                await beside.start(app.peers.serve)
+            beside.start_soon(app.reloader.run)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
                     for listener, handle, turns in doors:
@@ -107,9 +114,12 @@ def tune_collector() -> None:
     gc.enable()
 
 
-def hung_up() -> None:
-    """What SIGHUP does: it is never the end."""
-    logger.info("SIGHUP: nothing was changed")
+async def hung_up(reloader: Reloader) -> None:
+    """What SIGHUP does: the configuration's file is read again.  It is never the end."""
+    if reloader.source is None:
+        logger.info("SIGHUP: nothing was changed", extra={"fields": {"reason": "no file was given"}})
+    else:
+        await reloader.reload(Trigger.SIGNAL)
 
 
 async def serve_until_signalled(
@@ -140,7 +150,7 @@ async def serve_until_signalled(
 
         async def watch_hangups() -> None:
             async for _ in hangups:
-                hung_up()
+                await hung_up(app.reloader)
 
         async def watch_leash(leash: int) -> None:
             await trio.lowlevel.wait_readable(leash)
@@ -167,10 +177,15 @@ def run(
     on_start: OnStart,
     logs: LogSettings,
     metrics: Sequence[socket.socket] = (),
+    source: Source | None = None,
 ) -> None:
-    """Serves in this process until SIGTERM or SIGINT.  `on_start` is told what is served, and where."""
+    """Serves in this process until SIGTERM or SIGINT.  `on_start` is told what is served, and where.
+
+    `source` is where `config` comes from, if it is a file.
+    """
     raise_descriptor_limit()
-    _run(config, listeners, on_start, partial(serve_until_signalled, metrics=metrics), logs)
+    serving = partial(serve_until_signalled, metrics=metrics)
+    _run(config, listeners, on_start, serving, logs, source)
 
 
 def run_workers(
@@ -181,8 +196,12 @@ def run_workers(
     logs: LogSettings,
     shared: Path,
     metrics: Sequence[socket.socket] = (),
+    source: Source | None = None,
 ) -> None:
-    """Serves in `count` processes until SIGTERM or SIGINT.  They meet in the folder `shared`."""
+    """Serves in `count` processes until SIGTERM or SIGINT.  They meet in the folder `shared`.
+
+    `source` is where `config` comes from, if it is a file.
+    """
     raise_descriptor_limit()
     board = Board(count)
     is_told = mmap.mmap(-1, 1)  # what is served is told once, by the first worker that serves
@@ -200,7 +219,7 @@ def run_workers(
             serve_until_signalled, signals=(signal.SIGTERM,), leash=leash, metrics=metrics, turn=turn
         )
         peers = Peers(shared, worker, count)
-        _run(config, listeners, tell_once, serving, logs, peers)
+        _run(config, listeners, tell_once, serving, logs, source, peers)
 
     def note_death(worker: int, process_id: int, code: int) -> None:
         board.absent(worker)
@@ -212,7 +231,11 @@ def run_workers(
         write_line("a worker could not be started", "error", worker=worker, reason=str(fault))
 
     gc.freeze()  # what was imported stays shared between the processes
-    grace = config.server.graceful_timeout
+
+    def grace() -> float:
+        accepted = AcceptedFile(shared).read()
+        return config.server.graceful_timeout if accepted is None else accepted.grace
+
     Supervisor(count, work, grace=grace, on_death=note_death, on_failure=note_failure).run()
 
 
@@ -222,12 +245,21 @@ def _run(
     on_start: OnStart,
     serving: Callable[..., Awaitable[None]],
     logs: LogSettings,
+    source: Source | None = None,
     peers: Peers | None = None,
 ) -> None:
-    with logging_to(settings=logs):
-        app = RouterApp(Router(config), peers)
+    accepted = None if peers is None or source is None else AcceptedFile(peers.folder).read()
+    started, number = config, 1
+    if accepted is not None and source is not None:  # this worker replaces one that has ended
+        source, number = replace(source, text=accepted.text), accepted.number
+        config = source.parse(accepted.text, source.host or started.server.host)
+    with logging_to(settings=replace(logs, level=logs.level or config.log.level)):
+        router = Router(config, number=number)
+        if logs.level is None:
+            router.on_change.append(lambda generation: log_level(generation.config.log.level))
+        app = RouterApp(router, peers, Reloader(router, source, peers, started))
         trio.run(
-            partial(serving, app, listeners, lambda urls: on_start(app.router.generation.config, urls))
+            partial(serving, app, listeners, lambda urls: on_start(router.generation.config, urls))
         )
 
 

@@ -75,6 +75,10 @@ class HttpServer:
         self.scheme = "http" if tls is None else "https"
         self._tls = tls
 
+    def limit_connections(self, configured: int | None) -> None:
+        """From now on so many may be open; those that are open stay."""
+        self.seats.limit = connection_limit(configured, descriptor_limit())
+
     async def handle(self, sock: socket.socket) -> None:
         """Serves a connection to its end; closes it."""
         seat = self.seats.take(sock)
