@@ -55,7 +55,7 @@ def create_app(config: Config | str | Path | None = None) -> RouterApp:
         return RouterApp(Router(config))
     text = read_text(config)
     router = Router(parse_config(text, os.environ, str(config)))
-    source = Source(Path(config).absolute(), text, os.environ)
+    source = Source(Path(config), text, os.environ)
     return RouterApp(router, reloader=Reloader(router, source))
 
 

@@ -43,7 +43,7 @@ class ConfigEndpoints:
         told = {
             "generation": asked.router.generation.number,
             "loaded_at": reloader.loaded_at,
-            "source": None if reloader.source is None else str(reloader.source.path),
+            "source": None if reloader.source is None else str(reloader.source.path.absolute()),
             "last_reload": None if last is None else last.as_message(),
         }
         return _reply(told)

@@ -250,7 +250,7 @@ def _load(
     try:
         text = read_text(path)
         config = parse_config(text, os.environ, str(path), host)
-        return config, Source(path.absolute(), text, os.environ, host, fixed)
+        return config, Source(path, text, os.environ, host, fixed)
     except ConfigError as fault:
         click.echo("The configuration is wrong:", err=True)
         for complaint in fault.complaints:

@@ -182,7 +182,7 @@ class Reloader:
         generation = self._router.generation
         if config == self._config and certificate == generation.certificate:
             self._text = text  # comments may have changed
-            return self._report(Result.UNCHANGED, trigger)
+            return self._report(Result.UNCHANGED, trigger, needs_restart=self._waiting(config))
         lines = changes(self._config, config)
         before = self._config.server, generation.certificate
         await self._take(text, config, self._latest + 1)
@@ -193,7 +193,7 @@ class Reloader:
             Result.LOADED,
             trigger,
             changes=tuple(lines),
-            needs_restart=tuple(needs_restart(self._started, config, self._fixed)),
+            needs_restart=self._waiting(config),
         )
 
     def _read(self) -> tuple[str, Config, tuple[bytes, ...]]:
@@ -233,6 +233,11 @@ class Reloader:
             self._text, self._config = text, config
             self._latest = max(self._latest, number)
             self.loaded_at = self._router.clock.wall()
+
+    def _waiting(self, config: Config) -> tuple[str, ...]:
+        """The settings of `config` that wait for a restart."""
+        fixed = () if self.source is None else self.source.fixed
+        return tuple(needs_restart(self._started, config, fixed))
 
     def _report(self, result: Result, trigger: Trigger, **more: tuple[str, ...]) -> ReloadReport:
         at, number = self._router.clock.wall(), self._router.generation.number
@@ -308,10 +313,6 @@ class Reloader:
         if self._is_watching != generation.config.server.reload:
             self._is_watching = generation.config.server.reload
             self._switched.set()
-
-    @property
-    def _fixed(self) -> frozenset[str]:
-        return frozenset() if self.source is None else self.source.fixed
 
     # -- telling
 
