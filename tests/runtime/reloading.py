@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import trio
 
 from tests.stack import PROVIDERS, memory_stack
 from trio_router.runtime.reload import Reloader, ReloadReport, Trigger
 from trio_router.runtime.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from tests.stack import Stack
+
+
+async def until(condition: Callable[[], object], seconds: float) -> None:
+    """Waits until `condition` holds.  Raises TooSlowError after so many seconds."""
+    with trio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110 - of files and sockets there is no event
+            await trio.sleep(0.01)
 
 
 class Reloaded:

@@ -1,4 +1,4 @@
-"""A request keeps the configuration it began with; what is unchanged survives, what changed is fresh."""
+"""A request keeps the generation it began with; what is unchanged survives, what changed is fresh."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Source:
     """A configuration's file, and what was said beside it when the process started.
 
-    `path` is as it was given; `text` is what the file held then.  `host` is the address that was given instead of the
-    configuration's.  `fixed` names the settings that the command line gave, such as `server.port`: the
-    file's values do not count.
+    `path` is as it was given; `text` is what the file held then.  `host` is the address that was given
+    instead of the configuration's.  `fixed` names the settings that the command line gave, such as
+    `server.port`: the file's values do not count.
     """
 
     path: Path

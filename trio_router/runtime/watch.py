@@ -33,6 +33,7 @@ async def watch_files(paths: Callable[[], Iterable[Path]], look: Look) -> None:
     is_told = False
     while True:
         folders = await trio.to_thread.run_sync(folders_of, list(paths()))
+        await look()
         try:
             if folders:
                 await _watch_folders(folders, paths, look)
@@ -41,7 +42,6 @@ async def watch_files(paths: Callable[[], Iterable[Path]], look: Look) -> None:
                 fields = {"reason": str(faults.exceptions[0])}
                 logger.warning("files are looked at now and then only", extra={"fields": fields})
             is_told = True
-        await look()
         await trio.sleep(_POLL if is_told or not folders else 0)
 
 
