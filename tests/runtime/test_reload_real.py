@@ -197,15 +197,26 @@ async def loaded_round(process, url: str, path: Path, port: int, first: int, end
         assert load.streams > 2 * STREAMS
         assert load.plain > RATE
         # The pools of the last generations go with their last requests.
-        await reload_often(client, process, path, port, end + 1000, end + 1001)
-    await trio.sleep(1)
-    return measured(pids)
+        await reload_often(client, process, path, port, end + 2000, end + 2001)
+    return await settled(pids)
+
+
+async def settled(process_ids: list[int]) -> tuple[int, int]:
+    """What they hold once connections that have ended are closed."""
+    now = measured(process_ids)
+    for _ in range(20):
+        before = now
+        await trio.sleep(0.5)
+        now = measured(process_ids)
+        if now[0] == before[0]:
+            break
+    return now
 
 
 async def reload_often(client, process, path: Path, port: int, first: int, end: int) -> None:
     """By the file, by SIGHUP and by an operator in turn; from each on the old key is refused."""
     for number in range(first, end):
-        old = re.search("client-[0-9]+", path.read_text())[0]
+        old = re.search("client-[0-9]+", await trio.Path(path).read_text())[0]
         replace(path, settings(port, number))
         if number % 3 == 0:
             process.send_signal(signal.SIGHUP)
@@ -351,8 +362,10 @@ async def test_the_log_level_follows_the_file_unless_the_command_line_gave_it(
             assert log.read_text() == ""
             path.write_text("log: {level: info}\nserver: {demo: true}")
             process.send_signal(signal.SIGHUP)
-            while (await client.get("/admin/v1/config")).json()["generation"] != 2:
-                await trio.sleep(0.02)  # noqa: ASYNC110
+            while (  # noqa: ASYNC110
+                await client.get("/admin/v1/config")
+            ).json()["generation"] != 2:
+                await trio.sleep(0.02)
             await client.post("/v1/chat/completions", json=body)
             await trio.sleep(0.2)
             assert ('"event":"request"' in log.read_text()) != is_fixed
