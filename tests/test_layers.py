@@ -13,7 +13,7 @@ ROOT = Path(trio_router.__file__).parent
 # A module may import what stands in a later line than itself, and its own room.
 LAYERS = [
     {"__main__"},
-    {"cli", "bench"},
+    {"cli", "bench", "simulation"},
     {"serve"},
     {"testing"},
     {"api", "server", "dashboard"},  # not parted yet

@@ -25,11 +25,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trio_router.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from trio_router.api.app import RouterApp
     from trio_router.config.schema import Config
 
-__version__ = "0.1.0"
 
 __all__ = ["__version__", "create_app", "load_config"]
 

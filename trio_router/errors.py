@@ -31,12 +31,16 @@
          `- EventTooLarge        502
 
 There is no class for "the client left": that is `trio.Cancelled`, passes through untouched, and is
-written down as an outcome.
+written down as an outcome.  `ClientStalled` is no RouterError: nobody is there to be told of it.
 """
 
 from __future__ import annotations
 
 from typing import Any, Self
+
+
+class ClientStalled(Exception):
+    """The client took nothing for `stall` seconds although there was something for it."""
 
 
 class RouterError(Exception):

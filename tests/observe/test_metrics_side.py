@@ -61,7 +61,6 @@ async def apart(settings: str):
         ):
             yield main, side, port
         nursery.cancel_scope.cancel()
-    await app.router.aclose()
 
 
 async def test_a_listener_of_their_own_serves_the_metrics_and_nothing_else():

@@ -11,7 +11,7 @@ import trio
 from tests.stack import chat, events, memory_stack, text_of
 from trio_router.demo import Answer, Send, sse
 from trio_router.relay import heavy
-from trio_router.wire import jsonexact, jsonslices
+from trio_router.wire import jsoncodec, jsonexact, jsonslices
 from trio_router.wire.jsoncodec import dumps, loads
 
 PROVIDERS = """
@@ -46,6 +46,7 @@ def on_loop(monkeypatch):
 
     monkeypatch.setattr("trio_router.demo.connection.loads", json.loads)  # the upstream's own
     watch(jsonslices.PLAIN, "decode", is_output=False)
+    watch(jsoncodec, "_decode", is_output=False)
     watch(jsonslices.EXACT, "decode", is_output=False)
     watch(jsonexact, "_encode", is_output=True)
     return lengths

@@ -15,6 +15,7 @@ import trio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
 from trio_router.api.request import ClientRequest
+from trio_router.wire.written import Written
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
@@ -89,8 +90,8 @@ class AsgiLink:
     async def write(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
-    def write_now(self, data: bytes) -> bytes | None:
-        return data  # a server like this wants to be waited for
+    def write_now(self, data: bytes) -> Written:
+        return Written.NONE  # a server like this wants to be waited for
 
     async def finish(self, data: bytes = b"") -> None:
         self.is_finishing = True

@@ -9,7 +9,7 @@ from trio_router.api.reply import Reply
 from trio_router.errors import MethodNotAllowed, NotFound
 from trio_router.policy.origins import Origins
 from trio_router.server.request_body import RequestBody
-from trio_router.transport.addresses import is_loopback
+from trio_router.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

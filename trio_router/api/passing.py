@@ -12,7 +12,8 @@ from trio_router.api.endpoints import refuse_if_draining
 from trio_router.api.reply import Reply, origin
 from trio_router.api.sides import named_model
 from trio_router.api.upload import ClientPieces, form
-from trio_router.dialects import PASSING
+from trio_router.config.kinds import kind_called
+from trio_router.dialects import DIALECTS
 from trio_router.dialects.chat_request import parse_object
 from trio_router.errors import InvalidRequest, RequestTooLarge
 from trio_router.relay.client import PassingRequest, trio_seconds
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from trio_router.api.request import ClientRequest
+    from trio_router.config.schema import ProviderConfig
     from trio_router.relay.passage import Opening
     from trio_router.routing.target import Target
 
@@ -152,7 +154,7 @@ async def _file(asked: ClientRequest) -> Asked:
 
 def _path(asked: ClientRequest, target: Target, body: dict[str, Any] | None = None) -> str:
     """Where the target has what was asked for.  Raises InvalidRequest where it has no such thing."""
-    dialect = PASSING.get(target.dialect.name)
+    dialect = target.dialect.passing
     path = asked.link.path.removeprefix("/v1")
     if dialect is None:
         what = f"{target.provider} has no {path}: it is asked of OpenAI-compatible providers alone"
@@ -165,7 +167,7 @@ def _path(asked: ClientRequest, target: Target, body: dict[str, Any] | None = No
 def _provider(asked: ClientRequest) -> Target:
     """Whom a request without a model is for: the provider it names, or the only one there is."""
     providers = asked.generation.config.providers
-    able = [n for n, p in providers.items() if p.dialect in PASSING and n != "demo"]
+    able = [n for n, p in providers.items() if _may_be_meant(n, p)]
     named = asked.header(PROVIDER).decode("latin-1") or dict(_query(asked)).get("provider", "")
     name = named or (able[0] if len(able) == 1 else "")
     if name not in providers:
@@ -175,6 +177,11 @@ def _provider(asked: ClientRequest) -> Target:
         )
         raise InvalidRequest(f"{what}: {where} of {', '.join(able) or 'none'}", param="provider")
     return asked.generation.table.whole_provider(name)
+
+
+def _may_be_meant(name: str, provider: ProviderConfig) -> bool:
+    """Whether a request that names no provider may be for this one: not for the router's own toy."""
+    return DIALECTS[provider.dialect].passing is not None and not kind_called(name).is_embedded
 
 
 def _query(asked: ClientRequest) -> list[tuple[str, str]]:

@@ -11,10 +11,9 @@ import trio
 from trio_router.api.quart_side import QuartAnswer, quart_answer
 from trio_router.api.reply import Reply, error_reply
 from trio_router.dialects import CLIENTS
-from trio_router.errors import InternalError, RouterError
+from trio_router.errors import ClientStalled, InternalError, RouterError
 from trio_router.observe.record import RequestRecord
 from trio_router.relay.exchange import Exchange
-from trio_router.server.link import ClientWriteStalled
 from trio_router.server.seats import current_seat
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ class ClientRequest:
         try:
             await self._respond(await self._answer())
             self.exchange.close()  # a client that leaves now has missed nothing
-        except ClientWriteStalled:
+        except ClientStalled:
             self.exchange.client_stalled()
 
     def client_left(self) -> None:
@@ -157,7 +156,7 @@ class ClientRequest:
             return await endpoint(self)
         except RouterError as error:
             return self._failed(error.bare())
-        except ClientWriteStalled:
+        except ClientStalled:
             raise
         except Exception as fault:
             return self._failed(internal_error(fault, self.record.request_id))

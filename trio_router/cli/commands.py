@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from trio_router import __version__
+from trio_router.version import __version__
 
 if TYPE_CHECKING:
     import socket
@@ -267,7 +267,7 @@ _SET_A_KEY = (
 
 def _refuse_open_address(config: Config, host: str) -> None:
     from trio_router.config.access import NO_KEYS
-    from trio_router.transport.addresses import is_loopback
+    from trio_router.wire.addresses import is_loopback
 
     if config.auth.keys or is_loopback(host):
         return
@@ -275,6 +275,8 @@ def _refuse_open_address(config: Config, host: str) -> None:
 
 
 def _banner(config: Config, urls: list[str], *, is_embedded: bool) -> str:
+    from trio_router.runtime.embedded import examples
+
     url = urls[0]
     lines = [f"trio-router {__version__} on {', '.join(urls)}"]
     if config.auth.admin_keys or not config.auth.keys:
@@ -282,12 +284,7 @@ def _banner(config: Config, urls: list[str], *, is_embedded: bool) -> str:
     if is_embedded:
         lines.append("no configuration given; found:")
     lines += _provider_lines(config)
-    if "demo" in config.providers:
-        models = config.providers["demo"].models or {}
-        asks = []
-        if "smollm2" in models:
-            asks.append(("demo/smollm2", "Tell me about the sea in three sentences."))
-        asks.append(("demo/echo", "Hello, Привет, こんにちは, مرحبا 👋🏽"))
+    if asks := examples(config):
         lines.append("\ntry it:\n")
         lines += [f"  {_curl(url, model, text, bool(config.auth.keys))}\n" for model, text in asks]
     elif config.providers:
@@ -326,8 +323,7 @@ def _provider_lines(config: Config) -> list[str]:
                 if provider.models
                 else f"    {name}/... (any model)"
             )
-    if config.server.demo and "demo" not in config.providers:
-        lines.append("  demo: embedded")
+    lines += [f"  {n}: embedded" for n in config.server.embedded if n not in config.providers]
     return lines
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.transport.addresses import is_loopback
+from trio_router.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

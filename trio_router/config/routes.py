@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from trio_router.config.kinds import embedded_in
 from trio_router.config.section import Seconds, Section
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _unknown(name: str, config: dict[str, Any], routes: dict[str, Any]) -> str:
         return f"{name} is a route; a route's targets are provider/model"
     providers = _mapping(config.get("providers"))
     provider, slash, model = name.partition("/")
-    if _mapping(config.get("server")).get("demo") and provider == "demo" and model:
+    if model and provider in embedded_in(_mapping(config.get("server"))):
         return ""
     settings = providers.get(provider)
     if provider in providers and slash and model:

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trio_router import __version__
 from trio_router.dashboard.view import Scene, View
 from trio_router.errors import Stopped
 from trio_router.observe.record import Outcome
 from trio_router.runtime.peers import BROKEN, Lines, asked
+from trio_router.version import __version__
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trio_router.relay.stream import WriteNow
     from trio_router.runtime.peers import Peers
     from trio_router.runtime.reload import Reloader
     from trio_router.runtime.router import Router
@@ -136,5 +137,5 @@ class WatchReply:
     async def _put(self, line: bytes) -> None:
         await self._send.send(b"data: %b\n\n" % line)
 
-    async def next(self, write_now: Callable[[bytes], bytes | None]) -> bytes:
+    async def next(self, write_now: WriteNow) -> bytes:
         return await self._frames.receive()

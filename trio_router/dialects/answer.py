@@ -223,12 +223,14 @@ class AnswerReader:
         self.events_failed += 1
 
     def _record(self, record: ServerSentEvent) -> list[Item]:
-        if not record.data or record.data.isspace():
-            return []
-        if record.data.startswith(b"[DONE]") and record.data.strip() == b"[DONE]":
-            self.is_done = True
-            return self._held()
-        if not record.data.isascii():
+        data = record.data
+        if data[:1] != b"{":  # most are objects
+            if not data or data.isspace():
+                return []
+            if data.startswith(b"[DONE]") and data.strip() == b"[DONE]":
+                self.is_done = True
+                return self._held()
+        if not data.isascii():
             self._mend(record)
         value = self._parse(record)
         if value is None:
@@ -291,32 +293,37 @@ class AnswerReader:
     def observe(self, chunk: Chunk | Completion) -> None:
         """Notes what a chunk says; of a whole answer too.  Raises StreamError if it says an error."""
         usage = chunk.get("usage")
-        if isinstance(usage, dict):
+        if type(usage) is dict:
             self.usage = usage
         choices = chunk.get("choices")
-        if not choices and _is_strange(chunk):
-            self.said += 1
-            self.has_first = True
-        for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict):
-                index = choice.get("index", 0)
-                if not isinstance(index, int):
-                    index = 0
+        if type(choices) is not list or not choices:
+            if not choices and _is_strange(chunk):
+                self._note_said()
+            return
+        for choice in choices:
+            if type(choice) is not dict:
+                continue
+            index = choice.get("index", 0)
+            if type(index) is not int:
+                index = 0
+            if index not in self._choices:
                 self._choices.add(index)
-                finish = choice.get("finish_reason")
-                if finish:
-                    self._finish(index, finish, choice)
-                delta = choice.get("delta")
-                if type(delta) is dict and not delta.get("tool_calls"):
-                    # Most chunks are a piece of text, and have nothing to look for.
-                    text = delta.get("content") or delta.get("reasoning_content")
-                    if type(text) is str and text and not delta.get("function_call"):
-                        self.said += 1
-                        self.has_first = True
-                        continue
-                if self._says(index, choice, delta):
+            if finish := choice.get("finish_reason"):
+                self._finish(index, finish, choice)
+            delta = choice.get("delta")
+            if type(delta) is dict and len(delta) == 1:
+                # Most chunks are a piece of text alone, and there is nothing else to look for.
+                text = delta.get("content")
+                if type(text) is str and text:
                     self.said += 1
                     self.has_first = True
+                    continue
+            if self._says(index, choice, delta):
+                self._note_said()
+
+    def _note_said(self) -> None:
+        self.said += 1
+        self.has_first = True
 
     def _says(self, index: int, choice: dict[str, Any], delta: Any) -> bool:
         """Whether a choice says something; its calls are noted."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from trio_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from trio_router.errors import RouterError
 
@@ -75,9 +75,37 @@ class HoldingDecoder(ChunkDecoder, Protocol):
 
 
 class Dialect(Protocol):
-    """How one family of providers wants to be asked, and how it answers."""
+    """All that is known of one family of providers: how it wants to be asked, and how it answers.
+
+    A dialect is a class under this one and a line in `dialects/__init__.py`.  What it leaves as it
+    stands here, its providers do not have.
+    """
 
     name: str
+
+    @property
+    def embeddings(self) -> EmbeddingDialect | None:
+        return None
+
+    @property
+    def listing(self) -> ModelListing | None:
+        return None
+
+    @property
+    def passing(self) -> PassingDialect | None:
+        return None
+
+    def native_paths(self, model: str, query: Mapping[str, str]) -> dict[str, str]:
+        """The clients' APIs that such providers may have themselves, by the names of their dialects.
+
+        The values are the paths under the base URL.  `model` is the upstream's name of it, empty where
+        no model is asked for; `query` is what the URL of each request carries.
+        """
+        return {}
+
+    def base_url_complaint(self, base_url: str) -> str:
+        """Why `base_url` cannot be that of such a provider; empty if it can be."""
+        return ""
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
@@ -112,7 +140,7 @@ class Embeddings:
 
 
 class EmbeddingDialect(Protocol):
-    """How one family of providers embeds texts.  One that cannot has none: see `EMBEDDINGS`."""
+    """How one family of providers embeds texts."""
 
     is_openai: bool  # its answers reach the client as they are
 
@@ -138,7 +166,7 @@ class ListedModel:
 
 
 class ModelListing(Protocol):
-    """How a provider tells which models it has, page by page.  See `LISTINGS`."""
+    """How a provider tells which models it has, page by page."""
 
     def path(self, mark: str | None) -> str:
         """Of the page that `mark` stands for, None for the first; appended to the base URL."""
@@ -192,6 +220,7 @@ class NativeApi(Protocol):
     """A client's API as upstreams themselves have it: what passes through is read for the record."""
 
     end: bytes  # the frame that ends a good stream, beside the upstream's own events
+    missing_end: bytes  # the same, where the upstream has told its reason to stop and no more
     forwarded: frozenset[bytes]  # a client's headers, in lower case, that go to the upstream with it
     tells_errors: bool  # an error in a stream passes as it is, with what the upstream says after it
 
@@ -219,9 +248,24 @@ class NativeApi(Protocol):
 
 
 class ClientDialect(Protocol):
-    """How clients of one API ask and are answered; between them and any upstream is the hub."""
+    """How clients of one API ask and are answered; between them and any upstream is the hub.
+
+    An API is a class under this one and a line in `dialects/__init__.py`.
+    """
 
     name: str
+    path: str  # that its clients ask
+
+    @property
+    def header(self) -> bytes | None:
+        """In lower case.  On a path that APIs share, a request with it is of this API's clients."""
+        return None
+
+    @property
+    def models(self) -> ModelTeller | None:
+        """How requests with `header` are told of models; all others are told as OpenAI's clients."""
+        return None
+
     native: NativeApi
     keepalive: bytes  # what bridges silence in this API's streams
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.base import Unsupported
+from trio_router.dialects.base import ClientDialect, Unsupported
 from trio_router.dialects.hub import as_dict, dicts, text_of
 from trio_router.errors import InvalidRequest
 from trio_router.wire.jsoncodec import dumps
@@ -53,7 +53,7 @@ Event = dict[str, Any]
 class CompletionsApi:
     """The API as upstreams have it: see NativeApi."""
 
-    end = _DONE
+    end = missing_end = _DONE
     forwarded: frozenset[bytes] = frozenset()
     tells_errors = False
 
@@ -104,8 +104,9 @@ class CompletionsReader:
         return [{**record, "choices": choices}]
 
 
-class CompletionsClient:
+class CompletionsClient(ClientDialect):
     name = "completions"
+    path = "/v1/completions"
     native: NativeApi = CompletionsApi()
     keepalive = b": keep-alive\n\n"
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         StreamEncoder,
     )
     from trio_router.dialects.translate import EncodedAnswer
-    from trio_router.errors import UpstreamError
+    from trio_router.errors import RouterError, UpstreamError
     from trio_router.wire.sse import ServerSentEvent
 
 
@@ -114,6 +114,7 @@ class NativeTranslator:
     def __init__(self, api: NativeApi, reader: NativeReader, encoder: StreamEncoder) -> None:
         self.reader: AnswerReader = reader
         self._api = api
+        self._own = reader
         self._encoder = encoder
         self._is_encoded = False
 
@@ -122,14 +123,19 @@ class NativeTranslator:
             return b""
         frames = [self._frame(item) for item in self.reader.receive_data(data)]
         if self.reader.is_done and self.reader.failure is None:
-            frames.append(self._end())
+            frames.append(self._end(self._api.end))
         return b"".join(frames)
 
     def receive_eof(self, *, clean: bool = True) -> bytes:
         frames = [self._frame(item) for item in self.reader.receive_eof(clean=clean)]
         if self.reader.failure is None:
-            frames.append(self._end())
+            frames.append(self._end(self._api.missing_end))
         return b"".join(frames)
+
+    def fail(self, error: RouterError) -> bytes:
+        if self._own.told is not None:
+            return b""  # the upstream's own words were passed on
+        return self._encoder.fail(error)
 
     def _frame(self, item: Item) -> bytes:
         if item.event is not None:
@@ -137,8 +143,8 @@ class NativeTranslator:
         self._is_encoded = True
         return self._encoder.encode(item.chunk)
 
-    def _end(self) -> bytes:
-        return self._encoder.finish() if self._is_encoded else self._api.end
+    def _end(self, own: bytes) -> bytes:
+        return self._encoder.finish() if self._is_encoded else own
 
 
 class PlainAnswer:

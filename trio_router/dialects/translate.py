@@ -55,6 +55,9 @@ class StreamTranslator:
             frames.append(DONE)
         return b"".join(frames)
 
+    def fail(self, error: RouterError) -> bytes:
+        return render_error(error)
+
     def _frame(self, item: Item) -> bytes:
         chunk, event = item.chunk, item.event
         if not self._with_usage and not chunk.get("choices") and chunk.get("usage"):
@@ -87,6 +90,9 @@ class EncodedTranslator:
         if self.reader.failure is None:
             frames.append(self._encoder.finish())
         return b"".join(frames)
+
+    def fail(self, error: RouterError) -> bytes:
+        return self._encoder.fail(error)
 
 
 def render_error(error: RouterError) -> bytes:

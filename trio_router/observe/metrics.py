@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from trio_router.observe.record import Outcome, RequestRecord, TargetReport
 
-# prometheus-client's own name: a folder for the figures of several processes.  It is looked at when
+# prometheus-client's own variable: the folder for the figures of several processes.  It is read when
 # prometheus-client is first imported.
 MANY_PROCESSES = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "trio_router_"
@@ -27,12 +27,12 @@ _GAP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 
 _STREAM = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800)  # s
 _RELEASE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)  # s
 _LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)  # s
-# Names that clients make up must not become time series without end.
+# Label for names that clients make up, which must not become unlimited time series.
 _MAX_UNLISTED = 100
 
 
 class Metrics:
-    """One router's metrics, in a registry of their own."""
+    """One router's metrics, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -71,7 +71,7 @@ class Metrics:
         )
         self.tokens_estimated = self._counter(
             "tokens_estimated",
-            "Tokens of answers whose upstream did not count them, guessed from sizes",
+            "Tokens of answers whose upstream reported no usage, estimated from sizes",
             [*by_model, "direction"],
         )
         self.attempts = self._counter("attempts", "Attempts by outcome", [*by_model, "outcome"])
@@ -79,7 +79,7 @@ class Metrics:
             "hedges", "Second targets raced, by whether they answered first", [*by_model, "outcome"]
         )
         self.replays = self._counter(
-            "replays", "Answers of others gone on with, by whether it went well", [*by_model, "outcome"]
+            "replays", "Broken answers continued by another target, by outcome", [*by_model, "outcome"]
         )
         self.target_state = Gauge(
             f"{_PREFIX}target_state",
@@ -111,7 +111,7 @@ class Metrics:
         )
         self._cooling = Gauge(
             f"{_PREFIX}target_cooling_down",
-            "1 for a target that is given no requests for a while",
+            "1 for a target in cooldown",
             by_model,
             registry=self.registry,
             multiprocess_mode="livemax",
@@ -124,16 +124,16 @@ class Metrics:
         )
         self._loaded_at = Gauge(
             f"{_PREFIX}config_loaded_timestamp_seconds",
-            "When the configuration in force was taken, in Unix time",
+            "When the configuration in force was loaded, in Unix time",
             registry=self.registry,
             multiprocess_mode="livemin",
         )
         self.reloads = self._counter(
-            "config_reloads", "Configurations that were to be taken, by what became of them", ["result"]
+            "config_reloads", "Attempts to load a new configuration, by result", ["result"]
         )
         self._were_cooling: set[tuple[str, str]] = set()
         self._rendering = trio.Lock()
-        self._rendered = (-math.inf, b"")  # when the latest text was begun, and that text
+        self._rendered = (-math.inf, b"")  # when rendering of the latest text began, and the text
         self._unlisted: dict[str, dict[str, str]] = {}
         self._series: dict[tuple[str, str], ModelMetrics] = {}
 
@@ -152,14 +152,14 @@ class Metrics:
         known = self._unlisted.setdefault(record.provider, {})
         label = known.get(record.model)
         if label is None:
-            # A model is known once its provider has answered for it.
+            # A model is trusted once its provider has answered for it.
             if record.first_event_at is None or len(known) >= _MAX_UNLISTED:
                 return record.provider, "other"
             label = known[record.model] = escaped(record.model)
         return record.provider, label
 
     def of(self, labels: tuple[str, str]) -> ModelMetrics:
-        """One model's metrics: looked up once a request, not once a figure."""
+        """One model's metrics, looked up once a request instead of once a figure."""
         series = self._series.get(labels)
         if series is None:
             series = self._series[labels] = ModelMetrics(self, *labels)
@@ -169,15 +169,15 @@ class Metrics:
         self.release.labels(*self.labels(record)).observe(seconds)
 
     def ended(self, record: RequestRecord) -> None:
-        """Books a request, at its end, once."""
+        """Counts a request, once, at its end."""
         self.of(self.labels(record)).ended(record)
 
     def tried(self, attempt: RequestRecord, outcome: str) -> None:
-        """Books one attempt of a route's request, at its end, once."""
+        """Counts one attempt of a route's request, once, at its end."""
         self.of(self.labels(attempt)).tried(attempt, outcome)
 
     def sample(self, states: Iterable[TargetReport]) -> None:
-        """Sets what is a state and no event: to be called now and then, in each process."""
+        """Sets the gauges; called now and then, in each process."""
         self._tasks.set(trio.lowlevel.current_statistics().tasks_living)
         cooling = {(state.provider, state.model) for state in states if state.until is not None}
         for labels in cooling | self._were_cooling:
@@ -185,21 +185,21 @@ class Metrics:
         self._were_cooling |= cooling
 
     def took_configuration(self, generation: int, at: float) -> None:
-        """A configuration is in force, since the Unix time `at`."""
+        """A configuration is in force since the Unix time `at`."""
         self._generation.set(generation)
         self._loaded_at.set(at)
 
     def forget_targets(self, targets: Iterable[tuple[str, str]]) -> None:
-        """These stand in no route any more: nothing is known of them."""
+        """Drops the gauges of targets that stand in no route any more."""
         for labels in targets:
             self.target_state.labels(*labels).set(0)
 
     async def render(self, sample: Callable[[], None] | None = None) -> bytes:
-        """The Prometheus text: this process's figures, or the sum over all that share the work.
+        """The Prometheus text: the figures of this process, or the sum over all workers.
 
-        Made in a thread: on the event loop a thousand series would stop every stream for tens of
-        milliseconds.  One at a time, after `sample` has set what is a state; whoever asks in the
-        second in which a text was begun, or before that text was begun, shares it.
+        Rendered in a thread: on the event loop a thousand series would stop every stream for tens of
+        milliseconds.  Only one text is rendered at a time, after `sample` has set the gauges.  Callers
+        within one second of its beginning, or from before it, share the text.
         """
         asked = math.floor(trio.current_time())
         async with self._rendering:
@@ -221,14 +221,14 @@ class Metrics:
 def _text_of(registry: CollectorRegistry) -> bytes:
     try:
         return generate_latest(registry)
-    except UnicodeEncodeError:  # one bad label must not take all the others with it
+    except UnicodeEncodeError:  # one bad label must not break the whole text
         whole = CollectorRegistry()
         whole.register(_Escaped(registry))
         return generate_latest(whole)
 
 
 class _Escaped(Collector):
-    """What a registry holds, its labels such that they can be encoded."""
+    """The content of a registry, with labels escaped so that they can be encoded."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -246,12 +246,12 @@ class _Escaped(Collector):
 
 
 def forget_process(process_id: int) -> None:
-    """A process that shared the work has ended: what it had open is open no more."""
+    """A worker has ended: drops its gauges."""
     mark_process_dead(process_id)  # type: ignore[no-untyped-call]
 
 
 class ModelMetrics:
-    """The metrics of one provider's model.  `gap` is bound to it already, as are the gauges."""
+    """The metrics of one model of one provider, with `gap` and the gauges already bound to it."""
 
     def __init__(self, metrics: Metrics, *labels: str) -> None:
         self.streams_open = metrics.streams_open.labels(*labels)
@@ -290,7 +290,7 @@ class ModelMetrics:
             self._stream_seconds(outcome).observe(record.duration)
         if record.first_event_after is not None:
             self._first_event.observe(record.first_event_after)
-        if record.attempts and not record.tried:  # else its attempts have been booked one by one
+        if record.attempts and not record.tried:  # otherwise its attempts were counted one by one
             self.tried(record, str(outcome))
 
     def tried(self, record: RequestRecord, outcome: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from trio_router.errors import RouterError
+from trio_router.errors import ClientStalled, RouterError
 from trio_router.observe.record import Outcome, RequestRecord, Tried
-from trio_router.relay.attempt import ClientStalled
 from trio_router.relay.call import HubCall
 from trio_router.relay.race import Lane, Race
 from trio_router.relay.resume import ResumableCall
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from trio_router.relay.attempt import Attempt
     from trio_router.relay.books import Books
-    from trio_router.relay.call import Call
+    from trio_router.relay.call import Call, Translator
     from trio_router.relay.engine import Engine, Upstreams
-    from trio_router.relay.sinks import RouteSink, Stream
+    from trio_router.relay.sinks import OnFirst, RouteSink, Stream
     from trio_router.routing.fleet import Fleet, Visit
     from trio_router.routing.route import Route, RouteTarget
     from trio_router.routing.target import Target
@@ -36,10 +36,10 @@ _MOST_HELD = 8  # times `stream.max_event`: what `commit: complete` may hold bac
 
 
 class RouteRun:
-    """Asks one target after the other, as the plan says, until one has answered.
+    """Asks one target after another, as the plan says, until one has answered.
 
-    Everything happens in the task that calls; attempts that race have a task each, which ends before
-    the race does.
+    Everything happens in the caller's task.  Attempts that race have one task each, and these tasks end
+    before the race does.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class RouteRun:
         raise self._plan.error(trio.current_time())
 
     async def stream(self, stream: Stream) -> None:
-        """Moves a stream into `stream`, up to its honest end.  Raises RouterError, ClientStalled."""
+        """Moves a stream into `stream`, to its end.  Raises RouterError, ClientStalled."""
         if self._route.keeps_request and isinstance(self._call, HubCall):
             self._call = self._resumable = ResumableCall(
                 self._call, prefill=self._policy.midstream == "prefill"
@@ -113,7 +113,7 @@ class RouteRun:
         return None
 
     def _begin(self, target: RouteTarget) -> bool:
-        """Whether the target may be asked now; then its visit has begun, before others look at it."""
+        """Whether the target may be asked now.  If so, its visit begins at once, before others look."""
         now = trio.current_time()
         if not self._plan.may_begin(target, now):
             return False
@@ -121,9 +121,9 @@ class RouteRun:
         return True
 
     async def _one(self, target: RouteTarget, stream: Stream, lane: Lane | None = None) -> bool:
-        """One attempt; whether it came to a good end."""
+        """Makes one attempt.  Returns whether it ended well."""
         trial = self._trial(target, lane)
-        sink = self._sink(stream, trial.first_event_came)
+        sink = self._sink(stream, partial(self._first_event_came, trial))
         was_begun = stream.has_begun
         try:
             with trial:
@@ -141,7 +141,12 @@ class RouteRun:
                 self._book_replay(trial)
         return True
 
-    def _sink(self, stream: Stream, on_first: Callable[[], None]) -> RouteSink:
+    def _first_event_came(self, trial: _Trial, translator: Translator) -> None:
+        trial.first_event_came()
+        if self._resumable is not None:
+            self._resumable.went_out(translator)
+
+    def _sink(self, stream: Stream, on_first: OnFirst) -> RouteSink:
         if self._policy.commit == "complete":
             return HoldingSink(stream, on_first, _MOST_HELD * self._upstreams.stream.max_event)
         return PassingSink(stream, on_first)
@@ -200,7 +205,7 @@ class RouteRun:
 
 
 class _Trial:
-    """One attempt, as the target's state, the record and the metrics are told of it."""
+    """One attempt, and how it is reported to the target's state, the record and the metrics."""
 
     def __init__(
         self,

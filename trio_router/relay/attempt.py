@@ -1,4 +1,4 @@
-"""One attempt at one target: open, read and close its answer, in one task, under one watchdog."""
+"""One attempt at one target: opens, reads and closes its answer in one task, under one watchdog."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import trio
 
 from trio_router.dialects.provider_error import answer_error, own_status
 from trio_router.errors import (
+    ClientStalled,
     EventTooLarge,
     LastingFault,
     NetworkError,
@@ -37,37 +38,39 @@ if TYPE_CHECKING:
     from trio_router.routing.target import Target
 
 T = TypeVar("T")
-_ERROR_BODY = 65536  # bytes of an error answer that are read; its message is at its beginning
-_SECRET = 8  # characters: the value of most headers that is shorter is no secret
-_SHORTEST = 4  # that a key has
+_ERROR_BODY = 65536  # bytes of an error answer that are read; the message is at the beginning
+_SECRET = 8  # characters: a shorter value of a header is no secret, except a credential's
+_SHORTEST = 4  # characters of the shortest key
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
-_BYTES_A_TOKEN = 4  # of a request: a rough guess, where the upstream does not tell
-_JOINED = 1 << 20  # bytes of an answer up to which the loop itself puts it together
-_UNFINISHED = 1 << 18  # bytes of an event up to which the loop itself reads it
+_BYTES_A_TOKEN = 4  # of a request: a rough guess, for upstreams that report no usage
+_JOINED = 1 << 20  # bytes: an answer up to this long is joined on the event loop
+_UNFINISHED = 1 << 18  # bytes: an event up to this long is parsed on the event loop
 _LINGER = (
-    0.25  # s that an answer which has said all may take to end, so that its connection can be kept
+    0.25  # s that a complete answer may take to close its body, so that the connection can be kept
 )
-
-
-class ClientStalled(Exception):
-    """The client took nothing for `stall` seconds although there was something for it."""
 
 
 class Sink(Protocol):
     """Where a stream's frames go."""
 
+    def begin(self, translator: Translator) -> None:
+        """The frames to come are `translator`'s, who also knows how to end them badly."""
+
     def commit(self) -> None:
-        """The first event that says something is there: the client is promised an answer."""
+        """The first event with content has come: the client is promised an answer."""
 
     def put_nowait(self, frames: bytes) -> bool:
-        """Hands frames over; False if there is no room."""
+        """Hands frames over.  Returns False if there is no room; the frames are not taken then."""
 
     async def put(self, frames: bytes) -> None:
-        """Waits for room, and hands frames over."""
+        """Waits for room, then hands the frames over."""
+
+    def end(self) -> None:
+        """The whole answer has been handed over: no error can follow it."""
 
 
 class Attempt:
-    """What both kinds of attempt share: the watchdog, the record, and how an answer is opened."""
+    """One request to one target, streamed or whole: opens the answer, reads it, records what it saw."""
 
     def __init__(
         self,
@@ -81,7 +84,7 @@ class Attempt:
         is_impatient: bool = False,
     ) -> None:
         self.target = target
-        self._is_impatient = is_impatient  # `first_event` counts from the beginning, not from on_sent
+        self._is_impatient = is_impatient  # `first_event` counts from the slot on, not from on_sent
         self._call = call
         self._client = client
         self._identity = identity
@@ -91,7 +94,7 @@ class Attempt:
         self._limits = target.timeouts
         self._watchdog = Watchdog(self._limits.total)
         self._asked_bytes = 0
-        self._retry_after: str | None = None  # what a stream's head says
+        self._retry_after: str | None = None  # the Retry-After header of a stream's answer
         self._try = Try(target.provider, target.model, trio.current_time())
         record.tries.append(self._try)
         record.stage = Stage.QUEUED
@@ -115,7 +118,7 @@ class Attempt:
         return answer
 
     async def stream(self, sink: Sink) -> None:
-        """Moves a stream into `sink`, up to its honest end.  Raises RouterError and ClientStalled."""
+        """Moves a stream into `sink`, to its end.  Raises RouterError and ClientStalled."""
         with _Running(self), await self._ask(self._await_first_event) as response:
             await self._check_status(response)
             await self._relay(response, sink)
@@ -136,7 +139,7 @@ class Attempt:
         )
 
     async def _aside(self, work: Callable[[], T]) -> T:
-        """`in_slices`; the time that it takes is ours, and no limit of the upstream's counts it."""
+        """Runs `work` with `in_slices`.  No limit counts that time: it is not the upstream's."""
         left = self._watchdog.pause()
         try:
             return await in_slices(work)
@@ -165,6 +168,7 @@ class Attempt:
         response.forget_headers()
         translator = self._call.translator(self.target, self._identity, content_type)
         reader = self._record.progress = translator.reader
+        sink.begin(translator)
         try:
             await self._pump(response, translator, sink)
         finally:
@@ -175,7 +179,7 @@ class Attempt:
         last: float | None = None
         clean = True
         said = 0
-        unfinished = 0  # bytes since the last frames: an event that is still coming, mostly
+        unfinished = 0  # bytes since the last frames: mostly an event that is not complete yet
         try:
             async for data in reads:
                 now = trio.current_time()
@@ -201,11 +205,12 @@ class Attempt:
                     last = record.last_read_at = now
                     await self._hand_over(frames, sink, reader)
                     if reader.is_done:
+                        sink.end()
                         return await self._linger(reads)
                     limits = self._limits
                     self._watchdog.read(limits.read, limits.progress, has_said=reader.said != said)
                     said = reader.said
-                del data, frames  # or a silent stream would keep them
+                del data, frames  # otherwise a silent stream would keep them in memory
         except NetworkError:
             if last is None:
                 raise
@@ -234,18 +239,19 @@ class Attempt:
             raise self._told(reader.failure)
 
     def _told(self, fault: UpstreamError) -> UpstreamError:
-        """What an answer failed with; if nothing of it has gone out, with the status that it names."""
+        """The error that an answer ended with.  If nothing was sent, it has the status it names."""
         if self._try.first_event_at is not None or not isinstance(fault, StreamError):
             return fault
         return own_status(fault, self.target.provider, self._retry_after)
 
     async def _linger(self, reads: UpstreamAnswer) -> None:
+        self._watchdog.rest()
         with trio.move_on_after(_LINGER):
             try:
                 async for _ in reads:
                     pass
             except RouterError:
-                pass  # the answer was whole already
+                pass  # the answer was complete already
 
     def _await_first_event(self) -> None:
         self._watchdog.enter("first_event", self._limits.first_event)
@@ -297,7 +303,7 @@ class Attempt:
             record.prompt_tokens = _count(reader.usage, "prompt_tokens")
             record.completion_tokens = _count(reader.usage, "completion_tokens")
         elif reader.failure is not None and not reader.said:
-            return  # nothing was written, as far as anybody knows
+            return  # as far as anybody knows, the model wrote nothing
         elif events := reader.events - isinstance(reader.failure, StreamError):
             record.prompt_tokens = self._asked_bytes // _BYTES_A_TOKEN
             record.completion_tokens = events
@@ -315,7 +321,7 @@ class Attempt:
         for name, secret in self.target.headers.items():
             bare = secret.rpartition(" ")[2]
             if len(bare) >= _SECRET:
-                # A provider that hides the middle of a key still shows how it begins.
+                # Some providers mask the middle of a key and still show its beginning.
                 begun = re.escape(bare[:_SECRET]) + r"[^\s\"'`,;)\]}<]*"
                 message = re.sub(begun, "***", message.replace(bare, "***"))
             elif name in _CREDENTIALS and len(bare) >= _SHORTEST:
@@ -324,7 +330,7 @@ class Attempt:
 
 
 class _Running:
-    """Counts an attempt as an open upstream, and says which limit ended it, if one did."""
+    """Counts an attempt as an open upstream, and raises UpstreamTimeout if a limit ended it."""
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt

@@ -1,8 +1,8 @@
-"""What one request asks of its target, and how the answer is told: the part of an attempt without IO.
+"""What one request asks of its target, and how the answer is translated: an attempt without the IO.
 
-The endpoint that was asked decides it.  Chat requests are in the hub's own shape; clients of other
-APIs have a dialect of theirs, which is between them and the hub; and where the target speaks the
-client's own API, both pass through as they are.
+The endpoint chooses the call.  Chat requests are in the hub's own shape.  Requests of other APIs go
+through a client dialect, which translates between that API and the hub.  If the target speaks the
+client's API itself, request and answer pass through unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from trio_router.wire.jsoncodec import dumps
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio_router.dialects.base import ClientDialect, StreamEncoder
+    from trio_router.dialects.base import ClientDialect
     from trio_router.errors import RouterError
     from trio_router.routing.target import Target
 
@@ -42,6 +42,10 @@ class Translator(Protocol):
 
     def receive_eof(self, *, clean: bool = True) -> bytes: ...
 
+    def fail(self, error: RouterError) -> bytes:
+        """What ends the stream badly, after what this translator has given so far."""
+        ...
+
 
 class Whole(Protocol):
     """One answer without streaming.  See WholeAnswer."""
@@ -52,11 +56,11 @@ class Whole(Protocol):
 
 
 class Call(Protocol):
-    """One request.  `forget` is called when it will not be asked again: a long prompt is let go."""
+    """One request.  `forget` is called when it will not be retried, so that a long prompt is freed."""
 
     is_stream: bool
-    is_heavy: bool  # what is done with the request belongs into a thread, see `heavy`
-    keepalive: bytes  # what bridges silence
+    is_heavy: bool  # work on the request belongs in a thread, see `heavy`
+    keepalive: bytes  # the frame that is sent during silence
     max_answer: int | None  # bytes of an answer without streaming; None: `stream.max_event`
 
     def request_for(self, target: Target) -> UpstreamRequest:
@@ -68,7 +72,7 @@ class Call(Protocol):
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole: ...
 
     def fail(self, error: RouterError) -> bytes:
-        """What ends a stream badly that has begun."""
+        """The frames that end a stream with `error` if only keepalive comments have been sent."""
         ...
 
     def forget(self) -> None: ...
@@ -76,7 +80,7 @@ class Call(Protocol):
 
 @runtime_checkable
 class HubCall(Protocol):
-    """A request that has a shape in the hub: its answer can be gone on with by another target."""
+    """A request that has a shape in the hub: another target can continue its answer."""
 
     @property
     def chat(self) -> dict[str, Any]:
@@ -86,12 +90,12 @@ class HubCall(Protocol):
     def reader(self, target: Target, identity: AnswerIdentity, content_type: str) -> AnswerReader: ...
 
     def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
-        """`chat` asked of `target` in this request's stead."""
+        """The upstream's request for `chat`, which replaces this request's own body."""
         ...
 
 
 class ChatCall:
-    """`POST /v1/chat/completions`: `body` is checked, and in the hub's shape."""
+    """`POST /v1/chat/completions`.  `body` has been checked and is in the hub's shape."""
 
     keepalive = KEEPALIVE
     max_answer: int | None = None
@@ -119,7 +123,7 @@ class ChatCall:
     def forget(self) -> None:
         self._body = {}
 
-    # -- what going on with an answer takes, see HubCall
+    # -- what continuing an answer needs, see HubCall
 
     @property
     def chat(self) -> dict[str, Any]:
@@ -133,9 +137,9 @@ class ChatCall:
 
 
 class ClientCall:
-    """A request in another API, `client`'s: `body` as it came, checked.
+    """A request in the API of `client`.  `body` is the client's own, checked.
 
-    `headers` are the client's, with lower-case names: some of them are the API's own.
+    `headers` are the client's, with lower-case names; those that belong to the API are forwarded.
     """
 
     max_answer: int | None = None
@@ -155,9 +159,7 @@ class ClientCall:
         self._body = body
         own = client.native.forwarded
         self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
-        self._chats: dict[bool, dict[str, Any]] = {}  # by whether what is not supported is dropped
-        self._encoder: StreamEncoder | None = None
-        self._native: NativeReader | None = None
+        self._chats: dict[bool, dict[str, Any]] = {}  # by `drop`: unsupported fields left out or not
 
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._client.name)
@@ -168,12 +170,11 @@ class ClientCall:
         return UpstreamRequest(path, dumps(body), self._headers)
 
     def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator:
-        self._encoder = encoder = self._client.encoder(identity, self._body)
-        self._native = None
+        encoder = self._client.encoder(identity, self._body)
         if self._is_native(target):
             native = self._client.native
-            self._native = NativeReader(native, identity, content_type, target.rules)
-            return NativeTranslator(native, self._native, encoder)
+            reader = NativeReader(native, identity, content_type, target.rules)
+            return NativeTranslator(native, reader, encoder)
         return EncodedTranslator(self.reader(target, identity, content_type), encoder)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
@@ -185,14 +186,10 @@ class ClientCall:
         return encoded
 
     def fail(self, error: RouterError) -> bytes:
-        if self._native is not None and error is self._native.told:
-            return b""  # the upstream's own words were passed on
-        if self._encoder is None:  # an early commit: nothing has come yet
-            self._encoder = self._client.encoder(AnswerIdentity("", 0, ""), self._body)
-        return self._encoder.fail(error)
+        return self._client.encoder(AnswerIdentity("", 0, ""), self._body).fail(error)
 
     def forget(self) -> None:
-        # Answers tell parts of the request again; the conversation, which is long, they do not.
+        # Answers repeat parts of the request, but never the conversation, which is long.
         self._body = {name: value for name, value in self._body.items() if name not in _CONVERSATION}
         self._chats = {}
 

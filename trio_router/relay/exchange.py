@@ -1,6 +1,6 @@
-"""One request's life between the client's side and the upstreams: who is asked, and in which task.
+"""One request's life between client and upstreams: which target is asked, and in which task.
 
-What becomes of the request is `books`' matter, what it may touch is `engine`'s.
+`books` keeps its outcome; `engine` is all of the router that it may touch.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_router.dialects.base import AnswerIdentity
-from trio_router.errors import Draining, InternalError, Overloaded, RouterError
+from trio_router.errors import ClientStalled, Draining, InternalError, Overloaded, RouterError
 from trio_router.observe.record import Outcome
 from trio_router.relay.along_route import RouteRun
-from trio_router.relay.attempt import Attempt, ClientStalled
+from trio_router.relay.attempt import Attempt
 from trio_router.relay.books import Books
 from trio_router.relay.client import trio_seconds
 from trio_router.relay.passage import Passage, PassageAttempt, PassageCall
@@ -40,11 +40,11 @@ logger = logging.getLogger("trio_router")
 
 
 class _Phase(Enum):
-    """How far a request is on its way into the books."""
+    """How far a request is on its way to being booked."""
 
     UNCOUNTED = "uncounted"  # a health check or a scrape: it is never booked
     OPEN = "open"
-    CLOSED = "closed"  # the client's side has ended; the upstream is let end
+    CLOSED = "closed"  # the client's side has ended; the upstream may still run
     BOOKED = "booked"
 
 
@@ -65,15 +65,15 @@ class Exchange:
         is_booked: bool = True,
     ) -> None:
         self.record = record
-        self.sticky: str | None = None  # what keeps this client's requests with one target
+        self.sticky: str | None = None  # requests with the same value go to the same target first
         self._engine = engine
         self._upstreams = upstreams
         self._nursery = nursery
         self._books = Books(record, engine, upstreams)
         self._work = trio.CancelScope()
         self._abort_error: RouterError | None = None
-        self._alarm: Alarm | None = None  # of the stream's silence
-        self._gate: Gate | None = None  # in which it holds a slot
+        self._alarm: Alarm | None = None  # rings when the stream is silent
+        self._gate: Gate | None = None  # the gate in which it holds a slot
         # A stream that runs in the router's nursery, and how long it may outlive its client.
         self._detached: tuple[StreamRun, DrainConfig] | None = None
         self._phase = _Phase.OPEN if is_booked else _Phase.UNCOUNTED
@@ -113,7 +113,7 @@ class Exchange:
         if run.error:
             raise run.error
         if not run.begun.is_set():
-            # The early commit: the status has to have something to go with.
+            # The early commit: the status goes out together with a keepalive comment.
             run.put_nowait(call.keepalive)
         run.promise()
         self._books.stream_began()
@@ -122,9 +122,9 @@ class Exchange:
         return run
 
     async def passage(self, opening: Opening) -> Passage:
-        """An answer that passes through as it is, whose head has come.  Raises RouterError.
+        """An answer that passes through unchanged, once its head has come.  Raises RouterError.
 
-        `opening` is entered by the task that asks: what it holds lives as long as the asking.
+        `opening` is entered by the task that asks the upstream, and left when the answer has ended.
         """
         passage = Passage(opening, self._upstreams.stream.buffer)
         self._nursery.start_soon(self._move_passage, passage)
@@ -140,7 +140,7 @@ class Exchange:
             self._drain(*self._detached)
 
     def client_stalled(self) -> None:
-        """The client takes nothing: the whole request is given up."""
+        """The client takes nothing: cancels the whole request."""
         self._books.end_as(Outcome.CLIENT_STALLED)
         self._nursery.cancel_scope.cancel()
 
@@ -152,13 +152,13 @@ class Exchange:
             self._work.cancel()
 
     def failed(self, error: RouterError) -> None:
-        """`error` is what the client is told."""
+        """Notes that the client is told `error`."""
         self._books.failed(error)
 
     def close(self) -> None:
-        """The client's side is at its end.  The request is booked once, whatever its end was.
+        """The client's side has ended.  The request is booked once, whatever its outcome.
 
-        A stream that is let end after its client is booked when it has ended.
+        A stream that outlives its client is booked when it has ended.
         """
         if self._phase is not _Phase.OPEN:
             return
@@ -224,12 +224,12 @@ class Exchange:
         return nursery
 
     async def _run_stream(self, run: StreamRun, asked: Target | Route) -> None:
-        """The stream's task, to its end; every fault of it ends in `run.fail`."""
+        """The stream's task.  It reports every fault to `run.fail` and raises none."""
         try:
             with run.sending():
                 if error := await self._fault_of(lambda: self._move(run, asked)):
                     run.fail(error)
-                    if run.is_promised:
+                    if run.is_promised and not run.is_whole:
                         self._books.failed(error)
         finally:
             if run.is_draining:
@@ -250,8 +250,8 @@ class Exchange:
             await self._plain_attempt(asked, run.call).stream(run)
 
     def _drain(self, run: StreamRun, limits: DrainConfig) -> None:
-        """The client is gone: the upstream may come to its end, if there are not too many of these."""
-        if run.is_flowing and self._engine.drains < limits.max:
+        """The client has left: lets the upstream finish, unless too many of them do so already."""
+        if run.has_begun and self._engine.drains < limits.max:
             run.drain()
             self._engine.drains += 1
             self._work.deadline = trio.current_time() + limits.seconds
@@ -276,7 +276,7 @@ class Exchange:
             await PassageAttempt(target, client, call, self.record, metrics).run()
 
     async def _fault_of(self, work: Callable[[], Awaitable[None]]) -> RouterError | None:
-        """Does `work`, of which nothing is raised; the error that the client is to be told of."""
+        """Does `work` and raises nothing.  Returns the error that the client is to be told."""
         try:
             with self._work:
                 await work()
@@ -294,7 +294,7 @@ class Exchange:
 
 
 def _drain_of(asked: Target | Route) -> DrainConfig | None:
-    """How the upstream may go on when the client has left; None if it may not."""
+    """How long the upstream may go on when the client has left; None if it may not."""
     if isinstance(asked, Route) and asked.policy.on_disconnect is not None:
         return asked.policy.on_disconnect.drain
     return None

@@ -1,7 +1,7 @@
-"""What passes through as it is: a request whose body may be long, an answer of any kind.
+"""Requests that pass through unchanged: the body may be long, the answer is of any kind.
 
-One task, the request's own, takes the body from the client as the upstream takes it, and gives the
-answer to the client as the client takes it.
+One task of the request's own reads the body from the client as fast as the upstream takes it, and reads
+the answer from the upstream as fast as the client takes it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from trio_router.observe.metrics import Metrics
     from trio_router.observe.record import RequestRecord
     from trio_router.relay.attempt import Sink
+    from trio_router.relay.call import Translator
     from trio_router.relay.client import PassingRequest, UpstreamAnswer, UpstreamClient
     from trio_router.routing.target import Target
 
     Opening = Callable[[], AbstractAsyncContextManager[tuple[Target, PassingRequest]]]
 
-# Of the answer's head; the rest is between the upstream and us.
+# Header fields of the answer that reach the client; the others concern only the upstream and us.
 _HEADERS = (
     b"content-type",
     b"content-encoding",
@@ -39,18 +40,18 @@ _HEADERS = (
     b"etag",
     b"last-modified",
 )
-_READ = 65536  # bytes of an answer in JSON up to which it is looked into for what was used
+_READ = 65536  # bytes: a JSON answer up to this long is searched for its usage
 
 
 class Passage:
-    """An answer on its way; see StreamReply.  `opening` gives what is to be asked, and of whom."""
+    """An answer on its way; see StreamReply.  `opening` gives the request and its target."""
 
     tail = b""
 
     def __init__(self, opening: Opening, buffer: int) -> None:
         self.opening = opening
-        self.begun = trio.Event()  # the head is there, or it is known that there will be none
-        self.error: RouterError | None = None  # why there will be none
+        self.begun = trio.Event()  # the head has come, or it never will
+        self.error: RouterError | None = None  # why it never will
         self.is_committed = False
         self.is_torn = False
         self.status = 0
@@ -68,6 +69,9 @@ class Passage:
 
     # -- the attempt's Sink
 
+    def begin(self, translator: Translator) -> None:
+        pass  # nothing is translated
+
     def commit(self) -> None:
         self.is_committed = True
         self.begun.set()
@@ -82,6 +86,9 @@ class Passage:
     async def put(self, frames: bytes) -> None:
         await self.send.send(frames)
 
+    def end(self) -> None:
+        pass  # the end of the body is its end
+
     # -- the client's StreamReply
 
     async def next(self, write_now: object) -> bytes | None:
@@ -92,7 +99,7 @@ class Passage:
 
 
 class PassageCall(WholeCall):
-    """What a passage asks; see Call, of which only the attempt's own part is asked for here."""
+    """The call of a passage.  An attempt uses only a part of Call here."""
 
     def __init__(self, request: PassingRequest, passage: Passage) -> None:
         super().__init__({})
@@ -121,7 +128,7 @@ class PassageAttempt(Attempt):
         self._passing = call
 
     async def run(self) -> None:
-        """To the answer's end.  Raises RouterError and ClientStalled."""
+        """Moves the answer to its end.  Raises RouterError and ClientStalled."""
         await self.stream(self._passing.passage)
 
     async def _ask(self, on_asked: Callable[[], None] | None = None) -> UpstreamAnswer:
@@ -167,7 +174,7 @@ class PassageAttempt(Attempt):
 
 
 class _Used:
-    """Finds the tokens that a short answer in JSON says were used."""
+    """Finds the token usage that a short JSON answer reports."""
 
     def __init__(self, content_type: str) -> None:
         self._parts: list[bytes] | None = [] if content_type.startswith("application/json") else None

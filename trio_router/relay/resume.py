@@ -1,4 +1,4 @@
-"""A request whose answer may break off and be gone on with by another target."""
+"""A request whose answer another target may continue when it breaks off."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class ResumableCall:
-    """The call `inner`; what of its answer was sent is remembered, and so is the request.
+    """Wraps the call `inner`; remembers the request, and how much of its answer was sent.
 
-    With `is_begun` set, the next attempt goes on where the last one broke off: with `prefill` it is
-    given what was sent as the beginning of its answer, else it answers anew, and is read against that.
+    With `is_begun` set, the next attempt continues where the last one broke off.  With `prefill` the
+    target gets the sent text as the beginning of its answer.  Otherwise it answers from the start, and
+    what it says is compared with what was sent.
     """
 
     def __init__(self, inner: HubCall, *, prefill: bool) -> None:
@@ -48,16 +49,22 @@ class ResumableCall:
 
     def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator:
         if self.is_begun and self._translator is not None:
-            # The client's side goes on: only what is read is another answer.
+            # The client's encoder stays; only the answer that is read is another one.
             translator = self._translator
             translator.reader = self._hub.reader(target, identity, content_type)
             replay = Replay.continuing(self._sent) if self._prefill else Replay(self._sent)
         else:
+            # Attempts may race: whose answer is gone on with is known when `went_out` is called.
             self._sent = Sent()
-            translator = self._translator = self._inner.translator(target, identity, content_type)
+            translator = self._inner.translator(target, identity, content_type)
             replay = None
         translator.reader = cast("AnswerReader", _Listener(translator.reader, self._sent, replay))
         return translator
+
+    def went_out(self, translator: Translator) -> None:
+        """The answer that `translator` reads is the one that the client gets."""
+        self._translator = translator
+        self._sent = cast("_Listener", translator.reader).sent
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         return self._inner.whole(target, identity, content_type)
@@ -66,7 +73,7 @@ class ResumableCall:
         return self._inner.fail(error)
 
     def forget(self) -> None:
-        """Not before the end: it may have to be asked again."""
+        """Keeps the request: it may have to be retried.  `forget_all` frees it at the end."""
 
     def forget_all(self) -> None:
         self._inner.forget()
@@ -74,11 +81,11 @@ class ResumableCall:
 
 
 class _Listener:
-    """An answer's reader; notes what it gives, and keeps back what the client has got already."""
+    """Wraps an answer's reader: notes what it gives, and drops what the client already has."""
 
     def __init__(self, reader: AnswerReader, sent: Sent, replay: Replay | None) -> None:
         self._reader = reader
-        self._sent = sent
+        self.sent = sent
         self._replay = replay
 
     def __getattr__(self, name: str) -> Any:
@@ -95,7 +102,7 @@ class _Listener:
         if self._replay is not None:
             items = self._new(items, self._replay, at_end=at_end)
         for item in items:
-            self._sent.add(item.chunk)
+            self.sent.add(item.chunk)
         return items
 
     def _new(self, items: list[Item], replay: Replay, *, at_end: bool) -> list[Item]:

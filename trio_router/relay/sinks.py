@@ -1,4 +1,4 @@
-"""Where the attempts of a route put their frames."""
+"""Where the attempts of a route put their frames: at once to the client, or held until the end."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from trio_router.relay.attempt import Sink
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trio_router.relay.call import Translator
+
+    OnFirst = Callable[[Translator], None]
+
 
 class Stream(Sink, Protocol):
     """The client's stream."""
 
-    is_draining: bool  # nobody reads the answer any more, it is only let come to its end
+    is_draining: bool  # the client has left; the upstream may only finish
 
     @property
     def has_begun(self) -> bool:
-        """An event of an answer has gone out."""
+        """Whether an event of an answer has been sent."""
         ...
 
 
@@ -26,24 +30,31 @@ class RouteSink(Sink, Protocol):
     has_answered: bool  # the first event has come
 
     async def release(self) -> None:
-        """The answer is whole and good."""
+        """The answer is complete and good: sends what was held back."""
 
 
 class PassingSink:
-    """Hands over at once.  `on_first` is called at the first event, and may raise."""
+    """Hands frames over at once.  `on_first` is called at the first event, and may raise."""
 
-    def __init__(self, stream: Stream, on_first: Callable[[], None]) -> None:
+    _translator: Translator
+
+    def __init__(self, stream: Stream, on_first: OnFirst) -> None:
         self.has_answered = False
         self._stream = stream
         self._on_first = on_first
-        # No step of our own in a chunk's way:
+        # Bound directly, so that a chunk costs no extra call:
         self.put_nowait = stream.put_nowait
         self.put = stream.put
+        self.end = stream.end
+
+    def begin(self, translator: Translator) -> None:
+        self._translator = translator
 
     def commit(self) -> None:
         if not self.has_answered:
-            self._on_first()
+            self._on_first(self._translator)
             self.has_answered = True
+            self._stream.begin(self._translator)
             self._stream.commit()
 
     async def release(self) -> None:
@@ -51,9 +62,11 @@ class PassingSink:
 
 
 class HoldingSink:
-    """Holds everything back until the answer is whole; at most `most` bytes."""
+    """Holds everything back, at most `most` bytes, until the answer is complete."""
 
-    def __init__(self, stream: Stream, on_first: Callable[[], None], most: int) -> None:
+    _translator: Translator
+
+    def __init__(self, stream: Stream, on_first: OnFirst, most: int) -> None:
         self.has_answered = False
         self._stream = stream
         self._on_first = on_first
@@ -61,9 +74,12 @@ class HoldingSink:
         self._held: list[bytes] = []
         self._size = 0
 
+    def begin(self, translator: Translator) -> None:
+        self._translator = translator
+
     def commit(self) -> None:
         if not self.has_answered:
-            self._on_first()
+            self._on_first(self._translator)
             self.has_answered = True
 
     def put_nowait(self, frames: bytes) -> bool:
@@ -76,7 +92,11 @@ class HoldingSink:
     async def put(self, frames: bytes) -> None:
         self.put_nowait(frames)
 
+    def end(self) -> None:
+        pass  # nothing of it has gone out yet
+
     async def release(self) -> None:
+        self._stream.begin(self._translator)
         self._stream.commit()
         frames = b"".join(self._held)
         self._held.clear()

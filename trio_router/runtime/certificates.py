@@ -1,4 +1,4 @@
-"""What clients' connections are encrypted with."""
+"""TLS of clients' connections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def tls_context(server: ServerConfig) -> ssl.SSLContext | None:
-    """A context with the configured certificate; None if clients are not encrypted.
+    """A context with the configured certificate; None without TLS.
 
     Raises OSError (ssl.SSLError is one) if the certificate or its key cannot be used.
     """

@@ -1,4 +1,4 @@
-"""What differs between two configurations, in words.  Pure; no secret is ever told."""
+"""The differences between two configurations, in words.  Pure; it never shows a secret."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from trio_router.config.access import NO_KEYS
 from trio_router.config.file import ConfigError, parse_config, read_text
-from trio_router.transport.addresses import is_loopback
+from trio_router.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

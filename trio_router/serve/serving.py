@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from trio_router.server.accept import Turn
 
     OnStart = Callable[[Config, list[str]], None]
+    # See `accept_from`, which takes connections off a kernel's socket.
+    Handle = Callable[[Any], Awaitable[None]]
+    Accept = Callable[[Any, Handle, trio.Nursery, Turn | None], Awaitable[None]]
 
 logger = logging.getLogger("trio_router")
 _LAST_WRITES = 0.3  # s that connections get for their last bytes once all requests have ended
@@ -52,6 +55,7 @@ async def serve(
     shutdown_trigger: Callable[[], Awaitable[object]],
     turn: Callable[[HttpServer], Turn] | None = None,
     metrics: Sequence[socket.socket] = (),
+    accept: Accept = accept_from,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves `app` until `shutdown_trigger` returns, then drains it for `graceful_timeout` seconds.
@@ -84,7 +88,7 @@ async def serve(
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
                     for listener, handle, turns in doors:
-                        accepting.start_soon(accept_from, listener, handle, connections, turns)
+                        accepting.start_soon(accept, listener, handle, connections, turns)
                     task_status.started([url_of(listener, server.scheme) for listener in listeners])
                     await shutdown_trigger()
                     await router.drain(router.generation.config.server.graceful_timeout)

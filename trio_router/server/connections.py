@@ -1,8 +1,8 @@
 """Clients' connections: HTTP/1.1 here, HTTP/2 in `http2_connection`.
 
-Hypercorn's HTTP/1.1 (h11, a lock and a shielded scope a write, a task for each idle connection) cost
-more than all the rest of a request; its HTTP/2 takes whatever an answer gives it, and never holds back.
-Its configuration and its lifespan stay in use.
+Hypercorn's HTTP/1.1 (h11, a lock and a shielded scope for each write, a task for each idle connection)
+cost more than the rest of a request, and its HTTP/2 has no backpressure.  Its configuration stays in
+use.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
     from trio_router.server.request_parser import RequestHead
 
 logger = logging.getLogger("trio_router")
-_AHEAD = 8  # requests that a client may have sent ahead of its answers; the last of them closes
-_LINGER = 1.0  # s of silence in which a client may take the last answer of a connection that we close
-_LONGEST_LINGER = 30.0  # s in which it may go on sending before it reads that answer
+_AHEAD = 8  # pipelined requests that may wait; the connection closes after the last of them
+_LINGER = 1.0  # s of silence that a client gets to read the last answer before we close
+_LONGEST_LINGER = 30.0  # s that it may go on sending before it reads that answer
 _WHOLE_HEAD = 30.0  # s that a request's head may take, and a new connection until its first byte
-_REFUSED = 1.0  # s in which a client for whom there is no place may send what it gets its refusal for
-_MOST_REFUSED = 32  # who wait for that at once
+_REFUSED = 1.0  # s that a client gets to send the request that is refused for lack of a seat
+_MOST_REFUSED = 32  # connections that wait for their refusal at one time
 
 
 class HttpServer:
-    """Serves `app` on the connections it is given.  `stall` is in seconds; None is no limit.
+    """Serves `app` on the connections it is given.  `stall` is in seconds; None: no limit.
 
     With `tls` connections are encrypted, and HTTP/2 is offered.
     """
@@ -60,17 +60,18 @@ class HttpServer:
         self.app = app
         self.keep_alive = settings.keep_alive_timeout
         self.use(stall, tls)
-        self.whole_head = _WHOLE_HEAD  # s in which a request's head has to come
+        self.whole_head = _WHOLE_HEAD  # s that a request's head may take
         self.is_ending = False
-        self.open = 0  # connections, whatever they speak
+        self.open = 0  # open connections of all protocols
         configured = app.router.generation.config.server.max_connections
         self.seats = Seats(connection_limit(configured, descriptor_limit()))
         self._refused = 0  # connections that wait for their refusal
-        self.connections: set[Http1Connection | Http2Connection] = set()
+        # In the order in which they came.
+        self.connections: dict[Http1Connection | Http2Connection, None] = {}
         self._handshake = min(settings.ssl_handshake_timeout, _WHOLE_HEAD)
 
     def use(self, stall: float | None, tls: ssl.SSLContext | None) -> None:
-        """From now on these hold: `stall` for every connection, `tls` for new ones."""
+        """Sets `stall` for every connection from now on, and `tls` for new ones."""
         self.stall = math.inf if stall is None else stall
         self.scheme = "http" if tls is None else "https"
         self._tls = tls
@@ -79,20 +80,26 @@ class HttpServer:
         """From now on so many may be open; those that are open stay."""
         self.seats.limit = connection_limit(configured, descriptor_limit())
 
-    async def handle(self, sock: socket.socket) -> None:
-        """Serves a connection to its end; closes it."""
-        seat = self.seats.take(sock)
+    async def handle(self, accepted: socket.socket | Wire) -> None:
+        """Serves a connection to its end, and closes it."""
+        seat = self.seats.take(accepted)
         if seat is None:
-            await self._refuse_one_too_many(sock)
+            if isinstance(accepted, Wire):
+                accepted.close()
+            else:
+                await self._refuse_one_too_many(accepted)
             return
         current_seat.set(seat)
         self.open += 1
         try:
-            with sock:
+            if isinstance(accepted, Wire):
+                await self._handle_wire(accepted)
+                return
+            with accepted:
                 if self._tls is not None:
-                    await self._handle_tls(sock, self._tls)
+                    await self._handle_tls(accepted, self._tls)
                 else:
-                    await self._handle_plain(sock)
+                    await self._handle_plain(accepted)
         except Exception:  # one connection's fault is not the others'
             logger.exception("a connection failed")
         finally:
@@ -100,10 +107,10 @@ class HttpServer:
             self.seats.leave(seat)
 
     async def _refuse_one_too_many(self, sock: socket.socket) -> None:
-        """Every place is taken by a request that is being answered."""
+        """Refuses a connection: every seat is taken by a request that is being answered."""
         with sock, suppress(*BROKEN):
             if self._tls is not None or self._refused >= _MOST_REFUSED:
-                return  # a handshake only to say no would cost more than a place
+                return  # a TLS handshake for a refusal would cost more than a seat
             self._refused += 1
             try:
                 with trio.move_on_after(_REFUSED):
@@ -111,6 +118,15 @@ class HttpServer:
                 sock.send(refusal(503))
             finally:
                 self._refused -= 1
+
+    async def _handle_wire(self, wire: Wire) -> None:
+        """A connection of a network that is no kernel's, as from a loopback address: HTTP/1.1."""
+        try:
+            first = await self._first(wire)
+            if first:
+                await self.handle_http1(wire, "127.0.0.1", first)
+        finally:
+            wire.close()
 
     async def _handle_plain(self, sock: socket.socket) -> None:
         host, client = _ends(sock)
@@ -129,7 +145,7 @@ class HttpServer:
 
     async def _handle_tls(self, sock: socket.socket, tls: ssl.SSLContext) -> None:
         host, client = _ends(sock)
-        # https_compatible: clients close without the TLS goodbye, and so do we.
+        # https_compatible: like clients, we close without TLS's close_notify.
         stream = trio.SSLStream(stream_over(sock), tls, server_side=True, https_compatible=True)
         with trio.move_on_after(self._handshake) as limit:
             try:
@@ -146,9 +162,9 @@ class HttpServer:
             await self.handle_http1(wire, host, first, client)
 
     async def _first(self, wire: Wire) -> bytes:
-        """What the client says first, enough to tell which protocol it is.
+        """The first bytes from the client, enough to tell the protocol.
 
-        Nothing if it does not say so in time, or leaves.
+        Empty if they do not come in time, or the client leaves.
         """
         first = b""
         with trio.move_on_after(_WHOLE_HEAD), suppress(*BROKEN):
@@ -160,16 +176,16 @@ class HttpServer:
         return b""
 
     async def end(self) -> None:
-        """Closes idle connections; the others are closed when their answer is out."""
+        """Closes idle connections at once, and the others after their answer."""
         self.is_ending = True
         for connection in list(self.connections):
             connection.close_if_idle()
 
 
 class Http1Connection:
-    """A client's connection: one task reads, another answers the request that is at its turn.
+    """A client's connection: one task reads, another answers one request after another.
 
-    So a client's leaving is seen at once, whatever its request is waiting for.
+    So a client that leaves is noticed at once, whatever its request is waiting for.
     """
 
     def __init__(
@@ -186,19 +202,19 @@ class Http1Connection:
         self.scheme = server.scheme
         self._parser = RequestParser(self._begin)
         self._waiting: list[Http1Link] = []
-        self._latest: RequestBody | None = None  # the one that is being read, or was last
+        self._latest: RequestBody | None = None  # the body that is read now, or was read last
         self._current: ClientRequest | None = None
         self._is_closing = False
-        self._ahead = 0  # bytes read since there are requests whose turn has not come
+        self._ahead = 0  # bytes read while requests wait for their turn
         self._none_waits: trio.Event | None = None
         self._is_head_timed = False
-        self._heard = 0  # reads that gave something
-        self._has_ended = False  # the client, that is
+        self._heard = 0  # reads that returned data
+        self._has_ended = False  # the client has closed its sending side
         self._lingering: trio.CancelScope | None = None
         self._idle: Alarm = server.app.router.engine.alarms.alarm(self._late)
 
     async def run(self, first: bytes) -> None:
-        self.server.connections.add(self)
+        self.server.connections[self] = None
         try:
             async with trio.open_nursery() as self._nursery:
                 self._rest()
@@ -210,7 +226,7 @@ class Http1Connection:
                     self._current.client_left()
                 self._forget_waiting()
         finally:
-            self.server.connections.discard(self)
+            self.server.connections.pop(self, None)
             self._idle.stop()
             self._parser.end()
             self.wire.close()
@@ -220,7 +236,7 @@ class Http1Connection:
             self.wire.close()
 
     def _late(self) -> None:
-        """Nothing was asked for too long."""
+        """No request has come for too long."""
         if self._current is None and self._parser.is_in_head and not self._is_closing:
             self._is_closing = True
             self._nursery.start_soon(self._refuse, 408)
@@ -244,14 +260,14 @@ class Http1Connection:
                 await self._wait_while_watching(self._latest.wait_room)
             self._heard += 1
             try:
-                # Of requests whose turn has not come no more than UNASKED bytes are read.
+                # At most UNASKED bytes are read of requests that still wait for their turn.
                 data = await self.wire.receive(UNASKED - self._ahead)
             except BROKEN:
                 return
 
     def _begin(self, head: RequestHead) -> RequestBody | None:
         if len(self._waiting) >= _AHEAD:
-            # Reading no further would hide the client's leaving; so what follows is not answered.
+            # Stopping to read would hide that the client leaves, so later requests get no answer.
             self._waiting[-1].keep_alive = False
             return None
         declared = head.header(b"content-length")
@@ -261,7 +277,7 @@ class Http1Connection:
         return body
 
     async def _wait_while_watching(self, wait: Callable[[], Awaitable[None]]) -> None:
-        """Nothing is read until `wait` is done; but a client that leaves is seen all the same."""
+        """Reads nothing until `wait` is done, but still notices a client that leaves."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_hangup, nursery.cancel_scope)
             await wait()
@@ -274,25 +290,25 @@ class Http1Connection:
         waiting.cancel()
 
     async def _wait_turns(self) -> None:
-        """Until every request that was read is at its turn, or will have none."""
+        """Waits until every request that was read has had its turn, or never will."""
         self._none_waits = trio.Event()
         await self._none_waits.wait()
         self._none_waits = None
 
     def _note_turns(self) -> None:
-        """After fewer wait than before."""
+        """Called when the number of waiting requests has dropped."""
         if not self._waiting:
             self._ahead = 0
             if self._none_waits is not None:
                 self._none_waits.set()
 
     def _forget_waiting(self) -> None:
-        """Those whose turn has not come will not be answered."""
+        """Drops the requests that still wait for their turn."""
         self._waiting.clear()
         self._note_turns()
 
     def _go_on(self) -> None:
-        """Begins the next request, if there is one and none is being answered."""
+        """Begins the next request, if one waits and none is being answered."""
         if self._current is not None or self._is_closing:
             return
         if self._waiting:
@@ -318,7 +334,7 @@ class Http1Connection:
         self._current = None
         if not link.is_finished:
             self._forget_waiting()
-            self.wire.close()  # torn in the middle: nothing more can be said here
+            self.wire.close()  # the answer broke off: nothing more can be sent here
         elif not link.keep_alive:
             await self._close_gently(is_read=link.body.is_complete)
         else:
@@ -338,10 +354,10 @@ class Http1Connection:
         await self._close_gently(is_read=False)
 
     async def _close_gently(self, *, is_read: bool) -> None:
-        """Closing at once would take from the client what it has not read yet, if it still sends.
+        """Closes after the client could read the answer: closing while it sends would discard that.
 
-        `is_read` says that nothing is known to be on its way.  Then a client that cannot be told the
-        end otherwise (over TLS) is not kept waiting for it.
+        `is_read` says that nothing from the client is on its way.  Then a connection that cannot close
+        its sending side alone (TLS) is closed at once.
         """
         self._is_closing = True
         self._forget_waiting()
@@ -352,7 +368,7 @@ class Http1Connection:
         self.wire.close()
 
     async def _linger(self) -> None:
-        """Until the reading task has seen the client's end, or hears nothing more."""
+        """Waits until the reading task has seen the client's end, or receives nothing more."""
         with trio.move_on_after(_LONGEST_LINGER) as self._lingering:
             heard = -1
             while heard != self._heard:
@@ -361,7 +377,7 @@ class Http1Connection:
 
 
 def _ends(sock: socket.socket) -> tuple[str | None, tuple[str, int] | None]:
-    """The address that the connection came in on, and where it comes from."""
+    """The addresses of the connection: our end's host, and the client's."""
     try:
         ours, theirs = sock.getsockname(), sock.getpeername()
     except OSError:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 from clients without input or output: bytes -> requests, answers -> bytes."""
+"""HTTP/1.1 from clients, sans-IO: bytes to requests, answers to bytes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 HEAD_LIMIT = 65536  # bytes of a request's head
 
 _BEHIND_AUTHORITY = re.compile(rb"[/?#]")
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus} | {
+    # As RFC 9110 has them, on every Python.
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    416: b"Range Not Satisfiable",
+    422: b"Unprocessable Content",
+}
 
 
 class RequestHead:
-    """What stands before a request's body.  Header names are in lower case."""
+    """The head of a request.  Header names are in lower case."""
 
     __slots__ = ("headers", "is_old", "keep_alive", "method", "query", "raw_path")
 
@@ -30,7 +36,7 @@ class RequestHead:
     ) -> None:
         self.method = method
         self.headers = headers
-        self.is_old = is_old  # HTTP/1.0: knows no chunks
+        self.is_old = is_old  # HTTP/1.0, which has no chunked bodies
         self.keep_alive = False
         if not target.startswith((b"/", b"*")):
             self._put_first(_authority_of(target))
@@ -38,7 +44,7 @@ class RequestHead:
         self.raw_path, _, self.query = target.partition(b"?")
 
     def _put_first(self, authority: bytes) -> None:
-        """A target's own host counts before the Host header (RFC 9112, 3.2.2), which is kept too."""
+        """A host in the target overrides the Host header (RFC 9112, 3.2.2), which is kept too."""
         if authority and authority.lower() != self.header(b"host").lower():
             self.headers = [(b"host", authority), *self.headers]
 
@@ -53,10 +59,10 @@ class RequestHead:
 
 
 class RequestParser:
-    """Bytes in any pieces -> requests: `begin` is given each head, and gives the body to be fed.
+    """Parses requests from bytes in any pieces.  `begin` gets each head and returns the body to feed.
 
-    From a head on for which it gives none nothing is taken.  Never raises on bad input: `fault` is
-    then the status that tells the client what is wrong.
+    If `begin` returns None for a head, everything from this head on is ignored.  Never raises on bad
+    input: `fault` is then the status for the client.
     """
 
     def __init__(self, begin: Callable[[RequestHead], RequestBody | None]) -> None:
@@ -66,17 +72,17 @@ class RequestParser:
         self._method = ""
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._size = 0  # of the head so far, or of what frames a body since the last piece of it
-        self._is_over = False  # the client wants no more requests on this connection
-        # There while a request is being read: it and its hold on us are a kilobyte.
+        self._size = 0  # bytes of the head so far, or of framing since the last piece of the body
+        self._is_over = False  # this connection takes no more requests
+        # Exists only while a request is being read, because it takes a kilobyte.
         self._parser: httptools.HttpRequestParser | None = None
         self._is_between = False
         self._is_in_head = False
-        self._offered: RequestBody | None = None  # of a request that offers another protocol
+        self._offered: RequestBody | None = None  # the body of a request with an Upgrade header
         self._is_resumed = False
         self._is_last = False
-        self._is_new = False  # a head has begun in what was fed last
-        self._has_fed = False  # and a piece of a body was in it
+        self._is_new = False  # a head has begun in the last data
+        self._has_fed = False  # a piece of a body was in the last data
 
     @property
     def is_in_head(self) -> bool:
@@ -100,26 +106,26 @@ class RequestParser:
                 self._fail(400)
         is_same_head = was_in_head and not self._is_new
         if self._is_in_head and (is_same_head or len(data) > HEAD_LIMIT):
-            self._grow(len(data))  # the parser keeps a field to itself until it is whole
+            self._grow(len(data))  # the parser does not report a field before it is complete
         elif was_in_body is not None and was_in_body is self._body and not self._has_fed:
             self._grow(len(data))  # the same is true of trailers
         if self._is_between or self._is_over:
             self.close()
 
     def close(self) -> None:
-        """Breaks the cycle between the parser and us, which only the collector would find."""
+        """Breaks the reference cycle between the parser and us."""
         self._parser = None
         self._headers = []
 
     def end(self) -> None:
-        """Nothing more will come: whoever `begin` belongs to, and holds us, is let go."""
+        """Nothing more will come: drops `begin`, whose owner holds us."""
         self.close()
         self._begin = _no_body
 
     def _decline(self, rest: bytes) -> None:
-        """The client offers another protocol, which we do not take.
+        """Declines an Upgrade: the request is answered over HTTP/1.1.
 
-        The parser takes what follows for that protocol; but it may be the request's body.
+        The parser assumes that the other protocol follows, but it may be the request's body.
         """
         body = self._offered
         if body is None:
@@ -143,7 +149,7 @@ class RequestParser:
         if self._body is not None:
             self._body.fail()
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         self._is_between = False
@@ -159,7 +165,7 @@ class RequestParser:
         self._grow(len(piece))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._body is None:  # else a trailer
+        if self._body is None:  # otherwise it is a trailer
             self._grow(len(name) + len(value) + 4)
             self._headers.append((name.lower(), value))
 
@@ -215,7 +221,7 @@ def _no_body(head: RequestHead) -> None:
 
 
 def response_head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """The head of an answer.  Raises ValueError for what would break out of its line."""
+    """The head of an answer.  Raises ValueError for a line end in a header."""
     fields = b"".join([b"%b: %b\r\n" % field for field in headers])
     if not fields.count(b"\n") == fields.count(b"\r") == len(headers):
         raise ValueError("a line end in a header")

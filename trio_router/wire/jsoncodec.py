@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.wire import jsonslices, jsonwriter
 from trio_router.wire.jsonexact import Number, encode as encode_at_once
-from trio_router.wire.jsonslices import EXACT, SLICE, JSONError, JSONTooLarge, parse_small
+from trio_router.wire.jsonslices import (
+    EXACT,
+    MISFITS,
+    PLAIN,
+    SLICE,
+    JSONError,
+    JSONTooLarge,
+    parse_small,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +45,7 @@ __all__ = [
 _SHORT = 1 << 17  # bytes up to which nothing is heavy
 _LONG = 1 << 20  # bytes beyond which it is heavy whatever is in it
 _OBJECTS = 4000  # that may be in what is between
+_decode = PLAIN.decode
 _pauses: dict[int, Callable[[], object]] = {}  # by the threads that work in slices
 
 
@@ -51,7 +60,10 @@ def loads(data: bytes | bytearray) -> Any:
     """The value, as RFC 8259 has it: no NaN, no Infinity.  Raises JSONError."""
     if _pauses and len(data) > SLICE and (pause := _pauses.get(get_ident())):
         return jsonslices.parse(data, pause)
-    return parse_small(data)
+    try:
+        return _decode(data)  # here, and not one call deeper: each event of a stream comes this way
+    except MISFITS:
+        return parse_small(data)
 
 
 def skim(data: bytes | bytearray) -> Any:

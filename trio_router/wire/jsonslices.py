@@ -40,7 +40,7 @@ _TEXT = re.compile(
 )
 _NOTHING, _VALUE, _COMMA = range(3)  # what was taken last
 _BOM = b"\xef\xbb\xbf"
-_MISFITS = (msgspec.MsgspecError, UnicodeError, RecursionError)
+MISFITS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 class JSONError(ValueError):
@@ -96,7 +96,7 @@ def parse_small(data: bytes | bytearray, numbers: Numbers = PLAIN) -> Any:
     """The value, in one step.  Raises JSONError."""
     try:
         return numbers.decode(data)
-    except _MISFITS as fault:
+    except MISFITS as fault:
         complaint = str(fault)
     try:
         return json.loads(data, parse_constant=_refuse, **numbers.hooks)
@@ -207,7 +207,7 @@ class _Parser:
             # leaves it open.
             try:
                 found = self._numbers.decode(first + window[:cut] + close)
-            except _MISFITS:
+            except MISFITS:
                 continue
             if found:
                 self._charge(window[:cut])

@@ -21,6 +21,7 @@ _CONTENT = ("item", "part", "text", "refusal", "arguments", "input", "annotation
 
 class ResponsesApi:
     end = b""
+    missing_end = b""  # the event that tells the reason is the last one
     forwarded: frozenset[bytes] = frozenset()
     tells_errors = True
 

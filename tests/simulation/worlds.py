@@ -1,0 +1,48 @@
+"""Small worlds written by hand, for what seeds have found and for what a judge must see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trio_router.simulation.plan import Answer, Ask, Caller, Deed, Plan, Provider, Style, Take
+
+TEXT = "one two three four five six seven eight"
+
+
+def config(*providers: Provider, **sections: Any) -> dict[str, Any]:
+    base = {"ollama": "", "azure": "", "gemini": "/v1beta", "cohere": "/v2"}
+    told = {
+        p.name: {
+            "dialect": p.dialect,
+            "base_url": f"http://{p.name}{base.get(p.dialect, '/v1')}",
+            "api_key": f"sk-{p.name}-secret-0123456789",
+            "models": {"m": {"upstream_model": f"{p.name}-model"}},
+        }
+        for p in providers
+    }
+    whole: dict[str, Any] = {"server": {}, "timeouts": {}, "stream": {"buffer": 10}, "routes": {}}
+    for name, section in sections.items():
+        whole[name] = {**whole.get(name, {}), **section}
+    whole["server"].setdefault("graceful_timeout", 3)
+    return {**whole, "providers": told}
+
+
+def answer(number: int = 0, text: str = TEXT, **fields: Any) -> Answer:
+    counts = {"prompt_tokens": 3, "completion_tokens": 4, **fields}
+    return Answer(f"ans-{number}-{text}", **counts)
+
+
+def take(number: int = 0, fault: Any = None, text: str = TEXT, **style: Any) -> Take:
+    return Take(answer(number, text), Style(**{"piece": 6, **style}), fault)
+
+
+def world(
+    providers: list[Provider], *asks: Ask, deeds: list[Deed] | None = None, **sections: Any
+) -> Plan:
+    """Each request on a connection of its own."""
+    callers = [Caller(ask.id, asks=[ask]) for ask in asks]
+    return Plan(1, config(*providers, **sections), providers, callers, deeds or [])
+
+
+def route(*names: str, **policy: Any) -> dict[str, Any]:
+    return {"r": {"targets": [{"model": f"{name}/m"} for name in names], **policy}}

@@ -1,0 +1,115 @@
+"""Each request of a world with all that is known of it, from every side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from trio_router.simulation.asking import GETS, PATHS
+from trio_router.simulation.reading import Said, read_stream, read_whole
+from trio_router.simulation.stage import BEGINNING
+
+if TYPE_CHECKING:
+    from trio_router.simulation.client import Got
+    from trio_router.simulation.plan import Ask, Provider
+    from trio_router.simulation.told import Told
+    from trio_router.simulation.world import LogLine, World
+
+
+@dataclass(slots=True)
+class Case:
+    """One request: its client's side, its providers' side, its log lines."""
+
+    world: World
+    got: Got
+    told: list[Told] = field(default_factory=list)
+    lines: list[LogLine] = field(default_factory=list)
+    said: Said | None = None  # of an answer with status 200 to a call of a model
+    error: dict[str, Any] | None = None  # of an answer with another status, or of the stream's end
+
+    @property
+    def ask(self) -> Ask:
+        return self.got.ask
+
+    @property
+    def status(self) -> int:
+        return self.got.parser.status if self.got.head_at < inf else 0
+
+    @property
+    def is_call(self) -> bool:
+        """A good request for a model's answer."""
+        return self.ask.api in PATHS and not self.ask.nonsense
+
+    @property
+    def is_get(self) -> bool:
+        return self.ask.api in GETS
+
+    @property
+    def route(self) -> dict[str, Any] | None:
+        route: dict[str, Any] | None = self.world.plan.config["routes"].get(self.ask.model)
+        return route
+
+    @property
+    def targets(self) -> list[str]:
+        """The providers that may be asked."""
+        if self.route is not None:
+            return [t["model"].partition("/")[0] for t in self.route["targets"]]
+        return [self.ask.model.partition("/")[0]]
+
+    @property
+    def providers(self) -> list[Provider]:
+        names = self.targets
+        return [p for p in self.world.plan.providers if p.name in names]
+
+    @property
+    def line(self) -> LogLine | None:
+        """The line that ends the request."""
+        return self.lines[0] if self.lines else None
+
+    @property
+    def is_stopped(self) -> bool:
+        """An operator, or the end of the router, came while it ran."""
+        end = self.got.ended_at
+        if any(m.stopped_at is not None and m.stopped_at <= end for m in self.world.machines):
+            return True
+        return any(d.do == "stop" and d.argument == self.ask.id for d in self.world.plan.deeds)
+
+    def __str__(self) -> str:
+        at = self.got.begun_at - BEGINNING
+        return f"r{self.ask.id} ({self.ask.api} {self.ask.model} at {at:.3f} s)"
+
+
+def cases_of(world: World) -> list[Case]:
+    cases = {got.ask.id: Case(world, got) for got in world.got}
+    for outlet in world.outlets.values():
+        for told in outlet.told:
+            if told.ask in cases:
+                cases[told.ask].told.append(told)
+    for line in world.log:
+        if line.event == "request":
+            number = line.fields["request_id"][1:]
+            if number.isdigit() and int(number) in cases:
+                cases[int(number)].lines.append(line)
+    for case in cases.values():
+        _read(case)
+    return list(cases.values())
+
+
+def _read(case: Case) -> None:
+    parser, ask = case.got.parser, case.ask
+    if case.status == 200 and ask.api in PATHS:
+        body = bytes(parser.body)
+        if ask.is_stream:
+            case.said = read_stream(ask.api, body, is_whole=case.got.end == "whole")
+            case.error = case.said.error
+        elif case.got.end == "whole":
+            case.said = read_whole(ask.api, msgspec.json.decode(body))
+    elif case.status >= 400 and case.got.end == "whole":
+        try:
+            value = msgspec.json.decode(bytes(parser.body))
+            case.error = value["error"]
+        except (msgspec.MsgspecError, KeyError, TypeError):
+            case.error = None

@@ -1,0 +1,68 @@
+"""Worlds, one after the other: run, judged, counted."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trio_router.simulation.generate import generate
+from trio_router.simulation.judge import Failure, judge
+from trio_router.simulation.world import World
+
+if TYPE_CHECKING:
+    from trio_router.simulation.plan import Plan
+
+_COLLECT_EVERY = 20  # worlds: what a world leaves are cycles, which only the collector finds
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of one world."""
+
+    plan: Plan
+    requests: int
+    digest: str
+    failures: list[Failure]
+    lines: list[str] = field(default_factory=list)  # of its history, if they were kept
+
+    @property
+    def has_failed(self) -> bool:
+        return bool(self.failures)
+
+
+def run_plan(plan: Plan, *, is_kept: bool = False) -> Result:
+    """One world, from its beginning to its judgement."""
+    world = World(plan, is_kept=is_kept)
+    world.run()
+    lines = [str(line) for line in world.history.lines or ()]
+    return Result(plan, len(world.got), world.history.digest, judge(world), lines)
+
+
+def run_seed(seed: int, *, is_kept: bool = False) -> Result:
+    return run_plan(generate(seed), is_kept=is_kept)
+
+
+class Series:
+    """Many worlds, in order; the digest is that of all their histories."""
+
+    def __init__(self) -> None:
+        self.seeds = 0
+        self.requests = 0
+        self.failures = 0  # worlds in which a promise was broken
+        self._hash = hashlib.blake2b(digest_size=16)
+
+    def add(self, result: Result) -> None:
+        self.seeds += 1
+        self.requests += result.requests
+        self.failures += result.has_failed
+        self._hash.update(result.digest.encode())
+        if self.seeds % _COLLECT_EVERY == 0:
+            gc.collect()
+
+    def __str__(self) -> str:
+        digest = self._hash.hexdigest()
+        return (
+            f"{self.seeds} seeds, {self.requests} requests, {self.failures} failures, digest {digest}"
+        )

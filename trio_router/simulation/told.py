@@ -1,0 +1,69 @@
+"""What providers were asked, and what they told: one entry for each of their answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+if TYPE_CHECKING:
+    from trio_router.simulation.envelope import Script
+    from trio_router.simulation.pipes import End
+    from trio_router.simulation.plan import Answer, Fault, Take
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request as a provider got it."""
+
+    method: bytes
+    path: str
+    headers: dict[bytes, bytes]
+    body: bytes
+
+    @property
+    def key(self) -> str:
+        headers = self.headers
+        given = headers.get(b"authorization") or headers.get(b"x-api-key") or b""
+        given = given or headers.get(b"api-key") or headers.get(b"x-goog-api-key") or b""
+        return given.decode("latin-1").removeprefix("Bearer ")
+
+
+@dataclass(slots=True)
+class Told:
+    """One answer of a provider: what was asked, what was to be said, and how far it came."""
+
+    provider: str
+    ask: int  # -1: it is not known whose request it was
+    attempt: int  # at this provider, from 0
+    at: float
+    asked: Asked
+    take: Take
+    speech: str = ""
+    is_stream: bool = False
+    fault: Fault | None = None
+    begun: str = ""  # the beginning of an answer that it was to go on from
+    script: Script | None = None
+    status: int = 0
+    sent: int = 0  # events that are out, as far as the provider's own side
+    has_said_finish: bool = False
+    is_whole: bool = False  # all of it was written, with its framing's end
+    left_at: float = inf  # the router's end of the connection was seen
+    ended_at: float = inf
+    end: End | None = None
+    words: list[str] = field(default_factory=list)  # messages of errors that it gave
+
+
+def meant(told: Told, so_far: str) -> Answer:
+    """What the client of this answer is to have in the end, who has `so_far` of its text."""
+    answer, begun = told.take.answer, told.begun
+    if not begun or answer.text.startswith(begun):
+        return answer
+    # The router gives a beginning without white space at its end.
+    rest = so_far[len(begun) :]
+    blank = rest[: len(rest) - len(rest.lstrip())]
+    if not answer.text.startswith(rest) and answer.text.startswith(rest.lstrip()):
+        begun += blank
+    return structs.replace(answer, text=begun + answer.text)
