@@ -22,7 +22,10 @@ from tests.runtime.reloading import until
 from tests.serve.test_command import CLEAN, COMMAND, run
 from tests.serve.test_workers import workers_of
 from tests.stack import chat, events, text_of
+from trio_router import create_app
+from trio_router.config.file import parse_config
 from trio_router.demo import Answer, DemoUpstream, Sleep, json_answer, sse
+from trio_router.runtime.reload import Trigger
 from trio_router.transport import StreamTransport
 
 pytestmark = [
@@ -369,3 +372,20 @@ async def test_the_log_level_follows_the_file_unless_the_command_line_gave_it(
             await client.post("/v1/chat/completions", json=body)
             await trio.sleep(0.2)
             assert ('"event":"request"' in log.read_text()) != is_fixed
+
+
+async def test_the_application_under_another_server_watches_its_file(tmp_path):
+    path = tmp_path / "router.yaml"
+    path.write_text("timeouts: {read: 1}")
+    app = create_app(path)
+    async with app.test_app():
+        path.write_text("timeouts: {read: 2}")
+        await until(lambda: app.router.generation.config.timeouts.read == 2, 5)
+        assert app.reloader.last.trigger is Trigger.FILE
+    path.write_text("server: {reload: false}\ntimeouts: {read: 1}")
+    app = create_app(path)
+    async with app.test_app():
+        path.write_text("server: {reload: false}\ntimeouts: {read: 2}")
+        await trio.sleep(2.5)
+        assert app.router.generation.config.timeouts.read == 1
+    assert create_app(parse_config("", {})).reloader.source is None
