@@ -16,14 +16,19 @@ LAYERS = [
     {"cli", "bench", "simulation"},
     {"serve"},
     {"testing"},
-    {"api", "server", "dashboard"},  # not parted yet
-    {"relay", "runtime"},  # likewise
-    {"demo", "transport", "observe", "clock"},
+    {"dashboard"},
+    {"api"},
+    {"runtime"},
+    {"server"},
+    {"relay"},
+    {"demo", "observe", "transport"},
+    {"clock"},
+    {"policy"},
     {"routing"},
     {"config"},
     {"dialects"},
     {"wire"},
-    {"errors"},
+    {"errors", "version"},
 ]
 PURE = {"wire", "dialects", "routing", "errors"}
 IMPURE = {
@@ -38,6 +43,15 @@ IMPURE = {
     "socket",
     "os",
 }
+TIME = {
+    "time.time",
+    "time.time_ns",
+    "time.monotonic",
+    "time.perf_counter",
+    "os.urandom",
+    "datetime.now",
+}
+OWN_TIME = {"clock", "bench", "demo", "simulation"}
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -72,10 +86,7 @@ class TestEachFile:
             parts = name.split(".")
             if parts[0] != "trio_router" or len(parts) == 1 or parts[1] in (own, "__version__"):
                 continue
-            above, below = rank(own), rank(parts[1])
-            assert below > above or (below == above and len(LAYERS[above]) > 1), (
-                f"{own} imports {parts[1]}"
-            )
+            assert rank(parts[1]) > rank(own), f"{own} imports {parts[1]}"
 
     def test_is_pure_where_it_must_be(self, path):
         if room(path) in PURE:
@@ -94,6 +105,60 @@ class TestEachFile:
         for item in ast.walk(ast.parse(path.read_text())):
             if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert not [n for n in imports(item) if n.startswith("trio_router")]
+
+    def test_takes_time_and_chance_from_the_clock_alone(self, path):
+        if room(path) in OWN_TIME:
+            pytest.skip("this room has time and chance of its own")
+        tree = ast.parse(path.read_text())
+        assert not {name.split(".")[0] for name in imports(tree)} & {"random", "uuid", "secrets"}
+        for item in ast.walk(tree):
+            if isinstance(item, ast.Attribute) and isinstance(item.value, ast.Name):
+                assert f"{item.value.id}.{item.attr}" not in TIME, f"line {item.lineno}"
+
+    def test_has_functions_of_at_most_forty_lines(self, path):
+        for item in ast.walk(ast.parse(path.read_text())):
+            if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert item.end_lineno - item.lineno < 40, item.name
+
+
+def module(path: Path) -> str:
+    parts = path.with_suffix("").relative_to(ROOT.parent).parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def graph() -> dict[str, set[str]]:
+    """Which files of the package each one imports, for types alone too."""
+    known = {module(path): path for path in FILES}
+    found = {}
+    for name, path in known.items():
+        arrows = set()
+        for item in ast.walk(ast.parse(path.read_text())):
+            if isinstance(item, ast.ImportFrom):
+                whole = [f"{item.module}.{alias.name}" for alias in item.names]
+                arrows |= {one if one in known else item.module for one in whole}
+            elif isinstance(item, ast.Import):
+                arrows |= {alias.name for alias in item.names}
+        found[name] = (arrows & known.keys()) - {name}
+    return found
+
+
+def test_no_files_import_each_other_in_a_circle():
+    arrows = graph()
+    done: set[str] = set()
+
+    def walk(name: str, way: list[str]) -> None:
+        assert name not in way, " -> ".join([*way[way.index(name) :], name])
+        if name not in done:
+            for other in arrows[name]:
+                walk(other, [*way, name])
+            done.add(name)
+
+    for name in arrows:
+        walk(name, [])
+
+
+def test_few_files_lie_loose_at_the_top():
+    assert len(list(ROOT.glob("*.py"))) <= 6
 
 
 def test_dialects_do_not_know_each_other():

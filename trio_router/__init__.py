@@ -43,21 +43,21 @@ def create_app(config: Config | str | Path | None = None) -> RouterApp:
     (`server.reload`).  Raises ConfigError.
     """
     # Imported here so that `import trio_router` and the command's --version cost nothing.
-    from trio_router.api.app import RouterApp
     from trio_router.config.discover import embedded_config
     from trio_router.config.file import parse_config, read_text
     from trio_router.config.schema import Config
     from trio_router.runtime.reload import Reloader
     from trio_router.runtime.router import Router
     from trio_router.runtime.source import Source
+    from trio_router.serve.composing import application
 
     config = config or os.environ.get("TRIO_ROUTER_CONFIG") or embedded_config(os.environ)
     if isinstance(config, Config):
-        return RouterApp(Router(config))
+        return application(Router(config))
     text = read_text(config)
     router = Router(parse_config(text, os.environ, str(config)))
     source = Source(Path(config), text, os.environ)
-    return RouterApp(router, reloader=Reloader(router, source))
+    return application(router, reloader=Reloader(router, source))
 
 
 def load_config(path: str | Path) -> Config:

@@ -112,7 +112,13 @@ class NotFound(RouterError):
 
 
 class MethodNotAllowed(RouterError):
+    """`allow` is what the Allow header says: the methods that the path has."""
+
     status, code, type = 405, "method_not_allowed", "invalid_request_error"
+
+    def __init__(self, message: str, *, allow: str = "") -> None:
+        super().__init__(message)
+        self.allow = allow
 
 
 class RequestTimeout(RouterError):

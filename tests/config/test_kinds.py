@@ -95,6 +95,7 @@ class TestTheKinds:
             ("https://notapi.openai.com.example/v1", False, True),
             ("https://xapi.openai.com/v1", False, True),
             ("https://x.openai.azure.com", True, True),
+            ("https://x.azure.com", False, True),
             ("https://openrouter.ai/api/v1", True, True),
             ("https://api.x.ai/v1", True, True),
             ("https://api.groq.com/openai/v1", True, False),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from quart import Response, current_app, request
-
-from trio_router.api.reply import Reply, error_reply, json_reply, origin
+from trio_router.api.reply import Reply, json_reply, origin
+from trio_router.api.table import Below
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.chat_request import parse_chat_request, parse_object
 from trio_router.errors import Draining
@@ -17,10 +16,9 @@ from trio_router.routing.route import Route
 from trio_router.runtime.router import State
 
 if TYPE_CHECKING:
-    from trio_router.api.app import RouterApp
     from trio_router.api.request import ClientRequest
+    from trio_router.api.table import Endpoint
     from trio_router.dialects.base import ModelTeller
-    from trio_router.errors import RouterError
     from trio_router.relay.call import Call
     from trio_router.runtime.router import Router
 
@@ -90,57 +88,41 @@ def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:
             return asked.header(header.removeprefix("header:").encode()).decode("latin-1") or None
 
 
-def register(app: RouterApp) -> None:
-    """Puts every other endpoint on the application."""
-    app.add_url_rule("/v1/models", view_func=models, methods=["GET"])
-    app.add_url_rule("/v1/models/<path:name>", view_func=model, methods=["GET"])
-    app.add_url_rule("/healthz", view_func=healthz, methods=["GET"])
-    app.add_url_rule("/readyz", view_func=readyz, methods=["GET"])
-
-
-async def models() -> Response:
-    asked = this_request()
+async def models(asked: ClientRequest) -> Reply:
+    """`GET /v1/models`.  Raises RouterError."""
     asked.authenticate()
-    return response_of(json_reply(_teller(asked).models(await _router().models(asked.generation))))
+    models = await asked.router.models(asked.generation)
+    return json_reply(_teller(asked).models(models))
 
 
-async def model(name: str) -> Response:
-    asked = this_request()
+async def model(asked: ClientRequest) -> Reply:
+    """`GET /v1/models/{name}`, whose name may hold slashes.  Raises RouterError."""
     asked.authenticate()
-    return response_of(json_reply(_teller(asked).model(_router().model(name, asked.generation))))
+    name = asked.link.path.removeprefix(_ONE_MODEL)
+    return json_reply(_teller(asked).model(asked.router.model(name, asked.generation)))
 
 
-async def healthz() -> Response:
-    return response_of(json_reply({"status": "ok"}))
+async def healthz(asked: ClientRequest) -> Reply:
+    """`GET /healthz`: the process lives."""
+    return json_reply({"status": "ok"})
 
 
-async def readyz() -> Response:
-    router = _router()
-    status = 200 if router.state is State.READY else 503
-    return response_of(json_reply({"status": router.state.value}, status))
+async def readyz(asked: ClientRequest) -> Reply:
+    """`GET /readyz`: 200 while the router takes work."""
+    state = asked.router.state
+    return json_reply({"status": state.value}, 200 if state is State.READY else 503)
 
 
-def response_of(reply: Reply) -> Response:
-    """A reply as Quart's views give it."""
-    return Response(reply.body, status=reply.status, headers=reply.headers)
-
-
-def error_response(error: RouterError) -> Response:
-    """The answer that tells of `error`, and its mark in the request's record."""
-    asked = this_request()
-    asked.exchange.failed(error)
-    return response_of(error_reply(error, asked.record, asked.error_body))
-
-
-def this_request() -> ClientRequest:
-    return cast("ClientRequest", request.scope["trio_router"])  # type: ignore[typeddict-item]
+_ONE_MODEL = "/v1/models/"
+MODELS_BELOW = Below(_ONE_MODEL, lambda path: {"GET"} if path != _ONE_MODEL else set(), model)
+OWN: dict[tuple[str, str], Endpoint] = {
+    ("GET", "/v1/models"): models,
+    ("GET", "/healthz"): healthz,
+    ("GET", "/readyz"): readyz,
+}
 
 
 def _teller(asked: ClientRequest) -> ModelTeller:
     """How this client is told of models."""
     found = (MODELS_BY_HEADER[name] for name, _ in asked.link.headers if name in MODELS_BY_HEADER)
     return next(found, MODELS)
-
-
-def _router() -> Router:
-    return cast("RouterApp", current_app).router

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from trio_router.api.asgi import RelayConnection
 from trio_router.api.reply import Reply
+from trio_router.api.request import ClientRequest
 from trio_router.errors import MethodNotAllowed, NotFound
 from trio_router.policy.origins import Origins
 from trio_router.server.request_body import RequestBody
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
-    from trio_router.api.app import RouterApp
-    from trio_router.api.request import ClientRequest
     from trio_router.runtime.generation import Generation
+    from trio_router.runtime.router import Router
+    from trio_router.server.link import Link
 
     Endpoint = Callable[[ClientRequest], Awaitable[Reply]]
 
@@ -43,12 +44,12 @@ async def metrics(asked: ClientRequest) -> Reply:
 
 
 class MetricsApp:
-    """What a listener of the metrics' own answers, in the place of `app`."""
+    """What a listener of the metrics' own answers; `metrics` does so for `GET /metrics`."""
 
-    def __init__(self, app: RouterApp) -> None:
-        self.router = app.router
-        self._metrics = app.metrics
-        host = app.router.generation.config.server.metrics.host
+    def __init__(self, router: Router, metrics: Endpoint) -> None:
+        self.router = router
+        self._metrics = metrics
+        host = router.generation.config.server.metrics.host
         # By whether there are keys.
         self._origins = {
             has_keys: Origins(None, has_keys=has_keys, is_any_host=not is_loopback(host))
@@ -68,6 +69,10 @@ class MetricsApp:
         """For a request's body, which nobody wants here."""
         return RequestBody(0, declared)
 
+    def request(self, link: Link) -> ClientRequest:
+        """The request that came in on `link`."""
+        return ClientRequest(self, link)
+
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
@@ -81,4 +86,4 @@ async def _nothing(asked: ClientRequest) -> NoReturn:
 
 
 async def _not_allowed(asked: ClientRequest) -> NoReturn:
-    raise MethodNotAllowed(f"{METRICS} is asked for with GET")
+    raise MethodNotAllowed(f"{METRICS} is asked for with GET", allow="GET, HEAD")

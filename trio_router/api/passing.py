@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 from trio_router.api.endpoints import refuse_if_draining
 from trio_router.api.reply import Reply, origin
 from trio_router.api.sides import named_model
+from trio_router.api.table import Below
 from trio_router.api.upload import ClientPieces, form
 from trio_router.config.kinds import kind_called
 from trio_router.dialects import DIALECTS
@@ -76,11 +77,7 @@ async def pass_file(asked: ClientRequest) -> Reply:
     return await _pass(_admitted(asked), partial(_file, asked))
 
 
-def file_endpoint(method: str, path: str) -> Endpoint | None:
-    return pass_file if path.startswith(_FILES) and method in file_methods(path) else None
-
-
-def file_methods(path: str) -> set[str]:
+def _file_methods(path: str) -> set[str]:
     if path == _FILES:
         return {"GET", "POST"}
     one = _ONE_FILE.fullmatch(path)
@@ -89,6 +86,7 @@ def file_methods(path: str) -> set[str]:
     return {"GET"} if one[1] else {"GET", "DELETE"}
 
 
+FILES_BELOW = Below(_FILES, _file_methods, pass_file)
 PASSING_THROUGH: dict[tuple[str, str], Endpoint] = {
     **{("POST", path): pass_object for path in _OBJECTS},
     **{("POST", path): pass_form for path in _FORMS},

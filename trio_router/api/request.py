@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from trio_router.api.quart_side import QuartAnswer, quart_answer
 from trio_router.api.reply import Reply, error_reply
 from trio_router.dialects import CLIENTS
 from trio_router.errors import ClientStalled, InternalError, RouterError
@@ -19,13 +18,11 @@ from trio_router.server.seats import current_seat
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trio_router.api.app import RouterApp
     from trio_router.policy.origins import Origins
     from trio_router.relay.stream import StreamReply
     from trio_router.runtime.generation import Generation
     from trio_router.runtime.router import Router
     from trio_router.server.link import Headers, Link
-    from trio_router.server.request_body import RequestBody
     from trio_router.server.seats import Seat
 
 logger = logging.getLogger("trio_router")
@@ -44,12 +41,8 @@ class App(Protocol):
         """Which web pages may ask, and by which names."""
         ...
 
-    def endpoint_of(self, method: str, path: str) -> Callable[[ClientRequest], Awaitable[Reply]] | None:
-        """What answers; None for what Quart's views do."""
-        ...
-
-    def new_body(self, path: str, declared: int | None) -> RequestBody:
-        """For a request's body, which says it has `declared` bytes, if it says so."""
+    def endpoint_of(self, method: str, path: str) -> Callable[[ClientRequest], Awaitable[Reply]]:
+        """What answers; it raises RouterError where nothing does."""
         ...
 
 
@@ -143,15 +136,11 @@ class ClientRequest:
             self.exchange.client_left()
             self._scope.cancel()
 
-    async def _answer(self) -> Reply | QuartAnswer:
+    async def _answer(self) -> Reply:
         origins = self.app.origins(self.generation)
         if not origins.is_idle and (early := self._answer_page(origins)) is not None:
             return early
         endpoint = self.app.endpoint_of(self.link.method, self.link.path)
-        if endpoint is None:
-            self.body.discard()  # Quart's views take none
-            return await quart_answer(cast("RouterApp", self.app), self)
-        # What everyone asks for goes past Quart's contexts, signals and response objects.
         try:
             return await endpoint(self)
         except RouterError as error:
@@ -175,9 +164,9 @@ class ClientRequest:
 
     def _failed(self, error: RouterError) -> Reply:
         self.exchange.failed(error)
-        return error_reply(error, self.record, self.error_body)
+        return error_reply(error, self.record, self.error_body, self.router.clock.wall())
 
-    async def _respond(self, answer: Reply | QuartAnswer) -> None:
+    async def _respond(self, answer: Reply) -> None:
         self.record.status = answer.status
         answer.headers["x-request-id"] = self.record.request_id
         for name, value in self._more.items():
@@ -189,9 +178,7 @@ class ClientRequest:
                 await self.body.wait_complete()
         if not self.body.is_complete:
             answer.headers["connection"] = "close"
-        if isinstance(answer, QuartAnswer):
-            await answer.send()
-        elif answer.stream is not None:
+        if answer.stream is not None:
             if answer.status == 204:  # it has no body, and must not say how long it is (RFC 9110, 8.6)
                 answer.headers.pop("content-length", None)
             await self.link.start(answer.status, _raw(answer.headers))

@@ -52,6 +52,9 @@ _HEADERS = {
 _HTML = "text/html; charset=utf-8"
 
 
+ENDLESS = (f"{ROOT}/events",)  # the paths of streams that go on until their reader leaves
+
+
 class Dashboard:
     """The endpoints of the live page."""
 

@@ -101,12 +101,12 @@ def _code(code: str | None) -> str | None:
     return code if code is None or _CODE.fullmatch(code) else "other"
 
 
-def write_line(event: str, level: str, descriptor: int = 2, **fields: Any) -> None:
+def write_line(wall: float, event: str, level: str, descriptor: int = 2, **fields: Any) -> None:
     """Writes a line at once, without a thread: for a process that must not have one.
 
     The line is lost if writing it would block.
     """
-    line = {"time": _time(time.time()), "level": level, "event": event, **fields}
+    line = {"time": _time(wall), "level": level, "event": event, **fields}
     with suppress(OSError, ValueError):  # closed, or the reader has gone
         if select.select([], [descriptor], [], 0)[1]:
             os.write(descriptor, dumps(line) + b"\n")

@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import logging
 import math
-import time
 from typing import TYPE_CHECKING
 
 from trio_router.errors import Forbidden, TooManyGuesses, Unauthorized
@@ -42,8 +41,8 @@ class Admins:
     def __init__(
         self,
         config: AuthConfig,
-        clock: Callable[[], float] = time.time,
-        ticks: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
+        ticks: Callable[[], float],
     ) -> None:
         self._clock = clock
         self._ticks = ticks

@@ -28,7 +28,8 @@ from trio_router.errors import ForbiddenOrigin, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from trio_router.config.schema import CorsConfig
-    from trio_router.server.link import Headers
+
+    Headers = list[tuple[bytes, bytes]]  # names in lower case
 
 _HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{0,5})?")
 _LONGEST = 300  # bytes of a Host or Origin that are checked (and may be cached)

@@ -12,16 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
-from hypercorn.config import Config as HypercornConfig
 
-from trio_router.api.app import RouterApp
 from trio_router.api.metrics_side import MetricsApp
+from trio_router.clock.clock import SYSTEM
 from trio_router.observe.log import log_level, logging_to, write_line
 from trio_router.observe.metrics import forget_process
 from trio_router.runtime.accepted import AcceptedFile
 from trio_router.runtime.peers import Peers
 from trio_router.runtime.reload import Reloader, Trigger
 from trio_router.runtime.router import Router
+from trio_router.serve.composing import application
 from trio_router.serve.workers import Board, EvenTurn, Supervisor
 from trio_router.server.accept import accept_from, url_of
 from trio_router.server.connections import HttpServer
@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
+    from trio_router.api.app import RouterApp
     from trio_router.config.schema import Config
     from trio_router.observe.log import LogSettings
     from trio_router.runtime.generation import Generation
     from trio_router.runtime.source import Source
     from trio_router.server.accept import Turn
+    from trio_router.server.link import App
 
     OnStart = Callable[[Config, list[str]], None]
     # See `accept_from`, which takes connections off a kernel's socket.
@@ -63,18 +65,8 @@ async def serve(
     Starts with the list of base URLs.  While draining, connections are still accepted, so that clients
     get an honest 503.  Those of `metrics` serve the metrics alone.  All are closed at the end.
     """
-    router, settings = app.router, hypercorn_config()
-    servers = [
-        HttpServer(who, settings, *_client_side(router.generation)) for who in (app, MetricsApp(app))
-    ]
-    server, scraped = servers
-
-    def take(generation: Generation) -> None:
-        for one in servers:
-            one.use(*_client_side(generation))
-            one.limit_connections(generation.config.server.max_connections)
-
-    router.on_change.append(take)
+    router = app.router
+    server, scraped = (http_server(router, who) for who in (app, MetricsApp(router, app.metrics)))
     whose = None if turn is None else turn(server)
     doors = [(listener, server.handle, whose) for listener in listeners]
     doors += [(listener, scraped.handle, None) for listener in metrics]
@@ -82,9 +74,8 @@ async def serve(
         for listener, _, _ in doors:
             closing.enter_context(listener)
         async with router.running(), trio.open_nursery() as beside:
-            if app.peers is not None:
-                await beside.start(app.peers.serve)
-            beside.start_soon(app.reloader.run)
+            for work in app.beside:
+                beside.start_soon(work)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
                     for listener, handle, turns in doors:
@@ -97,6 +88,24 @@ async def serve(
                 await scraped.end()
                 connections.cancel_scope.deadline = trio.current_time() + _LAST_WRITES
             beside.cancel_scope.cancel()
+
+
+def http_server(router: Router, app: App) -> HttpServer:
+    """A server of `app` that keeps to the configuration in force."""
+    server = HttpServer(
+        app,
+        router.engine.alarms,
+        router.clock.wall,
+        max_connections=router.generation.config.server.max_connections,
+    )
+
+    def take(generation: Generation) -> None:
+        server.use(*_client_side(generation))
+        server.limit_connections(generation.config.server.max_connections)
+
+    take(router.generation)
+    router.on_change.append(take)
+    return server
 
 
 def _client_side(generation: Generation) -> tuple[float | None, ssl.SSLContext | None]:
@@ -130,6 +139,7 @@ async def serve_until_signalled(
     app: RouterApp,
     listeners: list[socket.socket],
     on_start: Callable[[list[str]], None],
+    reloader: Reloader,
     *,
     signals: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT),
     leash: int | None = None,
@@ -137,7 +147,7 @@ async def serve_until_signalled(
 ) -> None:
     """Serves until one of `signals`; a second one ends the drain at once.  `more` is for `serve`.
 
-    `leash` is a descriptor; when it becomes readable, that is a signal too.
+    SIGHUP makes `reloader` read the configuration again.  `leash` is a descriptor; when it becomes readable, that is a signal too.
     """
     told = trio.Event()
     with (
@@ -154,7 +164,7 @@ async def serve_until_signalled(
 
         async def watch_hangups() -> None:
             async for _ in hangups:
-                await hung_up(app.reloader)
+                await hung_up(reloader)
 
         async def watch_leash(leash: int) -> None:
             await trio.lowlevel.wait_readable(leash)
@@ -229,10 +239,14 @@ def run_workers(
         board.absent(worker)
         forget_process(process_id)
         if code:
-            write_line("a worker died", "error", worker=worker, process=process_id, code=code)
+            write_line(
+                SYSTEM.wall(), "a worker died", "error", worker=worker, process=process_id, code=code
+            )
 
     def note_failure(worker: int, fault: OSError) -> None:
-        write_line("a worker could not be started", "error", worker=worker, reason=str(fault))
+        write_line(
+            SYSTEM.wall(), "a worker could not be started", "error", worker=worker, reason=str(fault)
+        )
 
     gc.freeze()  # what was imported stays shared between the processes
 
@@ -261,22 +275,13 @@ def _run(
         router = Router(config, number=number)
         if logs.level is None:
             router.on_change.append(lambda generation: log_level(generation.config.log.level))
-        app = RouterApp(router, peers, Reloader(router, source, peers, started))
-        trio.run(
-            partial(serving, app, listeners, lambda urls: on_start(router.generation.config, urls))
-        )
+        reloader = Reloader(router, source, peers, started)
+        app = application(router, peers, reloader)
 
+        def started_on(urls: list[str]) -> None:
+            on_start(router.generation.config, urls)
 
-def hypercorn_config() -> HypercornConfig:
-    """Hypercorn's own settings: its log goes into ours, requests are logged by us alone."""
-    config = HypercornConfig()
-    config.accesslog = None
-    config.errorlog = logging.getLogger("trio_router.hypercorn")
-    config.keep_alive_timeout = 75
-    config.keep_alive_max_requests = 10**9
-    config.include_server_header = False
-    config.h11_max_incomplete_size = 65536
-    return config
+        trio.run(partial(serving, app, listeners, started_on, reloader))
 
 
 def longest_stall(config: Config) -> float | None:

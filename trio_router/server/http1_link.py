@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from email.utils import formatdate
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -18,10 +17,11 @@ from trio_router.wire.written import Written
 if TYPE_CHECKING:
     from hypercorn.typing import HTTPScope
 
-    from trio_router.server.connections import Http1Connection
     from trio_router.server.link import Headers
     from trio_router.server.request_body import RequestBody
     from trio_router.server.request_parser import RequestHead
+    from trio_router.server.service import Service
+    from trio_router.transport.sockets import Wire
 
 _LAST = chunk(b"")
 BODILESS = frozenset({204, 304})
@@ -35,10 +35,19 @@ _FAULTS = {
 _CLASSES: dict[int, type[RouterError]] = {408: RequestTimeout, 503: Overloaded}
 
 
+class Carrier(Protocol):
+    """The connection that a request came in on, as its link sees it."""
+
+    wire: Wire
+    host: str | None  # the address that it came in on
+    client: tuple[str, int] | None  # where it comes from
+    server: Service
+
+
 class Http1Link:
     """See `Link`.  The head, and what the socket did not take, wait for the next write."""
 
-    def __init__(self, connection: Http1Connection, head: RequestHead, body: RequestBody) -> None:
+    def __init__(self, connection: Carrier, head: RequestHead, body: RequestBody) -> None:
         self._connection = connection
         self._wire = connection.wire
         self._head = head
@@ -70,7 +79,7 @@ class Http1Link:
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.0" if self._head.is_old else "1.1",
             "method": self.method,
-            "scheme": self._connection.scheme,
+            "scheme": self._connection.server.scheme,
             "path": self.path,
             "raw_path": self._head.raw_path,
             "query_string": self._head.query,
@@ -96,7 +105,7 @@ class Http1Link:
             else:
                 self._is_chunked = True
                 fields.append((b"transfer-encoding", b"chunked"))
-        fields.append((b"date", date_now()))
+        fields.append((b"date", date_at(self._connection.server.wall())))
         if not self.keep_alive:
             fields.append((b"connection", b"close"))
         elif self._head.is_old:
@@ -161,14 +170,14 @@ class Http1Link:
         await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def refusal(status: int) -> bytes:
+def refusal(status: int, wall: float) -> bytes:
     """The whole answer to a request that cannot be parsed or served."""
     error = _CLASSES.get(status, InvalidRequest)(_FAULTS[status])
     body = dumps(error.body())
     fields = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        (b"date", date_now()),
+        (b"date", date_at(wall)),
         (b"connection", b"close"),
     ]
     if status == 503:
@@ -176,8 +185,9 @@ def refusal(status: int) -> bytes:
     return response_head(status, fields) + body
 
 
-def date_now() -> bytes:
-    return _date_of(int(time.time()))
+def date_at(wall: float) -> bytes:
+    """The Date header's value at that Unix time."""
+    return _date_of(int(wall))
 
 
 @lru_cache(maxsize=1)

@@ -25,7 +25,6 @@ from h2.events import (
     WindowUpdated,
 )
 
-from trio_router.api.request import ClientRequest
 from trio_router.server.http2 import MAX_STREAMS, Http2Protocol
 from trio_router.server.http2_head import are_trailers, is_too_large, request_head
 from trio_router.server.http2_link import Http2Link
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
     from h2.events import Event
 
     from trio_router.clock.alarms import Alarm
-    from trio_router.server.connections import HttpServer
+    from trio_router.server.link import Answering
+    from trio_router.server.service import Service
     from trio_router.transport.sockets import Wire
 
 logger = logging.getLogger("trio_router")
@@ -53,7 +53,7 @@ class Http2Connection:
     """
 
     def __init__(
-        self, server: HttpServer, wire: Wire, host: str | None, client: tuple[str, int] | None
+        self, server: Service, wire: Wire, host: str | None, client: tuple[str, int] | None
     ) -> None:
         self.server = server
         self.wire = wire
@@ -63,7 +63,7 @@ class Http2Connection:
         self.is_stalled = False  # the client takes nothing on the whole connection
         self.moved_at = -math.inf  # when the client was last seen to take something
         self.waiting: dict[Http2Link, None] = {}  # streams that wait for room, the longest first
-        self._streams: dict[int, tuple[Http2Link, ClientRequest]] = {}
+        self._streams: dict[int, tuple[Http2Link, Answering]] = {}
         self._unsent = bytearray()
         self._is_sending = False
         self._has_sender = False
@@ -72,7 +72,7 @@ class Http2Connection:
         self._is_lost = False  # nothing more can be sent
         self._is_leaving = False  # no more requests are accepted
         self._has_asked = False  # a request's head has come
-        self._idle: Alarm = server.app.router.engine.alarms.alarm(self.close_if_idle)
+        self._idle: Alarm = server.alarms.alarm(self.close_if_idle)
 
     async def run(self, first: bytes) -> None:
         self.server.connections[self] = None
@@ -171,12 +171,12 @@ class Http2Connection:
             return
         if event.stream_ended is None:
             link.expect_body()
-        request = ClientRequest(app, link)
+        request = app.request(link)
         self._streams[number] = link, request
         self._idle.when = math.inf
         self._nursery.start_soon(self._answer, request, link)
 
-    def _leave(self, link: Http2Link, request: ClientRequest) -> None:
+    def _leave(self, link: Http2Link, request: Answering) -> None:
         link.is_gone = True
         request.client_left()
 
@@ -202,7 +202,7 @@ class Http2Connection:
 
     # -- the answering tasks
 
-    async def _answer(self, request: ClientRequest, link: Http2Link) -> None:
+    async def _answer(self, request: Answering, link: Http2Link) -> None:
         try:
             await request.run()
         except Exception:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 from h2.errors import ErrorCodes
 
 from trio_router.errors import ClientStalled, InvalidRequest
-from trio_router.server.http1_link import BODILESS, date_now
+from trio_router.server.http1_link import BODILESS, date_at
 from trio_router.server.http2 import AT_ONCE, MORE, STEP
 from trio_router.wire.jsoncodec import dumps
 from trio_router.wire.written import Written
@@ -16,12 +16,38 @@ from trio_router.wire.written import Written
 if TYPE_CHECKING:
     from hypercorn.typing import HTTPScope
 
-    from trio_router.server.http2_connection import Http2Connection
+    from trio_router.server.http2 import Http2Protocol
     from trio_router.server.link import Headers
     from trio_router.server.request_body import RequestBody
     from trio_router.server.request_parser import RequestHead
+    from trio_router.server.service import Service
 
 _OF_HTTP1 = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
+
+
+class Http2Carrier(Protocol):
+    """The connection that a request came in on, as its link sees it."""
+
+    protocol: Http2Protocol
+    host: str | None  # the address that it came in on
+    client: tuple[str, int] | None  # where it comes from
+    server: Service
+    is_stalled: bool  # the client takes nothing of what was sent on the connection
+    moved_at: float  # when the client last took something, in the event loop's time
+    waiting: dict[Http2Link, None]  # for room; who waits longest comes first
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the socket has taken all there was."""
+        ...
+
+    def flush(self) -> None:
+        """Sends what there is."""
+        ...
+
+    def let_go_on(self) -> None:
+        """Lets the stream go on that has waited longest, of those that have room."""
+        ...
 
 
 class Http2Link:
@@ -32,7 +58,7 @@ class Http2Link:
     """
 
     def __init__(
-        self, connection: Http2Connection, number: int, head: RequestHead, body: RequestBody
+        self, connection: Http2Carrier, number: int, head: RequestHead, body: RequestBody
     ) -> None:
         self._connection = connection
         self._protocol = connection.protocol
@@ -120,7 +146,7 @@ class Http2Link:
     async def start(self, status: int, headers: Headers) -> None:
         self._is_bodiless = self.method == "HEAD" or status in BODILESS
         fields = [(name.lower(), value) for name, value in headers if name.lower() not in _OF_HTTP1]
-        fields.append((b"date", date_now()))
+        fields.append((b"date", date_at(self._connection.server.wall())))
         self._held = status, fields
         # Freed: nobody needs them any more, and a stream would keep them for as long as it lasts.
         self.headers = self._head.headers = []
@@ -150,7 +176,10 @@ class Http2Link:
     def refuse(self, status: int, message: str) -> None:
         """Answers a request that is refused here; the body is sent only if there is room."""
         body = dumps(InvalidRequest(message).body())
-        fields = [(b"content-type", b"application/json"), (b"date", date_now())]
+        fields = [
+            (b"content-type", b"application/json"),
+            (b"date", date_at(self._connection.server.wall())),
+        ]
         self._held = status, fields
         self._put(body if self._protocol.room(self.number) >= len(body) else b"", is_end=True)
         self.close()

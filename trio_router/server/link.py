@@ -13,6 +13,30 @@ if TYPE_CHECKING:
 Headers = list[tuple[bytes, bytes]]  # names in lower case
 
 
+class Answering(Protocol):
+    """A request that is being answered."""
+
+    async def run(self) -> None:
+        """Answers it, to the answer's end.  On cancel all that it has opened is released."""
+        ...
+
+    def client_left(self) -> None:
+        """Nobody reads the answer any more: what the request has opened is released at once."""
+        ...
+
+
+class App(Protocol):
+    """What answers requests: all that a server knows of it."""
+
+    def new_body(self, path: str, declared: int | None) -> RequestBody:
+        """For the body of a request for `path`, which says it has `declared` bytes, if it says so."""
+        ...
+
+    def request(self, link: Link) -> Answering:
+        """The request that came in on `link`; the server runs it."""
+        ...
+
+
 class Link(Protocol):
     """One request and its answer.  The methods that write raise ClientStalled.
 
