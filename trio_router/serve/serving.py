@@ -127,12 +127,15 @@ def tune_collector() -> None:
     gc.enable()
 
 
-async def hung_up(reloader: Reloader) -> None:
-    """What SIGHUP does: the configuration's file is read again.  It is never the end."""
-    if reloader.source is None:
-        logger.info("SIGHUP: nothing was changed", extra={"fields": {"reason": "no file was given"}})
-    else:
-        await reloader.reload(Trigger.SIGNAL)
+async def watch_hangups(reloader: Reloader) -> None:
+    """SIGHUP makes `reloader` read the configuration's file again; it is never the end."""
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        async for _ in hangups:
+            if reloader.source is None:
+                fields = {"reason": "no file was given"}
+                logger.info("SIGHUP: nothing was changed", extra={"fields": fields})
+            else:
+                await reloader.reload(Trigger.SIGNAL)
 
 
 async def serve_until_signalled(
@@ -147,13 +150,11 @@ async def serve_until_signalled(
 ) -> None:
     """Serves until one of `signals`; a second one ends the drain at once.  `more` is for `serve`.
 
-    SIGHUP makes `reloader` read the configuration again.  `leash` is a descriptor; when it becomes readable, that is a signal too.
+    SIGHUP makes `reloader` read the configuration again.  `leash` is a descriptor; when it becomes
+    readable, that is a signal too.
     """
     told = trio.Event()
-    with (
-        trio.open_signal_receiver(*signals) as received,
-        trio.open_signal_receiver(signal.SIGHUP) as hangups,
-    ):
+    with trio.open_signal_receiver(*signals) as received:
 
         async def watch_signals() -> None:
             number = await anext(received)
@@ -162,27 +163,24 @@ async def serve_until_signalled(
             await anext(received)
             app.router.hurry()
 
-        async def watch_hangups() -> None:
-            async for _ in hangups:
-                await hung_up(reloader)
-
-        async def watch_leash(leash: int) -> None:
-            await trio.lowlevel.wait_readable(leash)
-            logger.error("draining: the parent process is gone")
-            told.set()
-
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:
             await serve(app, listeners, shutdown_trigger=told.wait, task_status=task_status, **more)
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_signals)
-            nursery.start_soon(watch_hangups)
+            nursery.start_soon(watch_hangups, reloader)
             if leash is not None:
-                nursery.start_soon(watch_leash, leash)
+                nursery.start_soon(_watch_leash, leash, told)
             urls = await nursery.start(run)
             tune_collector()
             on_start(urls)
+
+
+async def _watch_leash(leash: int, told: trio.Event) -> None:
+    await trio.lowlevel.wait_readable(leash)
+    logger.error("draining: the parent process is gone")
+    told.set()
 
 
 def run(
@@ -235,26 +233,33 @@ def run_workers(
         peers = Peers(shared, worker, count)
         _run(config, listeners, tell_once, serving, logs, source, peers)
 
-    def note_death(worker: int, process_id: int, code: int) -> None:
-        board.absent(worker)
-        forget_process(process_id)
-        if code:
-            write_line(
-                SYSTEM.wall(), "a worker died", "error", worker=worker, process=process_id, code=code
-            )
-
-    def note_failure(worker: int, fault: OSError) -> None:
-        write_line(
-            SYSTEM.wall(), "a worker could not be started", "error", worker=worker, reason=str(fault)
-        )
-
     gc.freeze()  # what was imported stays shared between the processes
+    Supervisor(
+        count,
+        work,
+        grace=partial(_grace, config, shared),
+        on_death=partial(_note_death, board),
+        on_failure=_note_failure,
+    ).run()
 
-    def grace() -> float:
-        accepted = AcceptedFile(shared).read()
-        return config.server.graceful_timeout if accepted is None else accepted.grace
 
-    Supervisor(count, work, grace=grace, on_death=note_death, on_failure=note_failure).run()
+def _grace(config: Config, shared: Path) -> float:
+    """How long a drain may take, in seconds, as the workers have it."""
+    accepted = AcceptedFile(shared).read()
+    return config.server.graceful_timeout if accepted is None else accepted.grace
+
+
+def _note_death(board: Board, worker: int, process_id: int, code: int) -> None:
+    board.absent(worker)
+    forget_process(process_id)
+    if code:
+        fields = {"worker": worker, "process": process_id, "code": code}
+        write_line(SYSTEM.wall(), "a worker died", "error", **fields)
+
+
+def _note_failure(worker: int, fault: OSError) -> None:
+    now = SYSTEM.wall()
+    write_line(now, "a worker could not be started", "error", worker=worker, reason=str(fault))
 
 
 def _run(
