@@ -249,7 +249,7 @@ def _grace(config: Config, shared: Path) -> float:
     return config.server.graceful_timeout if accepted is None else accepted.grace
 
 
-def _note_death(board: Board, worker: int, process_id: int, code: int) -> None:
+def _note_death(board: ConnectionCounts, worker: int, process_id: int, code: int) -> None:
     board.absent(worker)
     forget_process(process_id)
     if code:
