@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import trio
 import trio.testing
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.trio.worker_context import WorkerContext
 
 from trio_router.config.file import parse_config
 from trio_router.demo import DemoUpstream
@@ -109,8 +107,6 @@ class Stack:
             in_thread=at_once,
         )
         self.app = application(self.router)
-        self._context = WorkerContext(None)
-        self._wrapper = ASGIWrapper(self.app)
         self.client = self.new_client()
 
     def new_client(self) -> httpx.AsyncClient:

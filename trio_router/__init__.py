@@ -1,22 +1,26 @@
 """An LLM router: exact streams, honest ends, released the moment the reader leaves.
 
-General layout, from the client to the upstream:
+The rooms, from the client to the upstream; each has a page in its own `__init__.py`:
 
-    cli, serve        the command; the accept loop and the drain
-    downstream        the client's side: HTTP/1.1, Quart on Trio, endpoints, one request's life
+    cli, serve        the command; processes, signals, listening sockets
+    api               endpoints: one client's request, checked, handed to the relay, answered
     dashboard         the live page: what it shows, how it is fed, its files
+    server            HTTP/1.1 and HTTP/2 for clients
+    runtime           the router's life; everything one configuration makes, as a generation
     relay             the middle, the only room that moves bytes: exchange, attempt, upstream client
+    policy            who may ask: keys, admin keys, web pages
+    observe           the record of a request; log, metrics, history and traces read it
     transport         HTTP/1.1 to upstreams, made for streams
+    clock             time and chance, in one value that is passed in; alarms
     routing           which target answers; pure
-    dialects          what bytes mean: OpenAI's chat JSON is the hub; pure
-    wire              how bytes are framed: lines, server-sent events, NDJSON; pure
-    alarms            what rings rarely and is moved often: one task for all of it
-    record, observe   what is remembered of a request; metrics, log, history and traces read it
-    names             what may be a name, and how it is written down; pure
-    config            what the configuration says; config_file reads it, discover does without
-    workers           several processes on one address
-    bench             what a request and a chunk cost here
+    config            the configuration: its schema, its file, what is found without one
+    dialects          what requests and answers mean: OpenAI's chat JSON is the hub; pure
+    wire              how bytes are framed: lines, events, JSON, forms, compression; pure
+    errors            every error, and how a client is told
+    bench, simulation what a chunk costs; the whole router under a virtual clock
     demo, testing     a scripted upstream, for newcomers and for tests
+
+`docs/` has pages for people who change the router; start with `docs/README.md`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@
          |- Empty                502   came to its end and said nothing
          |- StreamError          502   an error inside the stream
          |- Diverged             502   another target's answer is not what was sent already
-         |- TargetsUnavailable   503   every target of a route is given a rest
+         |- TargetsUnavailable   503   every target of a route is in cooldown
          `- EventTooLarge        502
 
 There is no class for "the client left": that is `trio.Cancelled`, passes through untouched, and is

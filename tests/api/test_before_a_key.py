@@ -14,44 +14,18 @@ import pytest
 import trio
 import trio.testing
 
-from tests.serve.test_command import served
-from tests.server.test_server import post
-from tests.stack import ServerStream, chat, memory_stack
+from tests.connections import post
+from tests.serve.command import served
+from tests.server.counted import Connected
+from tests.stack import chat, memory_stack
 from trio_router.api.asgi import RelayConnection
 from trio_router.api.reply import Reply
 from trio_router.demo import Answer, Hang, Send
-from trio_router.serve.serving import http_server
 from trio_router.server.request_body import UNASKED, RequestBody
-from trio_router.transport.sockets import StreamWire
 
 SSE = [(b"content-type", b"text/event-stream")]
 CHUNK = b'data: {"choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": null}]}\n\n'
 BIG = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 33000000\r\n\r\n"
-
-
-class Counting(ServerStream):
-    """Counts what the server reads."""
-
-    taken = 0
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        data = await super().receive_some(max_bytes)
-        self.taken += len(data)
-        return data
-
-
-class Connected:
-    """A connection to `stack` in memory, whose server's end counts."""
-
-    def __init__(self, stack, nursery) -> None:
-        self.client, theirs = trio.testing.memory_stream_pair()
-        self.end = Counting(theirs)
-        self.wire = StreamWire(self.end)
-        self.server = http_server(stack.router, stack.app)
-        nursery.start_soon(self._run)
-
-    async def _run(self) -> None:
-        await self.server.handle_http1(self.wire, "127.0.0.1", await self.wire.receive())
 
 
 @pytest.mark.parametrize(
@@ -90,7 +64,7 @@ async def test_a_connection_that_closes_after_an_answer_does_not_wait_for_what_i
 ):
     async with memory_stack() as stack:
         connected = Connected(stack, nursery)
-        last = post(chat("any/echo-c2-d500", stream=True), b"x: y").replace(b"HTTP/1.1", b"HTTP/1.0")
+        last = post(chat("any/echo-c2-d500", stream=True), "x: y").replace(b"HTTP/1.1", b"HTTP/1.0")
         stack.upstream.script = lambda _: Answer(headers=SSE, steps=[Send(CHUNK)])  # breaks off
         await connected.client.send_all(last + BIG + b"x" * 300_000)
         with trio.fail_after(60):

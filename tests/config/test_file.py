@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 from pydantic import SecretStr
 
+from tests.config.complaints import complaints
 from trio_router.config.discover import embedded_config
 from trio_router.config.file import ConfigError, load_config, parse_config
 from trio_router.config.kinds import KINDS
@@ -14,12 +15,6 @@ from trio_router.dialects import DIALECTS
 from trio_router.routing.table import RouteTable
 
 ROOT = Path(__file__).parents[2]
-
-
-def complaints(text: str, **environ: str) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        parse_config(text, environ, "router.yaml")
-    return caught.value.complaints
 
 
 def test_every_complaint_comes_at_once_with_its_line():

@@ -10,8 +10,8 @@ import httpx
 import trio
 from h2.events import ResponseReceived
 
-from tests.observe.test_scrape import with_models
-from tests.server.test_http2 import Client
+from tests.observe.deployed import with_models
+from tests.server.http2_client import Client
 from tests.stack import chat, config, memory_stack
 from trio_router.runtime.router import Router
 from trio_router.serve.composing import application

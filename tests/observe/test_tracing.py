@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.observe.otlp import attributes, otlp_receiver
-from tests.serve.test_command import CLEAN, ask, served
+from tests.serve.command import CLEAN, ask, served
 from tests.stack import chat, memory_stack, real_stack
 from trio_router.observe.tracing import passed_on, tracing_from
 from trio_router.testing import json_answer

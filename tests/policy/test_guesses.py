@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.dashboard.test_http import ADMIN, KEYS, OURS
+from tests.dashboard.admins import ADMIN, KEYS, OURS
 from tests.stack import ServerStream, memory_stack
 from trio_router.policy.guesses import Guesses
 from trio_router.serve.serving import http_server

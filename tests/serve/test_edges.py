@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serve.test_command import CLEAN, COMMAND, ask
+from tests.serve.command import CLEAN, COMMAND, ask
 from trio_router.observe.log import write_line
 
 pytestmark = pytest.mark.slow

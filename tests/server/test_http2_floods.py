@@ -22,8 +22,8 @@ from hyperframe.frame import (
     SettingsFrame,
 )
 
-from tests.relay.test_disconnect import Booked
-from tests.relay.test_streams import SSE, delta
+from tests.booked import Booked
+from tests.chunks import SSE, delta
 from tests.server.http2_client import FIELDS, http2
 from tests.stack import chat, events, real_stack, text_of
 from trio_router.demo import Answer, Close, Hang, sse

@@ -5,14 +5,16 @@ nursery, its exchange.  The endpoint for its method and path checks the key and 
 `Call`, hands it to the exchange and returns a `Reply`; the request then writes the reply to the link.
 
     request, reply          one request's life; an answer before it is sent
-    app                     the application: which endpoint answers which method and path
+    table                   which endpoint answers which method and path; 404 and 405
+    app                     the application: its table, for every server below it
     endpoints               chat completions, the other APIs of clients, models, health
     sides                   embeddings, counting tokens
     passing, upload         what passes through unchanged: audio, images, files, forms
     metrics_side            `/metrics`, here or on its own listener
-    asgi, quart_side        adapters to a foreign ASGI server and to Quart's views
+    asgi                    adapter to a foreign ASGI server, through Quart
 
 Invariants.
+- The table has every endpoint.  Whatever serves asks it, and all errors go through `ClientRequest`.
 - A request's key is checked before its body is read.
 - Each request has one nursery.  When the client leaves, the nursery is cancelled, and everything that
   the request has opened is closed.

@@ -10,10 +10,10 @@ from trio_router.api.table import Below
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.chat_request import parse_chat_request, parse_object
 from trio_router.errors import Draining
-from trio_router.relay.call import ChatCall, ClientCall, HubCall
+from trio_router.relay.call import ChatCall, ClientCall
 from trio_router.relay.heavy import in_slices, understood
 from trio_router.routing.route import Route
-from trio_router.runtime.router import State
+from trio_router.runtime.router import RouterState
 
 if TYPE_CHECKING:
     from trio_router.api.request import ClientRequest
@@ -31,7 +31,7 @@ _STREAM_HEADERS = {
 
 
 async def chat_completions(asked: ClientRequest) -> Reply:
-    """`POST /v1/chat/completions`.  Raises RouterError.  Knows nothing of Quart: it is the hot path."""
+    """`POST /v1/chat/completions`.  The hot path.  Raises RouterError."""
     asked.authenticate()
     refuse_if_draining(asked.router)
     body, heavy = await understood(await asked.body.read(), parse_chat_request)
@@ -41,7 +41,6 @@ async def chat_completions(asked: ClientRequest) -> Reply:
 async def client_call(asked: ClientRequest) -> Reply:
     """A request in another API than the hub's: see `dialects.CLIENTS`.  Raises RouterError."""
     client = CLIENTS[asked.link.path]
-    asked.error_body = client.error_body
     asked.authenticate()
     refuse_if_draining(asked.router)
 
@@ -82,7 +81,7 @@ def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:
         case "key":
             return asked.record.key or None
         case "user":
-            user = call.chat.get("user") if isinstance(call, HubCall) else None
+            user = call.chat.get("user")
             return user if isinstance(user, str) else None
         case header:
             return asked.header(header.removeprefix("header:").encode()).decode("latin-1") or None
@@ -110,7 +109,7 @@ async def healthz(asked: ClientRequest) -> Reply:
 async def readyz(asked: ClientRequest) -> Reply:
     """`GET /readyz`: 200 while the router takes work."""
     state = asked.router.state
-    return json_reply({"status": state.value}, 200 if state is State.READY else 503)
+    return json_reply({"status": state.value}, 200 if state is RouterState.READY else 503)
 
 
 _ONE_MODEL = "/v1/models/"

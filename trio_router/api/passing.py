@@ -1,4 +1,4 @@
-"""What passes through to OpenAI-compatible upstreams: audio, images, moderations, reranking, files."""
+"""Endpoints that pass through to OpenAI-compatible upstreams: audio, images, moderations, files..."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from trio_router.wire.jsoncodec import dumps
 from trio_router.wire.multipart import boundary_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from trio_router.api.request import ClientRequest
+    from trio_router.api.table import Endpoint
     from trio_router.config.schema import ProviderConfig
     from trio_router.relay.passage import Opening
     from trio_router.routing.target import Target
 
-    Endpoint = Callable[[ClientRequest], Awaitable[Reply]]
     Asked = AsyncIterator[tuple[Target, PassingRequest]]
 
 _FILES = "/v1/files"
@@ -151,7 +151,7 @@ async def _file(asked: ClientRequest) -> Asked:
 
 
 def _path(asked: ClientRequest, target: Target, body: dict[str, Any] | None = None) -> str:
-    """Where the target has what was asked for.  Raises InvalidRequest where it has no such thing."""
+    """The path of the endpoint at the target.  Raises InvalidRequest if the target has none."""
     dialect = target.dialect.passing
     path = asked.link.path.removeprefix("/v1")
     if dialect is None:
@@ -163,7 +163,7 @@ def _path(asked: ClientRequest, target: Target, body: dict[str, Any] | None = No
 
 
 def _provider(asked: ClientRequest) -> Target:
-    """Whom a request without a model is for: the provider it names, or the only one there is."""
+    """The provider of a request without a model: the one it names, or the only one."""
     providers = asked.generation.config.providers
     able = [n for n, p in providers.items() if _may_be_meant(n, p)]
     named = asked.header(PROVIDER).decode("latin-1") or dict(_query(asked)).get("provider", "")

@@ -1,4 +1,4 @@
-"""What an endpoint answers, before it is anyone's response object."""
+"""An endpoint's answer, independent of any framework."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def error_reply(
     if isinstance(error, MethodNotAllowed) and error.allow:
         reply.headers["allow"] = error.allow
     if isinstance(error, Stopped):
-        reply.headers["x-should-retry"] = "false"  # OpenAI's own clients ask again otherwise
+        reply.headers["x-should-retry"] = "false"  # otherwise OpenAI's own clients retry
     if record.attempts:
         reply.headers |= origin(record)
     return reply

@@ -63,8 +63,6 @@ class ClientRequest:
             started_at=trio.current_time(),
             number=self.router.engine.next_number(),
         )
-        # How this request's API tells errors; an endpoint says so as soon as it is asked.
-        self.error_body: Callable[[RouterError], dict[str, Any]] = RouterError.body
         self._more: dict[str, str] = {}  # headers of the answer, whatever it will be
         self._has_left = False
         self._scope: trio.CancelScope | None = None
@@ -158,9 +156,17 @@ class ClientRequest:
             origins.check(link.method, link.path, link.headers)
             allowed = origins.preflight(link.method, link.path, link.headers)
         except RouterError as error:
-            self.error_body = error_shape(link.path)
             return self._failed(error)
         return None if allowed is None else Reply(204, allowed)
+
+    @property
+    def error_body(self) -> Callable[[RouterError], dict[str, Any]]:
+        """The shape of errors in the API that has the request's path."""
+        path = self.link.path
+        for known, client in CLIENTS.items():
+            if path == known or path.startswith(f"{known}/"):
+                return client.error_body
+        return RouterError.body
 
     def _failed(self, error: RouterError) -> Reply:
         self.exchange.failed(error)
@@ -207,14 +213,6 @@ class ClientRequest:
     def header(self, name: bytes) -> bytes:
         """A header's value, by its lower-case name; empty if it is not there."""
         return next((value for key, value in self.link.headers if key == name), b"")
-
-
-def error_shape(path: str) -> Callable[[RouterError], dict[str, Any]]:
-    """How the API that has `path` tells errors, before its endpoint is asked."""
-    for known, client in CLIENTS.items():
-        if path == known or path.startswith(f"{known}/"):
-            return client.error_body
-    return RouterError.body
 
 
 def internal_error(fault: Exception, request_id: str) -> InternalError:

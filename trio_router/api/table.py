@@ -55,7 +55,9 @@ class EndpointTable:
         for below in self._below:
             if path.startswith(below.prefix):
                 methods = below.methods(path)
-                if method in methods or (method == "HEAD" and "GET" in methods):
+                if "GET" in methods:
+                    methods = methods | {"HEAD"}
+                if method in methods:
                     return below.endpoint
                 allowed |= methods
         return _method_not_allowed(allowed) if allowed else _not_found

@@ -4,6 +4,7 @@ What flows through.  YAML, with variables of the environment, becomes a `Config`
 complaints with their lines.
 
     section, schema         the sections and their keys, with defaults
+    kinds                   the kinds of providers: addresses, keys, quirks
     routes                  routes, and what is only wrong beside the rest of the configuration
     access                  who may reach the router: addresses, keys, origins
     file                    the YAML file; complaints with lines

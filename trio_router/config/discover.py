@@ -1,4 +1,4 @@
-"""The embedded default: what a router without a configuration finds around it."""
+"""The embedded default: what a router without a configuration finds on its machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a configuration says of routes, and what can only be judged beside the rest of it."""
+"""The configuration of routes, and complaints that need the rest of the configuration."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ class RouteConfig(Section):
 
 
 def route_complaints(config: dict[str, Any]) -> Iterator[Complaint]:
-    """What is wrong with the routes of a configuration as it was read, beside their own shape.
+    """Complaints about the routes of a configuration, beyond their own shape.
 
-    Values of a wrong type are passed over: others complain of them.
+    Values of a wrong type are skipped; the schema complains about them.
     """
     routes = _mapping(config.get("routes"))
     for name, route in routes.items():

@@ -1,7 +1,7 @@
-"""The second's beat: this process's view, and those of the other workers, for one watcher or a peer.
+"""Feeds a watcher or a peer once a second with the views of this process and of the other workers.
 
-A view is built only when the one before has been taken: who is slow misses what lay between, and
-holds up nobody.  Nobody watches, nothing runs.
+A view is built only when the one before has been taken: a slow watcher misses those in between, and
+delays nobody.  While nobody watches, nothing runs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FRESH = 0.9  # s that a sample of the running streams serves all who watch
 
 
 class Board:
-    """What this process shows of itself; with `peers` it speaks for all workers."""
+    """What this process shows of itself; with `peers`, what all workers show."""
 
     def __init__(self, router: Router, peers: Peers | None, reloader: Reloader | None = None) -> None:
         self._router = router

@@ -1,7 +1,7 @@
-"""What one watcher is told next: what has changed since the last time.
+"""The next message for one watcher: what has changed since the last one.
 
-A message is bounded by what is live: a watcher that takes its time misses what lay between, and gets
-the latest.  All times in it are milliseconds of the epoch.
+The size of a message is bounded by the live requests: a slow watcher misses messages in between and
+gets the latest state.  All times in it are milliseconds of the epoch.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ Completion = dict[str, Any]  # a chat.completion
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """What is to be sent: `path` is appended to the provider's base URL."""
+    """A request for an upstream: `path` is appended to the provider's base URL."""
 
     path: str
     body: bytes
@@ -32,7 +32,7 @@ class UpstreamRequest:
 
 @dataclass(frozen=True, slots=True)
 class AnswerIdentity:
-    """What an answer is called where the upstream gives it no name.  `created` is in Unix seconds."""
+    """Id, time (Unix seconds) and model of an answer, used where the upstream gives none."""
 
     id: str
     created: int
@@ -40,7 +40,7 @@ class AnswerIdentity:
 
 
 class Unsupported:
-    """What becomes of a field that `who` has no word for: refused, or dropped if `drop` says so."""
+    """Handles fields that `who` does not support: refuses them, or drops them if `drop` is true."""
 
     def __init__(self, who: str, *, drop: bool) -> None:
         self._who = who
@@ -67,10 +67,10 @@ class ChunkDecoder(Protocol):
 
 @runtime_checkable
 class HoldingDecoder(ChunkDecoder, Protocol):
-    """Where no record says that it is the last one, some chunks wait for the end of the body."""
+    """A decoder of a dialect without a last record: some chunks wait for the end of the body."""
 
     def end(self, *, is_whole: bool) -> list[Chunk]:
-        """These chunks.  `is_whole`: the body was one JSON value, so it says all there is."""
+        """The chunks that waited.  `is_whole`: the body was one JSON value, so it is complete."""
         ...
 
 
@@ -112,8 +112,8 @@ class Dialect(Protocol):
     ) -> UpstreamRequest:
         """`body` is a chat request in OpenAI's shape, with the upstream's model name.
 
-        It is not changed.  Raises InvalidRequest, which names the field, for what cannot be said in
-        this dialect; with `drop_unsupported` such a field is left out.
+        It is not changed.  Raises InvalidRequest, which names the field, for what this dialect cannot
+        express; with `drop_unsupported` such a field is left out.
         """
         ...
 
@@ -201,14 +201,14 @@ class StreamEncoder(Protocol):
         ...
 
     def passes(self, event: dict[str, Any]) -> bool:
-        """An event of the API's own is about to pass by: whether the client asked for it.
+        """An event of the API itself is about to be passed on.  Returns whether the client wants it.
 
-        What `fail` says later must follow on the events that passed.
+        What `fail` says later must be consistent with the events that were passed on.
         """
         ...
 
     def finish(self) -> bytes:
-        """The last frames of an answer that came to its honest end."""
+        """The last frames of an answer that ended well."""
         ...
 
     def fail(self, error: RouterError) -> bytes:
@@ -217,7 +217,7 @@ class StreamEncoder(Protocol):
 
 
 class NativeApi(Protocol):
-    """A client's API as upstreams themselves have it: what passes through is read for the record."""
+    """A client's API as upstreams themselves offer it: what passes through is read for the record."""
 
     end: bytes  # the frame that ends a good stream, beside the upstream's own events
     missing_end: bytes  # the same, where the upstream has told its reason to stop and no more
@@ -285,7 +285,7 @@ class ClientDialect(Protocol):
         ...
 
     def for_others(self, chat: dict[str, Any]) -> dict[str, Any]:
-        """What `chat_request` gave, without what only this API's own upstreams have a use for."""
+        """The result of `chat_request`, without fields that only this API's own upstreams use."""
         ...
 
     def encoder(self, identity: AnswerIdentity, body: dict[str, Any]) -> StreamEncoder: ...

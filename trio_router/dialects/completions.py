@@ -1,8 +1,8 @@
 """OpenAI's legacy text completions, `POST /v1/completions`, as a client's API.
 
 Fields are from the API reference, platform.openai.com/docs/api-reference/completions.  For upstreams
-that only chat, the prompt is a user's message; how long the answer may be is then the upstream's to say
-where the client does not.
+that only chat, the prompt becomes a user's message.  If the client does not limit the answer's length,
+the upstream's default counts.
 """
 
 from __future__ import annotations

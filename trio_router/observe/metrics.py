@@ -15,6 +15,7 @@ from trio_router.wire.names import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, Literal
 
     from trio_router.observe.record import Outcome, RequestRecord, TargetReport
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # prometheus-client is first imported.
 MANY_PROCESSES = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "trio_router_"
+_BY_MODEL = ["provider", "model"]
 _FIRST_EVENT = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)  # s
 _GAP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # s
 _STREAM = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800)  # s
@@ -36,106 +38,100 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        by_model = ["provider", "model"]
-        self.requests = self._counter("requests", "Requests by outcome", [*by_model, "outcome"])
-        self.streams_open = Gauge(
-            f"{_PREFIX}streams_open",
-            "Streams open towards clients",
-            by_model,
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
-        self.upstreams_open = Gauge(
-            f"{_PREFIX}upstreams_open",
-            "Upstream answers open",
-            by_model,
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
-        self.first_event = self._histogram(
-            "first_event_seconds", "Time to the first event", by_model, _FIRST_EVENT
-        )
-        self.gap = self._histogram(
-            "event_gap_seconds", "Silence between two reads of a running stream", by_model, _GAP
-        )
-        self.stream_seconds = self._histogram(
-            "stream_seconds", "Length of streams", [*by_model, "outcome"], _STREAM
-        )
-        self.processed = self._counter("chunks_processed", "Events read", by_model)
-        self.failed = self._counter("chunks_failed", "Events that could not be used", by_model)
-        self.bytes = self._counter("bytes_received", "Body bytes from upstreams", by_model)
-        self.unicode = self._counter("unicode_errors", "U+FFFD put in for bad bytes", by_model)
-        self.json = self._counter("json_errors", "Events that were not JSON", by_model)
-        self.tokens = self._counter(
-            "tokens", "Tokens, as upstreams count them", [*by_model, "direction"]
-        )
-        self.tokens_estimated = self._counter(
-            "tokens_estimated",
-            "Tokens of answers whose upstream reported no usage, estimated from sizes",
-            [*by_model, "direction"],
-        )
-        self.attempts = self._counter("attempts", "Attempts by outcome", [*by_model, "outcome"])
-        self.hedges = self._counter(
-            "hedges", "Second targets raced, by whether they answered first", [*by_model, "outcome"]
-        )
-        self.replays = self._counter(
-            "replays", "Broken answers continued by another target, by outcome", [*by_model, "outcome"]
-        )
-        self.target_state = Gauge(
-            f"{_PREFIX}target_state",
-            "Circuit of a route's target: 0 closed, 1 half-open, 2 open",
-            by_model,
-            registry=self.registry,
-            multiprocess_mode="livemax",
-        )
-        self.backpressure = self._counter(
-            "backpressure_seconds", "Time that upstreams waited for clients", by_model
-        )
-        self.release = self._histogram(
-            "release_seconds", "From the client's leaving to the upstream's close", by_model, _RELEASE
-        )
-        self._tasks = Gauge(
-            f"{_PREFIX}tasks",
-            "Tasks alive in the event loop",
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
-        self.requests_open = Gauge(
-            f"{_PREFIX}requests_open",
-            "Requests under way, whatever they wait for",
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
-        self.loop_lag = self._histogram(
-            "loop_lag_seconds", "How late the event loop wakes a task that is due", [], _LAG
-        )
-        self._cooling = Gauge(
-            f"{_PREFIX}target_cooling_down",
-            "1 for a target in cooldown",
-            by_model,
-            registry=self.registry,
-            multiprocess_mode="livemax",
-        )
-        self._generation = Gauge(
-            f"{_PREFIX}config_generation",
-            "Number of the configuration in force, from 1",
-            registry=self.registry,
-            multiprocess_mode="livemin",
-        )
-        self._loaded_at = Gauge(
-            f"{_PREFIX}config_loaded_timestamp_seconds",
-            "When the configuration in force was loaded, in Unix time",
-            registry=self.registry,
-            multiprocess_mode="livemin",
-        )
-        self.reloads = self._counter(
-            "config_reloads", "Attempts to load a new configuration, by result", ["result"]
-        )
+        self._count_requests()
+        self._count_chunks()
+        self._count_attempts()
+        self._watch_process()
         self._were_cooling: set[tuple[str, str]] = set()
         self._rendering = trio.Lock()
         self._rendered = (-math.inf, b"")  # when rendering of the latest text began, and the text
         self._unlisted: dict[str, dict[str, str]] = {}
         self._series: dict[tuple[str, str], ModelMetrics] = {}
+
+    def _count_requests(self) -> None:
+        self.requests = self._counter("requests", "Requests by outcome", [*_BY_MODEL, "outcome"])
+        self.requests_open = self._gauge("requests_open", "Requests under way, whatever they wait for")
+        self.streams_open = self._gauge("streams_open", "Streams open towards clients", _BY_MODEL)
+        self.first_event = self._histogram(
+            "first_event_seconds", "Time to the first event", _BY_MODEL, _FIRST_EVENT
+        )
+        self.gap = self._histogram(
+            "event_gap_seconds", "Silence between two reads of a running stream", _BY_MODEL, _GAP
+        )
+        self.stream_seconds = self._histogram(
+            "stream_seconds", "Length of streams", [*_BY_MODEL, "outcome"], _STREAM
+        )
+        self.tokens = self._counter(
+            "tokens", "Tokens, as upstreams count them", [*_BY_MODEL, "direction"]
+        )
+        self.tokens_estimated = self._counter(
+            "tokens_estimated",
+            "Tokens of answers whose upstream reported no usage, estimated from sizes",
+            [*_BY_MODEL, "direction"],
+        )
+
+    def _count_chunks(self) -> None:
+        self.processed = self._counter("chunks_processed", "Events read", _BY_MODEL)
+        self.failed = self._counter("chunks_failed", "Events that could not be used", _BY_MODEL)
+        self.bytes = self._counter("bytes_received", "Body bytes from upstreams", _BY_MODEL)
+        self.unicode = self._counter("unicode_errors", "U+FFFD put in for bad bytes", _BY_MODEL)
+        self.json = self._counter("json_errors", "Events that were not JSON", _BY_MODEL)
+        self.backpressure = self._counter(
+            "backpressure_seconds", "Time that upstreams waited for clients", _BY_MODEL
+        )
+
+    def _count_attempts(self) -> None:
+        outcomes = [*_BY_MODEL, "outcome"]
+        self.upstreams_open = self._gauge("upstreams_open", "Upstream answers open", _BY_MODEL)
+        self.attempts = self._counter("attempts", "Attempts by outcome", outcomes)
+        self.hedges = self._counter(
+            "hedges", "Second targets raced, by whether they answered first", outcomes
+        )
+        self.replays = self._counter(
+            "replays", "Broken answers continued by another target, by outcome", outcomes
+        )
+        self.release = self._histogram(
+            "release_seconds", "From the client's leaving to the upstream's close", _BY_MODEL, _RELEASE
+        )
+        self.target_state = self._gauge(
+            "target_state",
+            "Circuit of a route's target: 0 closed, 1 half-open, 2 open",
+            _BY_MODEL,
+            of_all="max",
+        )
+        self._cooling = self._gauge(
+            "target_cooling_down", "1 for a target in cooldown", _BY_MODEL, of_all="max"
+        )
+
+    def _watch_process(self) -> None:
+        self._tasks = self._gauge("tasks", "Tasks alive in the event loop")
+        self.loop_lag = self._histogram(
+            "loop_lag_seconds", "How late the event loop wakes a task that is due", [], _LAG
+        )
+        self._generation = self._gauge(
+            "config_generation", "Number of the configuration in force, from 1", of_all="min"
+        )
+        self._loaded_at = self._gauge(
+            "config_loaded_timestamp_seconds",
+            "When the configuration in force was loaded, in Unix time",
+            of_all="min",
+        )
+        self.reloads = self._counter(
+            "config_reloads", "Attempts to load a new configuration, by result", ["result"]
+        )
+
+    def _gauge(
+        self,
+        name: str,
+        text: str,
+        labels: list[str] | None = None,
+        of_all: Literal["sum", "max", "min"] = "sum",
+    ) -> Gauge:
+        """`of_all` says what the figure of several live processes is."""
+        mode: Any = f"live{of_all}"
+        return Gauge(
+            f"{_PREFIX}{name}", text, labels or [], registry=self.registry, multiprocess_mode=mode
+        )
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(f"{_PREFIX}{name}", text, labels, registry=self.registry)

@@ -7,7 +7,7 @@ client's API itself, request and answer pass through unchanged.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
@@ -23,9 +23,10 @@ from trio_router.dialects.translate import (
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from trio_router.dialects.base import ClientDialect
+    from trio_router.dialects.taps import Tap
     from trio_router.errors import RouterError
     from trio_router.routing.target import Target
 
@@ -46,6 +47,10 @@ class Translator(Protocol):
         """What ends the stream badly, after what this translator has given so far."""
         ...
 
+    def going_on(self, reader: AnswerReader, taps: Sequence[Tap]) -> Translator:
+        """Another target's answer, for a client who has got what this translator has given so far."""
+        ...
+
 
 class Whole(Protocol):
     """One answer without streaming.  See WholeAnswer."""
@@ -55,32 +60,47 @@ class Whole(Protocol):
     def translate(self, body: bytes) -> bytes: ...
 
 
-class Call(Protocol):
-    """One request.  `forget` is called when it will not be retried, so that a long prompt is freed."""
+class AnyCall(Protocol):
+    """One request, however its answer comes."""
 
-    is_stream: bool
-    is_heavy: bool  # work on the request belongs in a thread, see `heavy`
-    keepalive: bytes  # the frame that is sent during silence
-    max_answer: int | None  # bytes of an answer without streaming; None: `stream.max_event`
+    is_heavy: bool  # what is done with the request belongs into a thread, see `heavy`
 
     def request_for(self, target: Target) -> UpstreamRequest:
         """Raises InvalidRequest for what `target` cannot do."""
         ...
 
-    def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator: ...
+    def forget(self) -> None:
+        """It will not be asked again: a long prompt is let go."""
+
+
+class WholeCall(AnyCall, Protocol):
+    """A request whose answer comes whole."""
+
+    max_answer: int | None  # bytes of an answer; None: `stream.max_event`
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole: ...
+
+
+class StreamCall(AnyCall, Protocol):
+    """A request whose answer is streamed."""
+
+    keepalive: bytes  # what bridges silence
+
+    def translator(
+        self,
+        target: Target,
+        identity: AnswerIdentity,
+        content_type: str,
+        taps: Sequence[Tap] = (),
+    ) -> Translator: ...
 
     def fail(self, error: RouterError) -> bytes:
         """The frames that end a stream with `error` if only keepalive comments have been sent."""
         ...
 
-    def forget(self) -> None: ...
 
-
-@runtime_checkable
-class HubCall(Protocol):
-    """A request that has a shape in the hub: another target can continue its answer."""
+class HubCall(StreamCall, Protocol):
+    """A streamed request that has a shape in the hub: another target can continue its answer."""
 
     @property
     def chat(self) -> dict[str, Any]:
@@ -92,6 +112,12 @@ class HubCall(Protocol):
     def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
         """The upstream's request for `chat`, which replaces this request's own body."""
         ...
+
+
+class Call(HubCall, WholeCall, Protocol):
+    """A request for text: `is_stream` says which of the two ways the client wants its answer."""
+
+    is_stream: bool
 
 
 class ChatCall:
@@ -109,10 +135,15 @@ class ChatCall:
     def request_for(self, target: Target) -> UpstreamRequest:
         return _chat_request(target, self._body, is_stream=self.is_stream)
 
-    def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator:
-        return StreamTranslator(
-            self.reader(target, identity, content_type), with_usage=self._with_usage
-        )
+    def translator(
+        self,
+        target: Target,
+        identity: AnswerIdentity,
+        content_type: str,
+        taps: Sequence[Tap] = (),
+    ) -> Translator:
+        reader = self.reader(target, identity, content_type)
+        return StreamTranslator(reader, taps, with_usage=self._with_usage)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         return WholeAnswer(target.dialect, identity, content_type, target.rules)
@@ -169,13 +200,19 @@ class ClientCall:
         body = self._client.native.request(target.body_for(self._body), ask_usage=ask_usage)
         return UpstreamRequest(path, dumps(body), self._headers)
 
-    def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator:
+    def translator(
+        self,
+        target: Target,
+        identity: AnswerIdentity,
+        content_type: str,
+        taps: Sequence[Tap] = (),
+    ) -> Translator:
         encoder = self._client.encoder(identity, self._body)
         if self._is_native(target):
             native = self._client.native
             reader = NativeReader(native, identity, content_type, target.rules)
-            return NativeTranslator(native, reader, encoder)
-        return EncodedTranslator(self.reader(target, identity, content_type), encoder)
+            return NativeTranslator(native, reader, encoder, taps)
+        return EncodedTranslator(self.reader(target, identity, content_type), encoder, taps)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         answer = WholeAnswer(target.dialect, identity, content_type, target.rules)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import UpstreamRequest
     from trio_router.relay.gate import Gate
     from trio_router.routing.target import Target
-    from trio_router.transport import Answer, PreparedPost, StreamTransport
+    from trio_router.transport import PreparedPost, StreamTransport, TransportResponse
 
 _REMEMBERED = 1000  # request heads kept; there are many models where any name is passed on
 _TIMEOUTS = (
@@ -196,7 +196,7 @@ class UpstreamAnswer:
     MalformedJSON if it cannot be inflated.  Leaving the `with` closes an answer that was not read.
     """
 
-    def __init__(self, answer: Answer, target: Target, gate: Gate | None) -> None:
+    def __init__(self, answer: TransportResponse, target: Target, gate: Gate | None) -> None:
         self.status = answer.status
         self._answer = answer
         self._target = target

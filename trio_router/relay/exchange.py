@@ -18,8 +18,10 @@ from trio_router.relay.along_route import RouteRun
 from trio_router.relay.attempt import Attempt
 from trio_router.relay.books import Books
 from trio_router.relay.client import trio_seconds
-from trio_router.relay.passage import Passage, PassageAttempt, PassageCall
+from trio_router.relay.passage import Passage, move_passage
+from trio_router.relay.pump import move_stream
 from trio_router.relay.stream import StreamRun
+from trio_router.relay.whole import whole_answer
 from trio_router.routing.route import Route
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from trio_router.config.routes import DrainConfig
     from trio_router.config.schema import Timeouts
     from trio_router.observe.record import RequestRecord
-    from trio_router.relay.call import Call
+    from trio_router.relay.call import HubCall, WholeCall
     from trio_router.relay.engine import Engine, Upstreams
     from trio_router.relay.gate import Gate
     from trio_router.relay.passage import Opening
@@ -83,22 +85,22 @@ class Exchange:
 
     # -- what the client's side calls
 
-    async def whole(self, asked: Target | Route, call: Call) -> bytes:
+    async def whole(self, asked: Target | Route, call: WholeCall) -> bytes:
         """The JSON of an answer without streaming.  Raises RouterError."""
         answer = b""
         with self._work:
             await self._admit(asked.timeouts)
             if isinstance(asked, Route):
                 self._books.asks_route(asked)
-                answer = await self._along(asked, call).whole()
+                answer = await self._along(asked).whole(call)
             else:
                 self._books.asks_target(asked)
-                answer = await self._plain_attempt(asked, call).whole()
+                answer = await whole_answer(self._plain_attempt(asked), call)
         if self._abort_error:
             raise self._abort_error
         return answer
 
-    async def stream(self, asked: Target | Route, call: Call) -> StreamReply:
+    async def stream(self, asked: Target | Route, call: HubCall) -> StreamReply:
         """A stream whose first event has come.  Raises RouterError if none did."""
         self.record.is_stream = True
         if isinstance(asked, Route):
@@ -107,7 +109,7 @@ class Exchange:
             self._books.asks_target(asked)
         keeps_request = isinstance(asked, Route) and asked.keeps_request
         run = StreamRun(self.record, call, self._upstreams.stream.buffer, keeps_request=keeps_request)
-        self._nursery_of(run, asked).start_soon(self._run_stream, run, asked)
+        self._nursery_of(run, asked).start_soon(self._run_stream, run, asked, call)
         with trio.move_on_after(trio_seconds(asked.timeouts.early_commit)):
             await run.begun.wait()
         if run.error:
@@ -127,7 +129,7 @@ class Exchange:
         `opening` is entered by the task that asks the upstream, and left when the answer has ended.
         """
         passage = Passage(opening, self._upstreams.stream.buffer)
-        self._nursery.start_soon(self._move_passage, passage)
+        self._nursery.start_soon(self._run_passage, passage)
         await passage.begun.wait()
         if passage.error is not None:
             raise passage.error
@@ -176,36 +178,7 @@ class Exchange:
         else:
             self._work.cancel()
 
-    # -- inside
-
-    def _book(self) -> None:
-        self._phase = _Phase.BOOKED
-        self._engine.booked(self)
-        self._upstreams.leave()
-
-    def _along(self, route: Route, call: Call) -> RouteRun:
-        return RouteRun(
-            self._books, self._engine, self._upstreams, route, call, self._route_attempt, self.sticky
-        )
-
-    def _route_attempt(self, target: Target, call: Call, record: RequestRecord) -> Attempt:
-        return self._attempt(target, call, record, is_impatient=True)
-
-    def _plain_attempt(self, target: Target, call: Call) -> Attempt:
-        self._books.plain_attempt(target)
-        return self._attempt(target, call, self.record)
-
-    def _attempt(
-        self, target: Target, call: Call, record: RequestRecord, *, is_impatient: bool = False
-    ) -> Attempt:
-        """An attempt that counts in `record`."""
-        identity = AnswerIdentity(
-            f"chatcmpl-{record.request_id.removeprefix('req_')}",
-            int(self._engine.clock.wall()),
-            target.name,
-        )
-        client, metrics = self._upstreams.clients[target.provider], self._engine.metrics
-        return Attempt(target, client, call, identity, record, metrics, is_impatient=is_impatient)
+    # -- one attempt, or a route's run of them
 
     async def _admit(self, limits: Timeouts) -> None:
         gate = self._engine.gate
@@ -216,6 +189,30 @@ class Exchange:
             raise Overloaded(refusal, retry_after="1")
         self._gate = gate  # a new configuration may have another
 
+    def _along(self, route: Route) -> RouteRun:
+        return RouteRun(
+            self._books, self._engine, self._upstreams, route, self._route_attempt, self.sticky
+        )
+
+    def _route_attempt(self, target: Target, record: RequestRecord) -> Attempt:
+        return self._attempt(target, record, is_impatient=True)
+
+    def _plain_attempt(self, target: Target) -> Attempt:
+        self._books.plain_attempt(target)
+        return self._attempt(target, self.record)
+
+    def _attempt(self, target: Target, record: RequestRecord, *, is_impatient: bool = False) -> Attempt:
+        """An attempt that counts in `record`."""
+        identity = AnswerIdentity(
+            f"chatcmpl-{record.request_id.removeprefix('req_')}",
+            int(self._engine.clock.wall()),
+            target.name,
+        )
+        client, metrics = self._upstreams.clients[target.provider], self._engine.metrics
+        return Attempt(target, client, identity, record, metrics, is_impatient=is_impatient)
+
+    # -- the task of a stream
+
     def _nursery_of(self, run: StreamRun, asked: Target | Route) -> trio.Nursery:
         nursery, limits = self._engine.nursery, _drain_of(asked)
         if limits is None or nursery is None:
@@ -223,11 +220,11 @@ class Exchange:
         self._detached = run, limits
         return nursery
 
-    async def _run_stream(self, run: StreamRun, asked: Target | Route) -> None:
-        """The stream's task.  It reports every fault to `run.fail` and raises none."""
+    async def _run_stream(self, run: StreamRun, asked: Target | Route, call: HubCall) -> None:
+        """The stream's task, to its end; every fault of it ends in `run.fail`."""
         try:
             with run.sending():
-                if error := await self._fault_of(lambda: self._move(run, asked)):
+                if error := await self._fault_of(lambda: self._move(run, asked, call)):
                     run.fail(error)
                     if run.is_promised and not run.is_whole:
                         self._books.failed(error)
@@ -236,18 +233,12 @@ class Exchange:
                 self._engine.drains -= 1
             self._stream_ended()
 
-    def _stream_ended(self) -> None:
-        if self._detached is not None:
-            self._detached = None
-            if self._phase is _Phase.CLOSED:
-                self._book()
-
-    async def _move(self, run: StreamRun, asked: Target | Route) -> None:
+    async def _move(self, run: StreamRun, asked: Target | Route, call: HubCall) -> None:
         await self._admit(asked.timeouts)
         if isinstance(asked, Route):
-            await self._along(asked, run.call).stream(run)
+            await self._along(asked).stream(call, run)
         else:
-            await self._plain_attempt(asked, run.call).stream(run)
+            await move_stream(self._plain_attempt(asked), call, run)
 
     def _drain(self, run: StreamRun, limits: DrainConfig) -> None:
         """The client has left: lets the upstream finish, unless too many of them do so already."""
@@ -256,14 +247,20 @@ class Exchange:
             self._engine.drains += 1
             self._work.deadline = trio.current_time() + limits.seconds
 
-    async def _move_passage(self, passage: Passage) -> None:
+    def _stream_ended(self) -> None:
+        if self._detached is not None:
+            self._detached = None
+            if self._phase is _Phase.CLOSED:
+                self._book()
+
+    # -- the task of a passage
+
+    async def _run_passage(self, passage: Passage) -> None:
         with passage.send:
-            error = await self._fault_of(lambda: self._pass(passage))
-            if error is not None and passage.is_committed:
-                self._books.failed(error)
-                passage.is_torn = True
-            else:
-                passage.error = error
+            if error := await self._fault_of(lambda: self._pass(passage)):
+                if passage.is_committed:
+                    self._books.failed(error)
+                passage.fail(error)
             passage.begun.set()
 
     async def _pass(self, passage: Passage) -> None:
@@ -271,9 +268,9 @@ class Exchange:
             self._books.asks_target(target)
             await self._admit(target.timeouts)
             self.record.attempts += 1
-            client, metrics = self._upstreams.clients[target.provider], self._engine.metrics
-            call = PassageCall(request, passage)
-            await PassageAttempt(target, client, call, self.record, metrics).run()
+            await move_passage(self._attempt(target, self.record), request, passage)
+
+    # -- how both end
 
     async def _fault_of(self, work: Callable[[], Awaitable[None]]) -> RouterError | None:
         """Does `work` and raises nothing.  Returns the error that the client is to be told."""
@@ -291,6 +288,11 @@ class Exchange:
             logger.exception("a stream failed", extra={"fields": {"request_id": request_id}})
             return InternalError(f"internal error; request id {request_id}")
         return None
+
+    def _book(self) -> None:
+        self._phase = _Phase.BOOKED
+        self._engine.booked(self)
+        self._upstreams.leave()
 
 
 def _drain_of(asked: Target | Route) -> DrainConfig | None:

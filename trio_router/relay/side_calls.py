@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
@@ -21,28 +21,20 @@ if TYPE_CHECKING:
 _EMBEDDINGS = 1 << 26  # bytes of an answer: 2,048 vectors of 3,072 numbers take 34 million in base64
 
 
-class WholeCall:
-    """A call that is never streamed.  `body` is the client's request, checked."""
+class _SideCall:
+    """What these calls share; see WholeCall.  `body` is the client's request, checked."""
 
-    is_stream = False
-    keepalive = b""
     max_answer: int | None = None
 
     def __init__(self, body: dict[str, Any], *, is_heavy: bool = False) -> None:
         self.is_heavy = is_heavy
         self._body = body
 
-    def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> NoReturn:
-        raise NotImplementedError("this is never streamed")
-
-    def fail(self, error: Exception) -> bytes:
-        return b""
-
     def forget(self) -> None:
         self._body = {}
 
 
-class EmbeddingCall(WholeCall):
+class EmbeddingCall(_SideCall):
     """`POST /v1/embeddings`."""
 
     max_answer: int | None = _EMBEDDINGS
@@ -64,7 +56,7 @@ def _embeddings_of(target: Target) -> EmbeddingDialect:
     return target.dialect.embeddings
 
 
-class CountCall(WholeCall):
+class CountCall(_SideCall):
     """`POST /v1/messages/count_tokens`, for targets that speak the client's own API."""
 
     def __init__(

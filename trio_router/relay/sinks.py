@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from trio_router.errors import EventTooLarge
-from trio_router.relay.attempt import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +12,25 @@ if TYPE_CHECKING:
     from trio_router.relay.call import Translator
 
     OnFirst = Callable[[Translator], None]
+
+
+class Sink(Protocol):
+    """Where a stream's frames go."""
+
+    def begin(self, translator: Translator) -> None:
+        """The frames to come are `translator`'s, who also knows how to end them badly."""
+
+    def commit(self) -> None:
+        """The first event that says something is there: the client is promised an answer."""
+
+    def put_nowait(self, frames: bytes) -> bool:
+        """Hands frames over; False if there is no room."""
+
+    async def put(self, frames: bytes) -> None:
+        """Waits for room, and hands frames over."""
+
+    def end(self) -> None:
+        """The whole answer has been handed over: no error can follow it."""
 
 
 class Stream(Sink, Protocol):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trio_router.clock.alarms import Alarm, AlarmClock
     from trio_router.errors import RouterError
     from trio_router.observe.record import RequestRecord
-    from trio_router.relay.call import Call, Translator
+    from trio_router.relay.call import StreamCall, Translator
 
     WriteNow = Callable[[bytes], Written]
 
@@ -76,7 +76,7 @@ class StreamRun:
     is_torn = False
 
     def __init__(
-        self, record: RequestRecord, call: Call, buffer: int, *, keeps_request: bool = False
+        self, record: RequestRecord, call: StreamCall, buffer: int, *, keeps_request: bool = False
     ) -> None:
         self.call = call
         self.begun = trio.Event()  # the first event is there, or it is known that none will be
@@ -155,7 +155,7 @@ class StreamRun:
         if self._alarm is not None:
             self._alarm.set(trio.current_time() + self._keepalive)
 
-    # -- the attempt's Sink
+    # -- the pump's Sink
 
     def begin(self, translator: Translator) -> None:
         self._translator = translator

@@ -27,7 +27,7 @@ _SLICES = 10  # parts of the window; counts are forgotten one part at a time
 _RESTING = 0.75  # the longest cooldown, as a share of `max`
 
 
-class State(IntEnum):
+class CircuitState(IntEnum):
     """The values are those of the metric `trio_router_target_state`."""
 
     CLOSED = 0
@@ -55,10 +55,10 @@ class Circuit:
     _level: int = 0  # how often it opened since the last whole answer
     _window: deque[list[float]] = field(default_factory=deque)  # [slice, answers, failures]
 
-    def state(self, now: float) -> State:
+    def state(self, now: float) -> CircuitState:
         if self.open_until is None:
-            return State.CLOSED
-        return State.HALF_OPEN if self.probe or now >= self.open_until else State.OPEN
+            return CircuitState.CLOSED
+        return CircuitState.HALF_OPEN if self.probe or now >= self.open_until else CircuitState.OPEN
 
     def may_ask(self, now: float) -> bool:
         return self.open_until is None or now >= self.open_until

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trio_router.errors import UpstreamTimeout
 from trio_router.routing import balance
 from trio_router.routing.balance import Turns
-from trio_router.routing.circuit import Circuit, State
+from trio_router.routing.circuit import Circuit, CircuitState
 from trio_router.routing.hedge import HedgeBudget
 from trio_router.routing.keys import KeyRing
 from trio_router.routing.latency import Latency
@@ -42,18 +42,18 @@ class TargetState:
             self.circuits[config] = Circuit(config)
         return self.circuits[config]
 
-    def state(self, now: float) -> State:
+    def state(self, now: float) -> CircuitState:
         """The worst state of its circuits; each route's policy has one."""
-        return max((c.state(now) for c in self.circuits.values()), default=State.CLOSED)
+        return max((c.state(now) for c in self.circuits.values()), default=CircuitState.CLOSED)
 
     def health(self, now: float) -> tuple[str, float | None] | None:
         """Its state in words, and until when that holds; None if it is healthy."""
         ends = [c.open_until for c in self.circuits.values() if c.open_until is not None]
         until = max([*ends, self.rest.until])
         state = self.state(now)
-        if until > now and (state is not State.HALF_OPEN or self.rest.until > now):
+        if until > now and (state is not CircuitState.HALF_OPEN or self.rest.until > now):
             return "cooling down", until
-        return None if state is State.CLOSED else ("on trial", None)
+        return None if state is CircuitState.CLOSED else ("on trial", None)
 
     def succeeded(self, now: float, began: float) -> None:
         """A request that began at `began` has got a whole answer."""

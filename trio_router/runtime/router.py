@@ -42,7 +42,7 @@ _LAST_WORDS = 0.5  # s that aborted requests get to end
 _LAST_SPANS = 0.5  # s that the last spans may take to be sent
 
 
-class State(Enum):
+class RouterState(Enum):
     """The state that `/readyz` shows."""
 
     STARTING = "starting"
@@ -73,7 +73,7 @@ class Router:
         self.engine = Engine(self.metrics, clock)
         self.observation = Observation(self.engine)
         self.catalog = Catalog()
-        self.state = State.STARTING
+        self.state = RouterState.STARTING
         self.on_change: list[Callable[[Generation], None]] = []  # called with each new generation
         self._clients = SharedClients(make_transport)
         self._waiting = trio.CancelScope()
@@ -99,11 +99,11 @@ class Router:
                 nursery.start_soon(self.observation.watch_lag)
                 nursery.start_soon(self._sample)
                 await self._start_embedded(self.generation.config)
-                self.state = State.READY
+                self.state = RouterState.READY
                 try:
                     yield self
                 finally:
-                    self.state = State.DRAINING
+                    self.state = RouterState.DRAINING
                     self.engine.nursery = None
                 nursery.cancel_scope.cancel()
         finally:
@@ -116,7 +116,7 @@ class Router:
         The rest get an error event or a 503.  Returns when all have ended, or half a second after they
         were aborted.
         """
-        self.state = State.DRAINING
+        self.state = RouterState.DRAINING
         with trio.move_on_after(grace) as self._waiting:
             await self.engine.wait_idle()
         for request in sorted(self.engine.running, key=lambda request: request.record.number):
@@ -130,7 +130,7 @@ class Router:
 
     @property
     def is_draining(self) -> bool:
-        return self.state is State.DRAINING
+        return self.state is RouterState.DRAINING
 
     # -- its configuration
 

@@ -3,6 +3,7 @@
 What flows through.  `run` serves in this process, `run_workers` in several.  Each process makes one
 `Router`, enters it, accepts connections until it is told to stop, then drains.
 
+    composing               the application put together: the APIs, the metrics, the dashboard
     serving                 one process: signals, accept loops, drain, the collector's settings
     workers                 the parent of several processes: start, replace, pass signals on
 

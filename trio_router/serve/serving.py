@@ -1,4 +1,4 @@
-"""Serving: our own accept loop, which drains before it leaves."""
+"""Serving, in one process or in several: listeners, signals, drain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trio_router.runtime.peers import Peers
 from trio_router.runtime.reload import Reloader, Trigger
 from trio_router.runtime.router import Router
 from trio_router.serve.composing import application
-from trio_router.serve.workers import Board, EvenTurn, Supervisor
+from trio_router.serve.workers import ConnectionCounts, EvenTurn, Supervisor
 from trio_router.server.accept import accept_from, url_of
 from trio_router.server.connections import HttpServer
 from trio_router.server.seats import raise_descriptor_limit
@@ -116,8 +116,8 @@ def _client_side(generation: Generation) -> tuple[float | None, ssl.SSLContext |
 def tune_collector() -> None:
     """Takes what was imported out of the collector's sight, and lets it look less often.
 
-    Requests and connections leave it nothing of ours; what HTTP/2 and Quart's views leave of theirs is
-    found young.  Measured over 2,000 leavers and 1,200 plain requests beside 200 streams: 411 ms in 342
+    Requests and connections leave it nothing of ours; what HTTP/2 leaves of its own is found
+    young.  Measured over 2,000 leavers and 1,200 plain requests beside 200 streams: 411 ms in 342
     runs, up to 89 ms long, with Python's own thresholds; 26 ms in 2 runs with these.  Garbage that
     was not found young waits for half a million objects more, not for twenty millions.
     """
@@ -215,7 +215,7 @@ def run_workers(
     `source` is where `config` comes from, if it is a file.
     """
     raise_descriptor_limit()
-    board = Board(count)
+    board = ConnectionCounts(count)
     is_told = mmap.mmap(-1, 1)  # what is served is told once, by the first worker that serves
     tell_once = partial(_tell_once, on_start, is_told)
 
@@ -251,7 +251,7 @@ def _grace(config: Config, shared: Path) -> float:
     return config.server.graceful_timeout if accepted is None else accepted.grace
 
 
-def _note_death(board: Board, worker: int, process_id: int, code: int) -> None:
+def _note_death(board: ConnectionCounts, worker: int, process_id: int, code: int) -> None:
     board.absent(worker)
     forget_process(process_id)
     if code:

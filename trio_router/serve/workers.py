@@ -1,8 +1,8 @@
 """Several processes on one address: started, spread evenly, replaced when they die, drained together.
 
-The parent does nothing but watch: it opens the listening sockets, forks before anything runs (so all
-share what was imported, and a replacement is there in milliseconds), and passes signals on.  The
-sockets stay open in it: connections that come while a worker is replaced wait, none is refused.
+The parent only watches: it opens the listening sockets, forks before anything runs (so all processes
+share what was imported, and a replacement starts in milliseconds), and passes signals on.  It keeps the
+sockets open, so that connections wait while a worker is replaced and none is refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ABSENT = 1 << 40  # connections of a worker that is not there
 _COUNT = struct.Struct("q")
 
 
-class Board:
+class ConnectionCounts:
     """How many connections each worker has open: memory that all of them see."""
 
     def __init__(self, workers: int) -> None:
@@ -56,7 +56,7 @@ class Board:
 class EvenTurn:
     """Lets a worker accept when none has fewer connections than it.  See `accept.Turn`."""
 
-    def __init__(self, board: Board, worker: int, count: Callable[[], int]) -> None:
+    def __init__(self, board: ConnectionCounts, worker: int, count: Callable[[], int]) -> None:
         self._board = board
         self._worker = worker
         self._count = count

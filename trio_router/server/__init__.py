@@ -5,14 +5,16 @@ What flows through.  `accept` takes connections off the listening sockets and gi
 requests; for each request it makes a `Link` and lets the application answer on it.
 
     accept, seats           listening sockets; how many connections, and which one is evicted
-    connections             `HttpServer`, and the HTTP/1.1 connection
+    service                 what all connections of one server share
+    connections             `HttpServer`: TLS, which protocol
+    http1_connection        the HTTP/1.1 connection
       request_parser        bytes to requests, sans-IO
       http1_link            how an HTTP/1.1 answer is written
     http2_connection        the HTTP/2 connection
       http2, http2_head     frames, windows, floods; heads: sans-IO
       http2_link            how an HTTP/2 answer is written
     request_body            a request's body: how much of it may be in memory
-    link                    the interface that an application sees
+    link                    the interface between a server and an application, both ways
 
 Invariants.
 - One task of each connection reads all the time, so that a client's leaving is noticed at once; it then

@@ -1,8 +1,7 @@
-"""Clients' connections: HTTP/1.1 here, HTTP/2 in `http2_connection`.
+"""Clients' connections: which protocol each one speaks, and how many there may be.
 
 Hypercorn's HTTP/1.1 (h11, a lock and a shielded scope for each write, a task for each idle connection)
-cost more than the rest of a request, and its HTTP/2 has no backpressure.  Its configuration stays in
-use.
+cost more than the rest of a request, and its HTTP/2 has no backpressure.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import httpx
 import trio
 
 from trio_router.transport.faults import ProxyRefusal, is_lasting
-from trio_router.transport.http1 import RequestHead, ResponseParser
+from trio_router.transport.http1 import OutgoingHead, ResponseParser
 from trio_router.transport.sockets import READ_SIZE, Wire, close_now, wire_over
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ async def _start_tls(stream: trio.abc.Stream, context: ssl.SSLContext, host: str
 async def _open_tunnel(stream: trio.abc.Stream, proxy: Proxy, origin: Origin) -> None:
     authority = origin.authority
     headers = [(b"Host", authority), *proxy.headers]
-    await stream.send_all(RequestHead(b"CONNECT", authority, headers, b"").data)
+    await stream.send_all(OutgoingHead(b"CONNECT", authority, headers, b"").data)
     answer = ResponseParser(bodyless=True)
     try:
         while not answer.head_complete and answer.fault is None:

@@ -20,7 +20,7 @@ _TARGET = re.compile(rb"[!-~\x80-\xff]+")
 _FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\0\r\n]*\r\n)*")
 
 
-class RequestHead:
+class OutgoingHead:
     """The head of a request.
 
     `data` is the head with its blank line.  `length` is the declared content length in bytes,
@@ -87,19 +87,19 @@ class HeadTemplate:
     """
 
     def __init__(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        head = RequestHead(b"POST", target, headers, b"")
+        head = OutgoingHead(b"POST", target, headers, b"")
         if head.length or head.chunked:
             raise httpx.LocalProtocolError("headers that frame the body are set by the transport")
         self._data = head.data[:-2]
         self._keep_alive = head.keep_alive
 
-    def head(self, request_id: bytes, length: int, more: bytes = b"") -> RequestHead:
+    def head(self, request_id: bytes, length: int, more: bytes = b"") -> OutgoingHead:
         """The head of one request with a body of `length` bytes.
 
         `request_id` is sent as x-request-id.  `more` are further field lines, which the caller has
         checked.
         """
-        head = RequestHead.__new__(RequestHead)
+        head = OutgoingHead.__new__(OutgoingHead)
         head.chunked = False
         head.keep_alive = self._keep_alive
         head.length = length
@@ -142,8 +142,7 @@ class ResponseParser:
         self.touched = False
         self.excess = False
         self.fault: str | None = None
-        self._is_cut = False  # the fault is that the connection ended
-        self._has_bad_status = False  # the fault is the status
+        self._kind: type[httpx.RemoteProtocolError] = MalformedResponse  # of the fault
         self._bodyless = bodyless
         self._limit = limit
         self._size = 0  # of the header fields so far
@@ -155,13 +154,8 @@ class ResponseParser:
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def error(self) -> httpx.RemoteProtocolError:
-        """`fault` as an exception."""
-        kind: type[httpx.RemoteProtocolError] = MalformedResponse
-        if self._is_cut:
-            kind = httpx.RemoteProtocolError
-        elif self._has_bad_status:
-            kind = BadStatus
-        return kind(self.fault or "")
+        """`fault`, to be raised."""
+        return self._kind(self.fault or "")
 
     @property
     def keep_alive(self) -> bool:
@@ -205,13 +199,11 @@ class ResponseParser:
         if self._until_eof and self.fault is None:
             self.done = True
             return
-        self._is_cut = self.fault is None
         if self.head_complete:
-            self._fail("the connection was closed before the end of the body")
-        elif self.touched:
-            self._fail("the connection was closed within the head of the response")
+            where = "before the end of the body"
         else:
-            self._fail("the connection was closed without a response")
+            where = "within the head of the response" if self.touched else "without a response"
+        self._fail(f"the connection was closed {where}", httpx.RemoteProtocolError)
 
     def close(self) -> None:
         """Stops parsing.  Breaks the reference cycle between the parser and us."""
@@ -224,9 +216,9 @@ class ResponseParser:
             if self.done:
                 self.excess = True
             else:
-                if isinstance(error, httptools.HttpParserInvalidStatusError):
-                    self._has_bad_status = self.fault is None
-                self._fail(f"malformed {self._place()}: {error}")
+                is_status = isinstance(error, httptools.HttpParserInvalidStatusError)
+                kind = BadStatus if is_status else MalformedResponse
+                self._fail(f"malformed {self._place()}: {error}", kind)
 
     def _count_unyielding(self, size: int) -> None:
         self._unyielding += size
@@ -239,9 +231,9 @@ class ResponseParser:
             self.excess = True
             self._parts.clear()
 
-    def _fail(self, message: str) -> None:
+    def _fail(self, message: str, kind: type[httpx.RemoteProtocolError] = MalformedResponse) -> None:
         if self.fault is None:
-            self.fault = message
+            self.fault, self._kind = message, kind
 
     def _place(self) -> str:
         return "body framing" if self.head_complete else "response head"
@@ -272,8 +264,8 @@ class ResponseParser:
         version = parser.get_http_version()
         known = 100 <= self.status <= 599 and self.status != 101
         if version not in ("1.0", "1.1") or not known:
-            self._has_bad_status = not known and self.fault is None
-            self._fail(f"unexpected status {self.status} in HTTP/{version}")
+            kind = MalformedResponse if known else BadStatus
+            self._fail(f"unexpected status {self.status} in HTTP/{version}", kind)
             raise _Stop
         if self.status < 200:
             self.headers.clear()

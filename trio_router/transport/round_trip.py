@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import trio
 
-from trio_router.transport.http1 import RequestHead, ResponseParser, chunk
+from trio_router.transport.http1 import OutgoingHead, ResponseParser, chunk
 from trio_router.transport.sockets import BROKEN, Wire
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _JOINED = 65536  # bytes: a body up to this long is sent together with the head
 _EARLY = 1 << 20  # bytes of a response that are kept while its request is still being written
 
 
-class Connection:
+class UpstreamConnection:
     """An open connection to `key`, with one exchange at a time.  `used` counts the finished ones."""
 
     def __init__(self, key: Origin, wire: Wire) -> None:
@@ -42,7 +42,7 @@ class OutgoingRequest:
 
     def __init__(
         self,
-        head: RequestHead,
+        head: OutgoingHead,
         body: bytes | None,
         stream: AsyncIterable[bytes] | None = None,
         *,
@@ -62,7 +62,7 @@ class OutgoingRequest:
         headers = request.headers.raw
         stream = request.stream
         body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else None
-        head = RequestHead(method, target, headers + extra if extra else headers, body)
+        head = OutgoingHead(method, target, headers + extra if extra else headers, body)
         pieces = stream if isinstance(stream, httpx.AsyncByteStream) else None
         return cls(head, body, pieces, bodyless_response=method in (b"HEAD", b"CONNECT"))
 
@@ -125,7 +125,7 @@ class _WriteBroken(Exception):
     """The connection broke while the request was being written; the cause says how."""
 
 
-class Exchange:
+class RoundTrip:
     """Sends a request and reads the response's head; then `read` returns the body.
 
     `write` and `read` are the limits of one write and one read, in seconds; None: no limit.

@@ -10,10 +10,10 @@ import trio
 
 from trio_router.transport.body import ResponseBody
 from trio_router.transport.dial import Connect, Origin, dial
-from trio_router.transport.http1 import HeadTemplate, RequestHead
+from trio_router.transport.http1 import HeadTemplate, OutgoingHead
 from trio_router.transport.pool import Pool, PoolClosed
 from trio_router.transport.proxy import ProxyTable
-from trio_router.transport.round_trip import Connection, Exchange, OutgoingRequest
+from trio_router.transport.round_trip import OutgoingRequest, RoundTrip, UpstreamConnection
 from trio_router.transport.sockets import open_tcp
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _STALE = 1.0
 _PORTS = {"http": 80, "https": 443}
 
 
-class Answer:
+class TransportResponse:
     """A response whose head has come.  Whoever holds it must close `body`."""
 
     __slots__ = ("_response", "body", "headers", "status")
@@ -92,7 +92,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         self._trust_env = trust_env
         self._connect = connect or open_tcp
         self._proxies = ProxyTable.from_environment() if trust_env else ProxyTable({})
-        self._pool: Pool[Connection] = Pool(max_connections, max_keepalive, keepalive_expiry)
+        self._pool: Pool[UpstreamConnection] = Pool(max_connections, max_keepalive, keepalive_expiry)
 
     @property
     def open_connections(self) -> int:
@@ -133,7 +133,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         timeouts: Timeouts,
         on_sent: Callable[[], None] | None = None,
         more: bytes = b"",
-    ) -> Answer:
+    ) -> TransportResponse:
         """Like `handle_async_request`, but without httpx's own objects, which would double the cost."""
         head = prepared.template.head(request_id, len(body), more)
         return await self._ask(prepared.origin, OutgoingRequest(head, body), timeouts, on_sent)
@@ -146,7 +146,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         body: bytes | AsyncIterable[bytes],
         timeouts: Timeouts,
         on_sent: Callable[[], None] | None = None,
-    ) -> Answer:
+    ) -> TransportResponse:
         """Sends any request.  A body in pieces is read as fast as the other side takes it, and only as
         long as its answer needs more; without a content-length among `headers` it is sent in chunks.
 
@@ -157,7 +157,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         fields = [(b"host", url.netloc), *headers, *extra]
         whole = body if isinstance(body, bytes) else None
         pieces = None if isinstance(body, bytes) else body
-        head = RequestHead(method, target, fields, whole)
+        head = OutgoingHead(method, target, fields, whole)
         outgoing = OutgoingRequest(head, whole, pieces, bodyless_response=method == b"HEAD")
         return await self._ask(origin, outgoing, timeouts, on_sent)
 
@@ -167,7 +167,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         outgoing: OutgoingRequest,
         timeouts: Timeouts,
         on_sent: Callable[[], None] | None,
-    ) -> Answer:
+    ) -> TransportResponse:
         connection = await self._acquire(origin, timeouts)
         if connection.used:
             try:
@@ -194,7 +194,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         port = url.port or _PORTS[scheme]
         return Origin(scheme, host, port, self._proxies.proxy_for(scheme, host, port))
 
-    async def _acquire(self, origin: Origin, timeouts: Timeouts) -> Connection:
+    async def _acquire(self, origin: Origin, timeouts: Timeouts) -> UpstreamConnection:
         try:
             available, connection = self._pool.take(origin)
             if not available:
@@ -203,18 +203,18 @@ class StreamTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("the transport is closed") from None
         return connection or await self._open(origin, timeouts)
 
-    async def _wait(self, origin: Origin, limit: float | None) -> Connection | None:
+    async def _wait(self, origin: Origin, limit: float | None) -> UpstreamConnection | None:
         if limit is None:
             return await self._pool.wait(origin)
         with trio.move_on_after(limit):
             return await self._pool.wait(origin)
         raise httpx.PoolTimeout(f"no connection was free within {limit} s")
 
-    async def _open(self, origin: Origin, timeouts: Timeouts) -> Connection:
+    async def _open(self, origin: Origin, timeouts: Timeouts) -> UpstreamConnection:
         """Opens a connection in a slot that we hold."""
         try:
             wire = await dial(origin, self._connect, self._context, timeouts.get("connect"))
-            connection = Connection(origin, wire)
+            connection = UpstreamConnection(origin, wire)
             self._pool.adopt(connection)
         except BaseException as fault:
             self._pool.release_slot()
@@ -225,13 +225,13 @@ class StreamTransport(httpx.AsyncBaseTransport):
 
     async def _ask_on(
         self,
-        connection: Connection,
+        connection: UpstreamConnection,
         outgoing: OutgoingRequest,
         timeouts: Timeouts,
         on_sent: Callable[[], None] | None,
-    ) -> Answer:
+    ) -> TransportResponse:
         """Raises _Stale if another connection may succeed; the slot is still ours then."""
-        exchange = Exchange(
+        exchange = RoundTrip(
             connection.wire, outgoing, write=timeouts.get("write"), read=timeouts.get("read")
         )
         begun_at = trio.current_time()
@@ -247,7 +247,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
             raise
         connection.used += 1
         body = ResponseBody(self._pool, connection, exchange, begun)
-        return Answer(exchange.response, body)
+        return TransportResponse(exchange.response, body)
 
     def _context(self) -> ssl.SSLContext:
         if self._ssl_context is None:
@@ -260,7 +260,7 @@ class _Stale(Exception):
     """A kept connection was dead before any byte of the response came."""
 
 
-def _is_stale(exchange: Exchange, fault: BaseException) -> bool:
+def _is_stale(exchange: RoundTrip, fault: BaseException) -> bool:
     broken = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
     return isinstance(fault, broken) and not exchange.response.touched
 
