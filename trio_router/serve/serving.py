@@ -217,11 +217,7 @@ def run_workers(
     raise_descriptor_limit()
     board = ConnectionCounts(count)
     is_told = mmap.mmap(-1, 1)  # what is served is told once, by the first worker that serves
-
-    def tell_once(config: Config, urls: list[str]) -> None:
-        if not is_told[0]:
-            is_told[0] = 1
-            on_start(config, urls)
+    tell_once = partial(_tell_once, on_start, is_told)
 
     def work(worker: int, leash: int) -> None:
         def turn(server: HttpServer) -> Turn:
@@ -241,6 +237,12 @@ def run_workers(
         on_death=partial(_note_death, board),
         on_failure=_note_failure,
     ).run()
+
+
+def _tell_once(on_start: OnStart, is_told: mmap.mmap, config: Config, urls: list[str]) -> None:
+    if not is_told[0]:
+        is_told[0] = 1
+        on_start(config, urls)
 
 
 def _grace(config: Config, shared: Path) -> float:
