@@ -26,13 +26,12 @@ The rooms, from the client to the upstream; each has a page in its own `__init__
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trio_router.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from trio_router.api.app import RouterApp
     from trio_router.config.schema import Config
 
@@ -44,17 +43,25 @@ def create_app(config: Config | str | Path | None = None) -> RouterApp:
     """The ASGI application, for `hypercorn -k trio 'trio_router:create_app()'`.
 
     `config` is a Config or a file's path; without one $TRIO_ROUTER_CONFIG is read, and without that
-    the embedded default serves what is found.  Raises ConfigError.
+    the embedded default serves what is found.  A file is watched, and taken when it changes
+    (`server.reload`).  Raises ConfigError.
     """
     # Imported here so that `import trio_router` and the command's --version cost nothing.
     from trio_router.config.discover import embedded_config
-    from trio_router.config.file import load_config
+    from trio_router.config.file import parse_config, read_text
     from trio_router.config.schema import Config
+    from trio_router.runtime.reload import Reloader
     from trio_router.runtime.router import Router
+    from trio_router.runtime.source import Source
     from trio_router.serve.composing import application
 
     config = config or os.environ.get("TRIO_ROUTER_CONFIG") or embedded_config(os.environ)
-    return application(Router(config if isinstance(config, Config) else load_config(config)))
+    if isinstance(config, Config):
+        return application(Router(config))
+    text = read_text(config)
+    router = Router(parse_config(text, os.environ, str(config)))
+    source = Source(Path(config), text, os.environ)
+    return application(router, reloader=Reloader(router, source))
 
 
 def load_config(path: str | Path) -> Config:

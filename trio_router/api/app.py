@@ -36,7 +36,7 @@ class RouterApp(QuartTrio):
 
     `more` are endpoints beside the APIs' own, the dashboard's for one; those of `endless` paths answer
     with a stream that goes on until its reader leaves.  `metrics` answers `GET /metrics`.  `beside` is
-    what `serve` runs beside the requests.
+    what runs beside the requests.
     """
 
     asgi_http_class = RelayConnection  # type: ignore[mutable-override]
@@ -104,8 +104,11 @@ class RouterApp(QuartTrio):
 
     async def _live(self, task_status: trio.TaskStatus[None]) -> None:
         try:
-            async with self.router.running():
+            async with self.router.running(), trio.open_nursery() as beside:
+                for work in self.beside:
+                    beside.start_soon(work)
                 task_status.started()
                 await self._leaving.wait()
+                beside.cancel_scope.cancel()
         finally:
             self._has_left.set()

@@ -90,14 +90,15 @@ def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:
 async def models(asked: ClientRequest) -> Reply:
     """`GET /v1/models`.  Raises RouterError."""
     asked.authenticate()
-    return json_reply(_teller(asked).models(await asked.router.models()))
+    models = await asked.router.models(asked.generation)
+    return json_reply(_teller(asked).models(models))
 
 
 async def model(asked: ClientRequest) -> Reply:
     """`GET /v1/models/{name}`, whose name may hold slashes.  Raises RouterError."""
     asked.authenticate()
     name = asked.link.path.removeprefix(_ONE_MODEL)
-    return json_reply(_teller(asked).model(asked.router.model(name)))
+    return json_reply(_teller(asked).model(asked.router.model(name, asked.generation)))
 
 
 async def healthz(asked: ClientRequest) -> Reply:

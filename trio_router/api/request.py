@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trio_router")
 _OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics"})
+_OPERATORS = ("/dashboard", "/admin/")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already
 
@@ -49,12 +50,12 @@ class ClientRequest:
     """Answers the request that came in on `link`."""
 
     exchange: Exchange
+    generation: Generation  # kept to the request's end, whatever is configured meanwhile
     nursery: trio.Nursery  # of all that is done for the request
 
     def __init__(self, app: App, link: Link) -> None:
         self.app = app
         self.router = app.router
-        self.generation = app.router.generation  # kept to its end, whatever is configured meanwhile
         self.link = link
         self.body = link.body
         self.record = RequestRecord(
@@ -108,7 +109,9 @@ class ClientRequest:
 
     async def _run(self, nursery: trio.Nursery) -> None:
         path = self.link.path
-        is_booked = path not in _OPERATIONAL and not path.startswith("/dashboard")
+        is_booked = path not in _OPERATIONAL and not path.startswith(_OPERATORS)
+        # At the moment in which the exchange begins to use it: one that nobody uses is closed.
+        self.generation = self.router.generation
         self.exchange = Exchange(
             self.router.engine,
             self.generation.upstreams,

@@ -100,6 +100,7 @@ class ServerConfig(Section):
     max_streams: Annotated[int, Field(ge=1)] | None = None  # requests to models at once
     max_queue: Annotated[int, Field(ge=0)] = 1000  # more wait, for `timeouts.pool`; the rest is refused
     max_connections: Annotated[int, Field(ge=1)] | None = None  # None: from the descriptors there are
+    reload: bool = True  # watch the configuration's file, and take it when it changes
     demo: bool = False  # serve the embedded `demo` provider too
     cors: CorsConfig | None = None
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
@@ -189,6 +190,10 @@ class StreamConfig(Section):
     max_event: Bytes = 8388608
     invalid_utf8: Literal["replace", "error"] = "replace"
     malformed_event: Literal["error", "skip"] = "error"
+
+
+class LogConfig(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"  # the least that is logged
 
 
 class ModelConfig(Section):
@@ -295,6 +300,7 @@ class ProviderConfig(Section):
 
 class Config(Section):
     server: ServerConfig = Field(default_factory=ServerConfig)
+    log: LogConfig = Field(default_factory=LogConfig)
     auth: AuthConfig = Field(default_factory=AuthConfig)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     stream: StreamConfig = Field(default_factory=StreamConfig)

@@ -6,7 +6,6 @@ each watcher, with only what has changed; it goes out as a server-sent event.
     pages                   the endpoints: page, event stream, login, stop
     feed                    the beat of one second, for this process and the other workers
     view                    what one watcher is told next; pure
-    peers                   the workers' sockets towards each other
     static                  the page: plain files, no build step
 
 Invariants.

@@ -184,10 +184,13 @@ FORMATS: dict[str, type[logging.Formatter]] = {"json": JSONFormatter, "console":
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """How to log: `format` is one of FORMATS, `level` the lowest level that is logged."""
+    """How to log: `format` is one of FORMATS, `level` the lowest level that is logged.
+
+    Without a level the configuration's counts.
+    """
 
     format: str = "json"
-    level: str = "info"
+    level: str | None = None
 
 
 _DEFAULT = LogSettings()
@@ -264,7 +267,7 @@ def logging_to(descriptor: int = 2, settings: LogSettings = _DEFAULT) -> Iterato
     root = logging.getLogger()
     level = logger.level
     root.addHandler(writer)
-    logger.setLevel(settings.level.upper())
+    log_level(settings.level or "info")
     # Do not collect what no line shows (Python's logging HOWTO, "Optimization").
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     try:
@@ -274,3 +277,8 @@ def logging_to(descriptor: int = 2, settings: LogSettings = _DEFAULT) -> Iterato
         root.removeHandler(writer)
         logger.setLevel(level)
         writer.close()
+
+
+def log_level(level: str) -> None:
+    """From now on this is the least that is logged."""
+    logger.setLevel(level.upper())

@@ -240,7 +240,7 @@ def _is_dashboard(path: str) -> bool:
 
 
 def _is_shared(path: str) -> bool:
-    return path != "/metrics" and not _is_dashboard(path)
+    return path != "/metrics" and not path.startswith("/admin/") and not _is_dashboard(path)
 
 
 def _asked_headers(headers: Headers) -> str:

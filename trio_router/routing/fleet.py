@@ -246,4 +246,6 @@ class Fleet:
 
 def _have_same_keys(one: tuple[Target, ...], other: tuple[Target, ...]) -> bool:
     # Targets of one provider share their headers' values; mostly it is the same tuple.
-    return one is other or [t.headers for t in one] == [t.headers for t in other]
+    return one is other or [(t.base_url, t.headers) for t in one] == [
+        (t.base_url, t.headers) for t in other
+    ]

@@ -8,7 +8,12 @@ it.  `router.use(config)` replaces the configuration; `router.drain(grace)` ends
     generation              everything made from one configuration: `prepare`, then `succeed`
       certificates          TLS of clients' connections
       clients               upstream clients, shared by generations while their provider is unchanged
-    changes                 the differences between two configurations, in words
+    reload                  reading the configuration's file again, in all workers
+      source                the file
+      watch                 seeing that it has changed
+      changes               the differences between two configurations, in words
+      accepted              what all workers are to have, for those that start later
+      peers                 the workers' sockets towards each other
     catalog, models         the providers' lists of models, and what clients can ask for
     observation             history, gauges, event-loop lag, spans
     embedded                the provider `demo`
@@ -19,7 +24,9 @@ Invariants.
   that is wrong raises before anything was changed.
 - A request keeps its generation to its end.  A replaced generation is retired when its last request
   has ended; connections that another generation still uses stay open.
+- One process at a time reloads.  It takes the configuration first, then the other workers take the same
+  text under the same number, one after the other.  A worker takes nothing older than what it has.
 - Time, random numbers and ids come from the one `Clock` that was passed in.
 
-What it may not know: HTTP towards clients, Quart, signals, processes.
+What it may not know: HTTP towards clients, Quart, signals.
 """

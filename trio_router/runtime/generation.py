@@ -20,7 +20,7 @@ from trio_router.policy.origins import Origins
 from trio_router.relay.engine import Upstreams
 from trio_router.routing.fleet import Fleet
 from trio_router.routing.table import RouteTable
-from trio_router.runtime.certificates import tls_context
+from trio_router.runtime.certificates import certificate_files, marks_of, tls_context
 
 if TYPE_CHECKING:
     import ssl
@@ -41,6 +41,7 @@ class Draft:
     admins: Admins
     origins: Origins  # which web pages may ask, and by which names
     tls: ssl.SSLContext | None  # of clients' connections; None without TLS
+    certificate: tuple[bytes, ...]  # the marks of the files that `tls` was made from
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ def prepare(
     `heard` gives the model names in the providers' own lists.  Raises ConfigError.  It touches nothing
     that runs, so it may be called in a thread.
     """
+    # Before they are read: a file that is renewed in between is then seen as renewed.
+    certificate = marks_of(certificate_files(config.server))
     try:
         tls = tls_context(config.server)
     except OSError as fault:
@@ -70,7 +73,7 @@ def prepare(
         admins = Admins(config.auth, clock.wall, trio.current_time)
     origins = Origins(config.server.cors, has_keys=bool(config.auth.keys))
     table, keys = RouteTable(config, heard), Authenticator(config.auth)
-    return Draft(config, table, keys, admins, origins, tls)
+    return Draft(config, table, keys, admins, origins, tls, certificate)
 
 
 def succeed(draft: Draft, before: Generation | None, clients: SharedClients, number: int) -> Generation:
@@ -85,6 +88,7 @@ def succeed(draft: Draft, before: Generation | None, clients: SharedClients, num
         admins=draft.admins,
         origins=draft.origins,
         tls=draft.tls,
+        certificate=draft.certificate,
         number=number,
         upstreams=upstreams,
     )

@@ -54,7 +54,8 @@ class Router:
     """One process's router.  It runs inside `async with router.running()`.
 
     `make_transport` gives the transport of one provider's client; by default it is one of real sockets.
-    `in_thread` runs work that would block the event loop for too long.
+    `in_thread` runs work that would block the event loop for too long.  `number` is the number of the
+    first generation.
     """
 
     def __init__(
@@ -64,9 +65,10 @@ class Router:
         clock: Clock = SYSTEM,
         make_transport: Callable[[], StreamTransport] | None = None,
         in_thread: InThread = trio.to_thread.run_sync,
+        number: int = 1,
     ) -> None:
         self.clock = clock
-        self._in_thread = in_thread
+        self.in_thread = in_thread
         self.metrics = Metrics()
         self.engine = Engine(self.metrics, clock)
         self.observation = Observation(self.engine)
@@ -77,7 +79,7 @@ class Router:
         self._waiting = trio.CancelScope()
         self._embedded = Embedded()
         self._draft: Draft = prepare(config, clock, self.heard)
-        self.generation: Generation = succeed(self._draft, None, self._clients, 1)
+        self.generation: Generation = succeed(self._draft, None, self._clients, number)
         self._take_over(None)
 
     # -- its life
@@ -132,19 +134,22 @@ class Router:
 
     # -- its configuration
 
-    async def use(self, config: Config) -> None:
+    async def use(self, config: Config, number: int | None = None) -> None:
         """Takes a new configuration.  Raises ConfigError and changes nothing if it is wrong.
 
-        Running requests keep the generation that they began with.
+        Running requests keep the generation that they began with.  `number` is the number of the new
+        generation, by default the next one.  Two calls must not overlap.
         """
         await self._start_embedded(config)
         before = self._draft
-        draft = await self._in_thread(
+        draft = await self.in_thread(
             prepare, self._embedded.added(config), self.clock, self.heard, before
         )
         self._draft = draft
         old = self.generation
-        self.generation = succeed(draft, old, self._clients, old.number + 1)
+        self.generation = succeed(
+            draft, old, self._clients, old.number + 1 if number is None else number
+        )
         self._take_over(old)
 
     def heard(self) -> list[str]:
@@ -203,12 +208,13 @@ class Router:
 
     # -- what is seen of it
 
-    async def models(self) -> list[ListedModel]:
-        return await listed_models(self.generation, self.catalog)
+    async def models(self, generation: Generation) -> list[ListedModel]:
+        """What clients of `generation` can ask for."""
+        return await listed_models(generation, self.catalog)
 
-    def model(self, name: str) -> ListedModel:
-        """Raises ModelNotFound."""
-        return listed_model(self.generation, self.catalog, name)
+    def model(self, name: str, generation: Generation) -> ListedModel:
+        """One of them.  Raises ModelNotFound."""
+        return listed_model(generation, self.catalog, name)
 
     def target_reports(self) -> list[TargetReport]:
         """The targets of routes that are not healthy."""

@@ -10,7 +10,8 @@ What flows through.  `run` serves in this process, `run_workers` in several.  Ea
 Invariants.
 - The parent opens the sockets and forks before any thread or loop runs; it does nothing but watch.
 - While a process drains it still accepts, so that clients get a 503 instead of a refused connection.
-- SIGTERM and SIGINT drain; a second one ends at once.  SIGHUP never ends the router.
+- SIGTERM and SIGINT drain; a second one ends at once.  SIGHUP reads the configuration again
+  and never ends the router.
 - A worker leaves when its parent is gone.
 
 What it may not know: HTTP, endpoints, models.

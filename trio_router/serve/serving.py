@@ -7,6 +7,7 @@ import logging
 import mmap
 import signal
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,11 @@ import trio
 
 from trio_router.api.metrics_side import MetricsApp
 from trio_router.clock.clock import SYSTEM
-from trio_router.dashboard.peers import Peers
-from trio_router.observe.log import logging_to, write_line
+from trio_router.observe.log import log_level, logging_to, write_line
 from trio_router.observe.metrics import forget_process
+from trio_router.runtime.accepted import AcceptedFile
+from trio_router.runtime.peers import Peers
+from trio_router.runtime.reload import Reloader, Trigger
 from trio_router.runtime.router import Router
 from trio_router.serve.composing import application
 from trio_router.serve.workers import ConnectionCounts, EvenTurn, Supervisor
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from trio_router.config.schema import Config
     from trio_router.observe.log import LogSettings
     from trio_router.runtime.generation import Generation
+    from trio_router.runtime.source import Source
     from trio_router.server.accept import Turn
     from trio_router.server.link import App
 
@@ -97,6 +101,7 @@ def http_server(router: Router, app: App) -> HttpServer:
 
     def take(generation: Generation) -> None:
         server.use(*_client_side(generation))
+        server.limit_connections(generation.config.server.max_connections)
 
     take(router.generation)
     router.on_change.append(take)
@@ -122,15 +127,22 @@ def tune_collector() -> None:
     gc.enable()
 
 
-def hung_up() -> None:
-    """What SIGHUP does: it is never the end."""
-    logger.info("SIGHUP: nothing was changed")
+async def watch_hangups(reloader: Reloader) -> None:
+    """SIGHUP makes `reloader` read the configuration's file again; it is never the end."""
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        async for _ in hangups:
+            if reloader.source is None:
+                fields = {"reason": "no file was given"}
+                logger.info("SIGHUP: nothing was changed", extra={"fields": fields})
+            else:
+                await reloader.reload(Trigger.SIGNAL)
 
 
 async def serve_until_signalled(
     app: RouterApp,
     listeners: list[socket.socket],
     on_start: Callable[[list[str]], None],
+    reloader: Reloader,
     *,
     signals: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT),
     leash: int | None = None,
@@ -138,13 +150,11 @@ async def serve_until_signalled(
 ) -> None:
     """Serves until one of `signals`; a second one ends the drain at once.  `more` is for `serve`.
 
-    `leash` is a descriptor; when it becomes readable, that is a signal too.
+    SIGHUP makes `reloader` read the configuration again.  `leash` is a descriptor; when it becomes
+    readable, that is a signal too.
     """
     told = trio.Event()
-    with (
-        trio.open_signal_receiver(*signals) as received,
-        trio.open_signal_receiver(signal.SIGHUP) as hangups,
-    ):
+    with trio.open_signal_receiver(*signals) as received:
 
         async def watch_signals() -> None:
             number = await anext(received)
@@ -153,27 +163,24 @@ async def serve_until_signalled(
             await anext(received)
             app.router.hurry()
 
-        async def watch_hangups() -> None:
-            async for _ in hangups:
-                hung_up()
-
-        async def watch_leash(leash: int) -> None:
-            await trio.lowlevel.wait_readable(leash)
-            logger.error("draining: the parent process is gone")
-            told.set()
-
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:
             await serve(app, listeners, shutdown_trigger=told.wait, task_status=task_status, **more)
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_signals)
-            nursery.start_soon(watch_hangups)
+            nursery.start_soon(watch_hangups, reloader)
             if leash is not None:
-                nursery.start_soon(watch_leash, leash)
+                nursery.start_soon(_watch_leash, leash, told)
             urls = await nursery.start(run)
             tune_collector()
             on_start(urls)
+
+
+async def _watch_leash(leash: int, told: trio.Event) -> None:
+    await trio.lowlevel.wait_readable(leash)
+    logger.error("draining: the parent process is gone")
+    told.set()
 
 
 def run(
@@ -182,10 +189,15 @@ def run(
     on_start: OnStart,
     logs: LogSettings,
     metrics: Sequence[socket.socket] = (),
+    source: Source | None = None,
 ) -> None:
-    """Serves in this process until SIGTERM or SIGINT.  `on_start` is told what is served, and where."""
+    """Serves in this process until SIGTERM or SIGINT.  `on_start` is told what is served, and where.
+
+    `source` is where `config` comes from, if it is a file.
+    """
     raise_descriptor_limit()
-    _run(config, listeners, on_start, partial(serve_until_signalled, metrics=metrics), logs)
+    serving = partial(serve_until_signalled, metrics=metrics)
+    _run(config, listeners, on_start, serving, logs, source)
 
 
 def run_workers(
@@ -196,8 +208,12 @@ def run_workers(
     logs: LogSettings,
     shared: Path,
     metrics: Sequence[socket.socket] = (),
+    source: Source | None = None,
 ) -> None:
-    """Serves in `count` processes until SIGTERM or SIGINT.  They meet in the folder `shared`."""
+    """Serves in `count` processes until SIGTERM or SIGINT.  They meet in the folder `shared`.
+
+    `source` is where `config` comes from, if it is a file.
+    """
     raise_descriptor_limit()
     board = ConnectionCounts(count)
     is_told = mmap.mmap(-1, 1)  # what is served is told once, by the first worker that serves
@@ -215,24 +231,35 @@ def run_workers(
             serve_until_signalled, signals=(signal.SIGTERM,), leash=leash, metrics=metrics, turn=turn
         )
         peers = Peers(shared, worker, count)
-        _run(config, listeners, tell_once, serving, logs, peers)
-
-    def note_death(worker: int, process_id: int, code: int) -> None:
-        board.absent(worker)
-        forget_process(process_id)
-        if code:
-            write_line(
-                SYSTEM.wall(), "a worker died", "error", worker=worker, process=process_id, code=code
-            )
-
-    def note_failure(worker: int, fault: OSError) -> None:
-        write_line(
-            SYSTEM.wall(), "a worker could not be started", "error", worker=worker, reason=str(fault)
-        )
+        _run(config, listeners, tell_once, serving, logs, source, peers)
 
     gc.freeze()  # what was imported stays shared between the processes
-    grace = config.server.graceful_timeout
-    Supervisor(count, work, grace=grace, on_death=note_death, on_failure=note_failure).run()
+    Supervisor(
+        count,
+        work,
+        grace=partial(_grace, config, shared),
+        on_death=partial(_note_death, board),
+        on_failure=_note_failure,
+    ).run()
+
+
+def _grace(config: Config, shared: Path) -> float:
+    """How long a drain may take, in seconds, as the workers have it."""
+    accepted = AcceptedFile(shared).read()
+    return config.server.graceful_timeout if accepted is None else accepted.grace
+
+
+def _note_death(board: ConnectionCounts, worker: int, process_id: int, code: int) -> None:
+    board.absent(worker)
+    forget_process(process_id)
+    if code:
+        fields = {"worker": worker, "process": process_id, "code": code}
+        write_line(SYSTEM.wall(), "a worker died", "error", **fields)
+
+
+def _note_failure(worker: int, fault: OSError) -> None:
+    now = SYSTEM.wall()
+    write_line(now, "a worker could not be started", "error", worker=worker, reason=str(fault))
 
 
 def _run(
@@ -241,13 +268,25 @@ def _run(
     on_start: OnStart,
     serving: Callable[..., Awaitable[None]],
     logs: LogSettings,
+    source: Source | None = None,
     peers: Peers | None = None,
 ) -> None:
-    with logging_to(settings=logs):
-        app = application(Router(config), peers)
-        trio.run(
-            partial(serving, app, listeners, lambda urls: on_start(app.router.generation.config, urls))
-        )
+    accepted = None if peers is None or source is None else AcceptedFile(peers.folder).read()
+    started, number = config, 1
+    if accepted is not None and source is not None:  # this worker replaces one that has ended
+        source, number = replace(source, text=accepted.text), accepted.number
+        config = source.parse(accepted.text, source.host or started.server.host)
+    with logging_to(settings=replace(logs, level=logs.level or config.log.level)):
+        router = Router(config, number=number)
+        if logs.level is None:
+            router.on_change.append(lambda generation: log_level(generation.config.log.level))
+        reloader = Reloader(router, source, peers, started)
+        app = application(router, peers, reloader)
+
+        def started_on(urls: list[str]) -> None:
+            on_start(router.generation.config, urls)
+
+        trio.run(partial(serving, app, listeners, started_on, reloader))
 
 
 def longest_stall(config: Config) -> float | None:

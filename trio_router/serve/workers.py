@@ -75,7 +75,8 @@ class Supervisor:
 
     `work` is given its worker's number and a descriptor that becomes readable if the parent dies.  It
     must leave then and on SIGTERM, draining for up to `grace` seconds; on a second SIGTERM at once.
-    SIGHUP is passed on to the workers, and ends none of them.
+    SIGHUP is passed on to the first worker that runs, which tells the others, and ends none of them.
+    `grace` is asked when the time comes: it may have changed since the start.
     `on_death` is told the worker, process id and exit code (negative: the signal) of each that ends,
     `on_failure` of each that could not be started.
     """
@@ -85,7 +86,7 @@ class Supervisor:
         count: int,
         work: Callable[[int, int], None],
         *,
-        grace: float,
+        grace: Callable[[], float],
         on_death: Callable[[int, int, int], None],
         on_failure: Callable[[int, OSError], None],
         clock: Clock = SYSTEM,
@@ -129,7 +130,7 @@ class Supervisor:
             for pid, status in _ended():
                 self._note_end(pid, status)
         elif number == signal.SIGHUP:
-            self._send(signal.SIGHUP)
+            self._send_first(signal.SIGHUP)
         elif number is not None:
             self._stop()
         elif self._kill_at is not None and self._monotonic() >= self._kill_at:
@@ -138,12 +139,16 @@ class Supervisor:
     def _stop(self) -> None:
         self._due.clear()
         if self._kill_at is None:
-            self._kill_at = self._monotonic() + self._grace + _AFTER_GRACE
+            self._kill_at = self._monotonic() + self._grace() + _AFTER_GRACE
         self._send(signal.SIGTERM)
 
     def _send(self, number: signal.Signals) -> None:
         for pid in self._running:
             os.kill(pid, number)
+
+    def _send_first(self, number: signal.Signals) -> None:
+        if self._running:
+            os.kill(min(self._running, key=lambda pid: self._running[pid][0]), number)
 
     def _start_what_is_due(self, mask: set[int | signal.Signals]) -> None:
         now = self._monotonic()

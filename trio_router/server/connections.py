@@ -62,6 +62,10 @@ class HttpServer(Service):
         self.scheme = "http" if tls is None else "https"
         self._tls = tls
 
+    def limit_connections(self, configured: int | None) -> None:
+        """From now on so many may be open; those that are open stay."""
+        self.seats.limit = connection_limit(configured, descriptor_limit())
+
     async def handle(self, accepted: socket.socket | Wire) -> None:
         """Serves a connection to its end, and closes it."""
         seat = self.seats.take(accepted)

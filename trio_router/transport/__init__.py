@@ -2,7 +2,7 @@
 
 What flows through.  `StreamTransport.post` (a request's head comes from a prepared template) or
 `.send` takes a slot in the pool, an idle connection or a new one, writes the request, reads the
-response's head, and returns a `TransportResponse` whose body gives one item for each read of the
+response's head, and returns a `TransportResponse`, whose body gives one item for each read of the
 socket.
 
     transport               the pool, the connection and the round trip put together; one retry if stale
