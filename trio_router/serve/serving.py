@@ -224,9 +224,7 @@ def run_workers(
             on_start(config, urls)
 
     def work(worker: int, leash: int) -> None:
-        def turn(server: HttpServer) -> Turn:
-            return EvenTurn(board, worker, lambda: server.open)
-
+        turn = partial(_even_turn, board, worker)
         serving = partial(
             serve_until_signalled, signals=(signal.SIGTERM,), leash=leash, metrics=metrics, turn=turn
         )
@@ -241,6 +239,10 @@ def run_workers(
         on_death=partial(_note_death, board),
         on_failure=_note_failure,
     ).run()
+
+
+def _even_turn(board: ConnectionCounts, worker: int, server: HttpServer) -> Turn:
+    return EvenTurn(board, worker, lambda: server.open)
 
 
 def _grace(config: Config, shared: Path) -> float:
