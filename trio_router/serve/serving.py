@@ -237,15 +237,14 @@ def run_workers(
     ).run()
 
 
-<<<<<<< HEAD
 def _tell_once(on_start: OnStart, is_told: mmap.mmap, config: Config, urls: list[str]) -> None:
     if not is_told[0]:
         is_told[0] = 1
         on_start(config, urls)
-=======
+
+
 def _even_turn(board: ConnectionCounts, worker: int, server: HttpServer) -> Turn:
     return EvenTurn(board, worker, lambda: server.open)
->>>>>>> d6e720d7954618ef030d48978eb560c167d5c3d8
 
 
 def _grace(config: Config, shared: Path) -> float:
