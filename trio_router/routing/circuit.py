@@ -88,6 +88,8 @@ class Circuit:
         It does so at once the first time; after that `base` seconds after the probe began, or clients
         without patience would ask a silent target as often as they like.
         """
+        if not self._is_under_way(probe):
+            return
         had_let_go, self._has_let_go = self._has_let_go, True
         began, rested_until = self._probe_began, self.open_until
         self.release_probe(probe)
