@@ -360,9 +360,9 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("method", "path", "allowed"),
         [
-            ("PUT", "/v1/files/a", "DELETE, GET"),
-            ("DELETE", "/v1/files", "GET, POST"),
-            ("POST", "/v1/files/a/content", "GET"),
+            ("PUT", "/v1/files/a", "DELETE, GET, HEAD"),
+            ("DELETE", "/v1/files", "GET, HEAD, POST"),
+            ("POST", "/v1/files/a/content", "GET, HEAD"),
             ("GET", SPEECH, "POST"),
         ],
     )

@@ -70,7 +70,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again_and_ends_no_other(monkey
     supervisor = Supervisor(
         2,
         lambda *_: None,
-        grace=1,
+        grace=lambda: 1,
         on_death=lambda *_: None,
         on_failure=lambda *what: failed.append(what),
     )

@@ -13,7 +13,7 @@ from tests.booked import Booked
 from tests.connections import connected, everything, post, until
 from tests.stack import ServerStream, chat, memory_stack, real_stack
 from trio_router.observe.record import Outcome
-from trio_router.serve.serving import hypercorn_config
+from trio_router.serve.serving import http_server
 from trio_router.server.accept import accept_from, bind
 from trio_router.server.connections import HttpServer
 from trio_router.transport.sockets import StreamWire
@@ -185,7 +185,7 @@ class Served:
         self.client, theirs = trio.testing.memory_stream_pair()
         self.ended_at = None
         self.wire = StreamWire(wrap(theirs))
-        self._server = HttpServer(stack.app, hypercorn_config(), 30)
+        self._server = http_server(stack.router, stack.app)
         nursery.start_soon(self._run)
 
     async def _run(self) -> None:

@@ -176,9 +176,19 @@ class Client:
         while self.stage.now < until and not self._leaves(end, got):
             yield min(until, self._deadline(got))
 
+    def _most(self, got: Got) -> int:
+        """What one read may take: no more than to the byte at which the client leaves or stalls."""
+        ask, size = got.ask, got.parser.size
+        most = ask.read_most
+        if ask.leave is not None and ask.leave.after_bytes > size:
+            most = min(most, ask.leave.after_bytes - size)
+        if ask.stall_at > size:
+            most = min(most, ask.stall_at - size)
+        return most
+
     def _take(self, end: End, got: Got) -> bool:
         try:
-            data = end.receive(got.ask.read_most)
+            data = end.receive(self._most(got))
         except _BROKEN:
             data = b""
             got.parser.fault = got.parser.fault or ("" if got.parser.is_done else "reset")

@@ -39,6 +39,7 @@ class SimWire(Wire):
         self._reader: Any = None  # the tasks that wait
         self._writer: Any = None
         self._watcher: Any = None
+        end.cuts()
         end.inn.on_readable = self._wake_readers
         end.out.on_writable = self._wake_writer
 

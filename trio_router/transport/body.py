@@ -1,4 +1,4 @@
-"""The body of a response as httpx takes it, and what becomes of its connection."""
+"""The body of a response, as httpx reads it; returns or closes its connection at the end."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ResponseBody(httpx.AsyncByteStream):
         self.close()
 
     def close(self) -> None:
-        """Close what was not read to its end.  Never waits; may be called again."""
+        """Closes the connection unless the body was read to its end.  Never waits; repeatable."""
         self._ready = b""
         self._close()
 

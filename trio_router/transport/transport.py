@@ -1,4 +1,4 @@
-"""An httpx transport made for long streams: HTTP/1.1 on trio."""
+"""An httpx transport made for long streams: HTTP/1.1 on trio, with a pool."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     Timeouts = Mapping[str, float | None]  # in seconds, by httpx's names for them
 
-# s within which a kept connection shows that it was dead already; one that ends later ended because of
-# the request, or while it was being worked on, and a POST must not be done twice.
+# s within which a kept connection shows that it was dead already.  If it ends later, the upstream may
+# have begun to work on the request, and a POST must not be sent twice.
 _STALE = 1.0
 _PORTS = {"http": 80, "https": 443}
 
 
 class TransportResponse:
-    """A response whose head is here.  `body` is to be closed by who has it, always."""
+    """A response whose head has come.  Whoever holds it must close `body`."""
 
     __slots__ = ("_response", "body", "headers", "status")
 
@@ -55,25 +55,25 @@ class TransportResponse:
 
 @dataclass(frozen=True, slots=True)
 class PreparedPost:
-    """Where requests go, and how their heads begin."""
+    """The origin of a target's POSTs, and the template of their heads."""
 
     origin: Origin
     template: HeadTemplate
 
 
 class StreamTransport(httpx.AsyncBaseTransport):
-    """Sends requests over kept connections and gives each read of a response as it comes.
+    """Sends requests over kept connections and returns each read of a response as it comes.
 
     `ssl_context` is made on the first https request if it is None, as httpx makes its own.
-    `max_connections` bounds the connections that are open, idle or being opened (None does not);
-    who must wait is served in order.  At most `max_keepalive` are kept idle, each for
-    `keepalive_expiry` seconds.  With `trust_env` the proxy variables are obeyed; SSL_CERT_FILE and
-    SSL_CERT_DIR, which say whom this machine trusts, always are.
+    `max_connections` limits the connections that are open, idle or being opened (None: no limit);
+    waiters are served in order.  At most `max_keepalive` are kept idle, each for `keepalive_expiry`
+    seconds.  With `trust_env` the proxy variables are obeyed; SSL_CERT_FILE and SSL_CERT_DIR, which
+    say whom this machine trusts, always are.
     `connect` opens a stream to a host and port, TCP if it is None.
 
     A request's timeouts are those of httpx, in seconds, in `extensions["timeout"]`; `connect`
     covers name, TCP, tunnel and TLS together.  `extensions["on_sent"]`, if given, is called
-    without arguments when the request's last byte is with the kernel.
+    without arguments when the kernel has the request's last byte.
 
     On cancel, wherever it comes, the connection is closed at once and its slot is free.
     """
@@ -105,7 +105,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         return self._pool.idle
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The response, its body still to be read and closed.
+        """The response.  The caller reads and closes its body.
 
         Raises httpx.TransportError in its kinds: PoolTimeout, ConnectError, ConnectTimeout,
         ProxyError, WriteError, WriteTimeout, ReadError, ReadTimeout, RemoteProtocolError,
@@ -134,7 +134,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         on_sent: Callable[[], None] | None = None,
         more: bytes = b"",
     ) -> TransportResponse:
-        """What `handle_async_request` does, past httpx's own objects, which cost as much again."""
+        """Like `handle_async_request`, but without httpx's own objects, which would double the cost."""
         head = prepared.template.head(request_id, len(body), more)
         return await self._ask(prepared.origin, OutgoingRequest(head, body), timeouts, on_sent)
 
@@ -147,10 +147,10 @@ class StreamTransport(httpx.AsyncBaseTransport):
         timeouts: Timeouts,
         on_sent: Callable[[], None] | None = None,
     ) -> TransportResponse:
-        """Any request.  A body in pieces is taken as fast as the other side takes it, and no further
-        than its answer asks for; without a content-length among `headers` it goes out in chunks.
+        """Sends any request.  A body in pieces is read as fast as the other side takes it, and only as
+        long as its answer needs more; without a content-length among `headers` it is sent in chunks.
 
-        What `body` raises comes out of here, and the connection is closed.
+        Raises what `body` raises, after closing the connection.
         """
         origin = self._origin(url)
         target, extra = _target(url, origin)
@@ -181,7 +181,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         self._pool.close()
 
     async def aclose(self) -> None:
-        """As `close`: httpx's name for it."""
+        """Like `close`, under httpx's name."""
         self.close()
 
     def _origin(self, url: httpx.URL) -> Origin:
@@ -211,7 +211,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         raise httpx.PoolTimeout(f"no connection was free within {limit} s")
 
     async def _open(self, origin: Origin, timeouts: Timeouts) -> UpstreamConnection:
-        """A new connection in a slot that we hold."""
+        """Opens a connection in a slot that we hold."""
         try:
             wire = await dial(origin, self._connect, self._context, timeouts.get("connect"))
             connection = UpstreamConnection(origin, wire)
@@ -230,7 +230,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         timeouts: Timeouts,
         on_sent: Callable[[], None] | None,
     ) -> TransportResponse:
-        """Raises _Stale where another try may do; the slot is then still ours."""
+        """Raises _Stale if another connection may succeed; the slot is still ours then."""
         exchange = RoundTrip(
             connection.wire, outgoing, write=timeouts.get("write"), read=timeouts.get("read")
         )
@@ -242,7 +242,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
             is_early = trio.current_time() - begun_at <= _STALE
             if connection.used and is_early and outgoing.repeatable and _is_stale(exchange, fault):
                 self._pool.replace(connection)
-                raise _Stale from None  # noqa: ASYNC104 - never for a cancellation
+                raise _Stale from None  # noqa: ASYNC104 - never raised for a cancellation
             self._pool.discard(connection)
             raise
         connection.used += 1
@@ -257,7 +257,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
 
 
 class _Stale(Exception):
-    """A kept connection was dead before it gave any byte of the response."""
+    """A kept connection was dead before any byte of the response came."""
 
 
 def _is_stale(exchange: RoundTrip, fault: BaseException) -> bool:
@@ -270,7 +270,7 @@ def _outgoing(request: httpx.Request, origin: Origin) -> OutgoingRequest:
 
 
 def _target(url: httpx.URL, origin: Origin) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """What stands in the request line, and the fields that a proxy wants."""
+    """The target in the request line, and the fields for a proxy."""
     if origin.proxy is None or origin.scheme == "https":
         return url.raw_path, []
     return b"http://" + url.netloc + url.raw_path, list(origin.proxy.headers)

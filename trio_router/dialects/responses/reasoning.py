@@ -29,7 +29,7 @@ class ReasoningPiece:
 
 
 def thoughts(message: dict[str, Any]) -> list[ReasoningPiece]:
-    """What a message or a delta has of reasoning, in whichever of the fields it is said.
+    """The reasoning in a message or a delta, in whichever field it stands.
 
     Details and plain text say the same: where the details have text, it is theirs that counts.
     """
