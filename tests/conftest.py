@@ -6,12 +6,16 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 from hypothesis import HealthCheck, settings
 
 from tests import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
+
+    from trio.testing import MockClock
 
 # A shared machine is slow at times: that is no fault of the code under test.
 settings.register_profile(
@@ -44,3 +48,28 @@ def _nothing_is_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
     processes.end_all(mark)
     told = "; ".join(f"{process_id}: {command}" for process_id, command in left.items())
     assert not left, f"{request.path.name} left processes running, which were killed: {told}"
+
+
+@pytest.fixture
+def autojump_clock(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> MockClock:
+    """A clock that jumps when every task waits, but not while a thread works for one of them.
+
+    To Trio's own clock a task that waits for a thread is idle, so that on a busy machine a deadline of
+    a hundred seconds passes before the thread has rendered a page.
+    """
+    working = 0
+    run_sync = trio.to_thread.run_sync
+
+    async def run_sync_while_time_stands(*args: Any, **options: Any) -> Any:
+        nonlocal working
+        working += 1
+        autojump_clock.autojump_threshold = float("inf")
+        try:
+            return await run_sync(*args, **options)
+        finally:
+            working -= 1
+            if not working:
+                autojump_clock.autojump_threshold = 0
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync_while_time_stands)
+    return autojump_clock
