@@ -40,6 +40,8 @@ class ResumableCall:
 
     def request_for(self, target: Target) -> UpstreamRequest:
         text = self._sent.text_to_continue() if self.is_begun and self._prefill else None
+        if text and target.dialect.trims_beginning:
+            text = text.rstrip()
         if not text:
             return self._inner.request_for(target)
         chat = self._hub.chat
@@ -51,7 +53,7 @@ class ResumableCall:
             # The client's side goes on: only what is read is another answer.
             translator = self._translator
             translator.reader = self._hub.reader(target, identity, content_type)
-            replay = Replay.continuing(self._sent) if self._prefill else Replay(self._sent)
+            replay = self._replay(target)
         else:
             # Attempts may race: whose answer is gone on with is known when `went_out` is called.
             self._sent = Sent()
@@ -59,6 +61,11 @@ class ResumableCall:
             replay = None
         translator.reader = cast("AnswerReader", _Listener(translator.reader, self._sent, replay))
         return translator
+
+    def _replay(self, target: Target) -> Replay:
+        if not self._prefill:
+            return Replay(self._sent)
+        return Replay.continuing(self._sent, is_trimmed=target.dialect.trims_beginning)
 
     def went_out(self, translator: Translator) -> None:
         """The answer that `translator` reads is the one that the client gets."""

@@ -99,12 +99,19 @@ class Replay:
         self._head = dict(sent.head)
         self._left = {number: choice.copy() for number, choice in sent.choices.items()}
         self._begun_calls = {n: set(choice.calls) for n, choice in sent.choices.items()}
+        self._untold = ""  # white space that was sent, and that the target does not know of
 
     @classmethod
-    def continuing(cls, sent: Sent) -> Replay:
-        """For a target that goes on where `sent` ends, without saying it again."""
+    def continuing(cls, sent: Sent, *, is_trimmed: bool = False) -> Replay:
+        """For a target that goes on where `sent` ends, without saying it again.
+
+        With `is_trimmed` it was not told of the white space at the end: it says that again, if at all.
+        """
         replay = cls(sent)
         replay._left = {number: SentChoice() for number in sent.choices}
+        if is_trimmed:
+            text = sent.text_to_continue() or ""
+            replay._untold = text[len(text.rstrip()) :]
         return replay
 
     def take(self, chunk: Chunk) -> Chunk | None:
@@ -142,6 +149,8 @@ class Replay:
         if name == "role" or value is None:
             return None
         if isinstance(value, str):
+            if name == "content" and self._untold:
+                value = self._without_untold(value)
             rest, left.texts[name] = _beyond(value, left.texts.get(name, ""), name)
             return rest
         if name not in ("tool_calls", "function_call"):
@@ -155,6 +164,14 @@ class Replay:
         if name == "function_call":
             return pieces[0] if pieces else None
         return pieces
+
+    def _without_untold(self, value: str) -> str:
+        common = 0
+        while value[common : common + 1] == self._untold[common : common + 1] != "":
+            common += 1
+        is_open = common == len(value)  # the next piece may repeat more of it
+        self._untold = self._untold[common:] if is_open else ""
+        return value[common:]
 
     def _call(self, left: SentCall, piece: dict[str, Any]) -> dict[str, Any] | None:
         function = _function(piece)

@@ -21,6 +21,7 @@ __all__ = ["CohereDialect"]
 
 class CohereDialect:
     name = "cohere"
+    trims_beginning = False
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False

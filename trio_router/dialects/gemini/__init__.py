@@ -27,6 +27,7 @@ _COLLECTIONS = ("models", "tunedModels", "endpoints")
 
 class GeminiDialect:
     name = "gemini"
+    trims_beginning = False
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False

@@ -20,6 +20,7 @@ _FINISH = {"length": "length", "stop": "stop"}
 
 class OllamaDialect:
     name = "ollama"
+    trims_beginning = False
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False

@@ -19,6 +19,7 @@ _OWN = frozenset({"message", "delta", "finish_reason", "index"})  # of a choice;
 
 class OpenAIDialect:
     name = "openai"
+    trims_beginning = False
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
