@@ -78,6 +78,7 @@ class Dialect(Protocol):
     """How one family of providers wants to be asked, and how it answers."""
 
     name: str
+    trims_beginning: bool  # it refuses white space at the end of a text that is to be gone on with
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
@@ -192,7 +193,7 @@ class NativeApi(Protocol):
     """A client's API as upstreams themselves have it: what passes through is read for the record."""
 
     end: bytes  # the frame that ends a good stream, beside the upstream's own events
-    missing_end: bytes  # the same, where the upstream has told its reason to stop and no more
+    needs_end: bool  # the upstream's last event holds the answer: no end can be given in its stead
     forwarded: frozenset[bytes]  # a client's headers, in lower case, that go to the upstream with it
     tells_errors: bool  # an error in a stream passes as it is, with what the upstream says after it
 
@@ -209,6 +210,10 @@ class NativeApi(Protocol):
         ...
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder: ...
+
+    def missing_end(self, decoder: ChunkDecoder | None) -> bytes:
+        """The frames that end a good stream which the upstream has left open; `decoder` has read it."""
+        ...
 
     def says(self, event: dict[str, Any]) -> bool:
         """Whether an event that its decoder makes no chunk of says something all the same."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from trio_router.dialects import recognise
 from trio_router.dialects.answer import WRONG_SHAPE, AnswerReader, Item
 from trio_router.dialects.provider_error import stream_error
-from trio_router.errors import MalformedJSON, StreamError
+from trio_router.errors import MalformedJSON, StreamError, Truncated
 from trio_router.wire.jsoncodec import JSONError, dumps, loads
 from trio_router.wire.lines import repair_utf8
 from trio_router.wire.sse import encode_event
@@ -46,6 +46,11 @@ class NativeReader(AnswerReader):
         self._is_own = True  # the answer is in the API that was asked
         self.told: StreamError | None = None
 
+    @property
+    def decoder(self) -> ChunkDecoder | None:
+        """What reads the events; None before the first."""
+        return self._decoder
+
     def receive_data(self, data: bytes) -> list[Item]:
         return self._judged(super().receive_data(data))
 
@@ -63,6 +68,8 @@ class NativeReader(AnswerReader):
     def _fault_of_eof(self, *, clean: bool) -> UpstreamError | None:
         if clean and self.events and self._is_own and self.format == "json":
             return self._fault_of_end()
+        if self._api.needs_end and self._is_own and not self.is_whole:
+            return Truncated("the upstream's stream ended before the answer was complete")
         return super()._fault_of_eof(clean=clean)
 
     def _record(self, record: ServerSentEvent) -> list[Item]:
@@ -129,7 +136,7 @@ class NativeTranslator:
     def receive_eof(self, *, clean: bool = True) -> bytes:
         frames = [self._frame(item) for item in self.reader.receive_eof(clean=clean)]
         if self.reader.failure is None:
-            frames.append(self._end(self._api.missing_end))
+            frames.append(self._end(self._api.missing_end(self._own.decoder)))
         return b"".join(frames)
 
     def fail(self, error: RouterError) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.answer import to_completion, to_message
 from trio_router.dialects.anthropic.client_request import chat_request, check_kinds
-from trio_router.dialects.anthropic.client_stream import MessagesEncoder
+from trio_router.dialects.anthropic.client_stream import MessagesEncoder, frame
 from trio_router.dialects.anthropic.errors import error_body
 from trio_router.dialects.anthropic.others import for_others
 from trio_router.dialects.anthropic.request import build_body
@@ -44,6 +44,7 @@ def _recognises(record: dict[str, Any]) -> bool:
 
 class AnthropicDialect:
     name = "anthropic"
+    trims_beginning = True
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
@@ -69,7 +70,7 @@ class MessagesApi:
     """The API as upstreams have it: see NativeApi."""
 
     end = b""
-    missing_end = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+    needs_end = False
     forwarded = frozenset({b"anthropic-beta"})
     tells_errors = False
 
@@ -84,6 +85,10 @@ class MessagesApi:
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
         return MessagesDecoder(identity)
+
+    def missing_end(self, decoder: ChunkDecoder | None) -> bytes:
+        events = decoder.open_end() if isinstance(decoder, MessagesDecoder) else []
+        return b"".join(map(frame, [*events, {"type": "message_stop"}]))
 
     def says(self, event: dict[str, Any]) -> bool:
         return False
