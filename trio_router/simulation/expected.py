@@ -17,19 +17,20 @@ _DEFAULTS: dict[str, Any] = {
     "total": None, "stall": 30, "keepalive": 15, "early_commit": None, "progress": 300,
 }  # fmt: skip
 _LOST = {"provider_network_error", "upstream_truncated", "malformed_json"}
+_CUT = {"provider_network_error", "upstream_truncated"}
 _OF_FAULT: dict[str, set[str]] = {
     "close": _LOST,
     "reset": _LOST,
     "redirect": _LOST,
     "garbage": _LOST,
-    "fin": _LOST,
-    "broken": _LOST,
+    "fin": _CUT,
+    "broken": _CUT,
     "bad_framing": _LOST,
     "silence": {"provider_timeout"},
     "stall": {"provider_timeout"},
     "comments": {"provider_timeout", *_LOST},
     "trickle": {"provider_timeout", *_LOST},
-    "cut": _LOST,
+    "cut": _CUT,
     "no_finish": {*_LOST, "upstream_empty"},
     "error_event": {"provider_stream_error", "503", *_LOST},
     "bad_json": {"malformed_json", "upstream_truncated", "provider_network_error"},
@@ -84,6 +85,8 @@ def _of_told(case: Case, told: Told) -> set[str]:
     if fault is not None:
         found |= _of_status(told, fault) if fault.kind == "status" else _OF_FAULT[fault.kind]
     is_cut = fault is not None and "upstream_truncated" in found
+    if is_cut and config["providers"][told.provider].get("lenient_end"):
+        found.add("upstream_empty")  # the cut came before anything was said
     if config["stream"].get("invalid_utf8") == "error" and (style.broken_utf8 or is_cut):
         found.add("malformed_utf8")  # a cut may come within a character
     made = told.script

@@ -1,0 +1,64 @@
+"""What the simulation has found about ends: each sentence was broken once, by the world below it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.test_found import check
+from tests.simulation.worlds import answer, route, take, world
+from trio_router.simulation.pipes import Course
+from trio_router.simulation.plan import Ask, Deed, Fault, Provider, Style, Take, ToolCall
+
+CALL = ToolCall("tool0", '{"where":"Paris","deep":[1,2]}')
+
+
+@pytest.mark.parametrize("rest", ["three", "  three", "\nthree"])
+def test_white_space_that_the_next_target_was_not_told_of_comes_once(rest):
+    # The API refuses it at the end of what is to be gone on with; a faithful model says it again.
+    text = "one two  \n" + rest
+    broken = take(text=text, fault=Fault("broken", at=0.85))
+    ask = Ask(0, "chat", "r", is_stream=True, takes={"p0": (broken,), "p1": (take(text=text),)})
+    routes = route("p0", "p1", midstream="prefill", retry={"attempts": 0})
+    routes["r"]["targets"][1]["prefill"] = True
+    for at in range(1, 20):
+        ask.takes["p0"] = (take(text=text, piece=2, fault=Fault("broken", at=at / 20)),)
+        check(world([Provider("p0", "openai"), Provider("p1", "anthropic")], ask, routes=routes))
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("rate", [3000.0, 6000.0])
+def test_who_got_a_whole_answer_is_not_booked_as_ended_by_the_shutdown(is_stream, rate):
+    # All of it is with the router when requests are told to end; the client takes what is left.
+    ask = Ask(
+        0, "chat", "p0/m", is_stream=is_stream, takes={"p0": (take(text="word " * 100, piece=60),)}
+    )
+    plan = world([Provider("p0", "openai")], ask, server={"graceful_timeout": 0.05})
+    plan.deeds = [Deed(0.01, "drain")]
+    plan.callers[0].back = Course(rate=rate, room=300)
+    check(plan)
+
+
+@pytest.mark.parametrize("api", ["chat", "messages", "responses"])
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("calls", [(), (CALL,)])
+def test_where_any_end_is_a_good_one_the_client_is_told_of_an_end(api, dialect, calls):
+    finish = "tool_calls" if calls else "stop"
+    ask = Ask(0, api, "p0/m", is_stream=True)
+    plan = world([Provider("p0", dialect)], ask)
+    plan.config["providers"]["p0"] |= {"lenient_end": True, "responses": dialect == "openai"}
+    for at in range(20):
+        cut = Take(answer(calls=calls, finish=finish), Style(piece=6), Fault("cut", at=at / 20))
+        ask.takes = {"p0": (cut,)}
+        check(plan)
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini", "ollama"])
+@pytest.mark.parametrize("kind", ["cut", "fin", "broken"])
+@pytest.mark.parametrize("style", [{}, {"as_array": True}, {"as_json": True}])
+def test_an_event_that_was_cut_is_no_malformed_one(dialect, kind, style):
+    ask = Ask(0, "chat", "p0/m", is_stream=True)
+    if style.get("as_array") and dialect != "gemini":
+        style = {"newline": "\r\n"}
+    for at in range(1, 30):
+        ask.takes = {"p0": (take(fault=Fault(kind, at=at / 30), **style),)}
+        check(world([Provider("p0", dialect)], ask))
