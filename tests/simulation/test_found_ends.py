@@ -62,3 +62,11 @@ def test_an_event_that_was_cut_is_no_malformed_one(dialect, kind, style):
     for at in range(1, 30):
         ask.takes = {"p0": (take(fault=Fault(kind, at=at / 30), **style),)}
         check(world([Provider("p0", dialect)], ask))
+
+
+def test_a_connection_that_nobody_needs_is_closed_although_nobody_asks_again():
+    asks = [Ask(n, "chat", f"p{n}/m", takes={f"p{n}": (take(n),)}) for n in range(2)]
+    providers = [Provider(f"p{n}", "openai", keep_alive=600.0) for n in range(2)]
+    plan = world(providers, *asks)
+    plan.callers[1].start = 100.0
+    check(plan)

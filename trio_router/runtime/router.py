@@ -74,7 +74,7 @@ class Router:
         self.catalog = Catalog()
         self.state = State.STARTING
         self.on_change: list[Callable[[Generation], None]] = []  # told of each new generation
-        self._clients = SharedClients(make_transport)
+        self._clients = SharedClients(make_transport, self.engine.alarms.alarm)
         self._waiting = trio.CancelScope()
         self._demo: ProviderConfig | None = None  # the embedded provider, once it runs
         self._draft: Draft = prepare(config, clock, self.heard)
