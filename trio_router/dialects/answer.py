@@ -358,11 +358,18 @@ class AnswerReader:
             raise self.failure
 
 
+def no_object(body: bytes, what: str) -> UpstreamError:
+    """What is wrong with `body`, a whole one that is no JSON object; `what` it should be."""
+    if _is_cut(body):
+        return Truncated(f"{what} ended before it was complete")
+    return MalformedJSON(f"{what} is no JSON object")
+
+
 def _is_cut(data: bytes) -> bool:
     """Whether it is the beginning of an event, and no more."""
     text, _ = repair_utf8(data.strip())
     if not text.startswith((b"{", b"[DONE")):
-        return b"[DONE]".startswith(text)
+        return bool(text) and b"[DONE]".startswith(text)
     try:
         loads(text)
     except JSONError as fault:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trio_router.dialects.answer import no_object
 from trio_router.dialects.provider_error import stream_error
 from trio_router.errors import MalformedJSON
 from trio_router.wire.jsoncodec import JSONError, dumps, is_sliced, loads, skim
@@ -50,7 +51,7 @@ class EmbeddingAnswer:
         except JSONError:
             record = None
         if not isinstance(record, dict):
-            raise self._malformed("no JSON object")
+            raise no_object(body, "the upstream's embedding answer")
         if record.get("error"):
             raise stream_error(record)
         try:
@@ -66,7 +67,7 @@ class EmbeddingAnswer:
         try:
             head = _read_head(dumps(_fields(skim(body))) if is_sliced() else body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, JSONError):
-            raise self._malformed("no JSON object") from None
+            raise no_object(body, "the upstream's embedding answer") from None
         if head.error:
             raise stream_error({"error": head.error})
         if isinstance(head.usage, dict):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from trio_router.dialects import recognise
-from trio_router.dialects.answer import WRONG_SHAPE, AnswerReader, Item
+from trio_router.dialects.answer import WRONG_SHAPE, AnswerReader, Item, no_object
 from trio_router.dialects.provider_error import stream_error
 from trio_router.errors import MalformedJSON, StreamError, Truncated
 from trio_router.wire.jsoncodec import JSONError, dumps, loads
@@ -180,7 +180,7 @@ class PlainAnswer:
         return text
 
     def _no_json(self, body: bytes) -> bytes:
-        raise MalformedJSON("the upstream's answer is no JSON object")
+        raise no_object(body, "the upstream's answer")
 
     def _is_own(self, value: dict[str, Any]) -> bool:
         return True

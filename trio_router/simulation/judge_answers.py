@@ -71,8 +71,13 @@ def says_only_what_was_said(case: Case) -> Iterator[str]:
         return
     if not (said.text or said.thoughts or said.calls):
         return
-    if not any(_is_beginning(said, meant(told, said.text)) for told in _speakers(case)):
+    if not any(_is_beginning(said, _meant(case, told, said)) for told in _speakers(case)):
         yield f"nobody said this: {said.text[-60:]!r} {said.thoughts[-40:]!r} {said.calls}"
+
+
+def _meant(case: Case, told: Told, said: Said) -> Answer:
+    before = [other.take.answer.thoughts for other in _speakers(case) if other.at < told.at]
+    return meant(told, said.text, before[-1] if before else "")
 
 
 def _speakers(case: Case) -> list[Told]:
@@ -108,7 +113,7 @@ def good_end_is_whole(case: Case) -> Iterator[str]:
             yield f"a vector that is not this request's: {said.text}"
         return
     for told in _speakers(case):
-        answer = meant(told, said.text)
+        answer = _meant(case, told, said)
         if _is_lenient(case, told) and told.fault is not None:
             return
         has_ended = told.is_whole or told.has_said_finish

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trio_router.simulation.world import World
 
 _AT_ONCE = 0.001  # s
-_EXPIRY = 30.0 + 0.001  # s that a connection is kept without a request
+_EXPIRY = 30.0 + 6.0  # s that a connection is kept without a request, and the network's own
 _LINGER = 0.25  # s that an answer which has said all may take to end
 
 
@@ -168,7 +168,8 @@ def idle_upstream_is_closed(world: World) -> Iterator[str]:
     for outlet in world.outlets.values():
         for told in outlet.told:
             if told.end is not None:
-                ends[id(told.end)] = (told.end, max(told.ended_at, ends.get(id(told.end), (None, 0))[1]))
+                _, before = ends.get(id(told.end), (told.end, 0.0))
+                ends[id(told.end)] = (told.end, max(told.ended_at, before))
     for end, used_at in ends.values():
         idle = end.peer.closed_at - used_at
         if inf > used_at and idle > _EXPIRY:
