@@ -72,14 +72,6 @@ def test_a_connection_that_nobody_needs_is_closed_although_nobody_asks_again():
     check(plan)
 
 
-@pytest.mark.parametrize("dialect", ["openai", "gemini", "cohere", "ollama"])
-def test_vectors_that_were_cut_are_no_malformed_ones(dialect):
-    ask = Ask(0, "embeddings", "p0/m")
-    for at in range(1, 10):
-        ask.takes = {"p0": (take(fault=Fault("cut", at=at / 10)),)}
-        check(world([Provider("p0", dialect)], ask))
-
-
 def test_thoughts_stay_where_another_target_goes_on_with_the_text():
     first = Take(answer(thoughts="hm, so "), Style(piece=6), Fault("broken", at=0.8))
     other = take(text="something else")

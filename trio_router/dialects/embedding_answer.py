@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trio_router.dialects.answer import no_object
 from trio_router.dialects.provider_error import stream_error
 from trio_router.errors import MalformedJSON
 from trio_router.wire.jsoncodec import JSONError, dumps, is_sliced, loads, skim
@@ -51,7 +50,7 @@ class EmbeddingAnswer:
         except JSONError:
             record = None
         if not isinstance(record, dict):
-            raise no_object(body, "the upstream's embedding answer")
+            raise self._malformed("no JSON object")
         if record.get("error"):
             raise stream_error(record)
         try:
@@ -67,7 +66,7 @@ class EmbeddingAnswer:
         try:
             head = _read_head(dumps(_fields(skim(body))) if is_sliced() else body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, JSONError):
-            raise no_object(body, "the upstream's embedding answer") from None
+            raise self._malformed("no JSON object") from None
         if head.error:
             raise stream_error({"error": head.error})
         if isinstance(head.usage, dict):

@@ -85,6 +85,8 @@ def _of_told(case: Case, told: Told) -> set[str]:
     if fault is not None:
         found |= _of_status(told, fault) if fault.kind == "status" else _OF_FAULT[fault.kind]
     is_cut = fault is not None and "upstream_truncated" in found
+    if is_cut and case.ask.api == "embeddings":
+        found.add("malformed_json")  # it is one JSON value, of which no end can be missed
     if is_cut and config["providers"][told.provider].get("lenient_end"):
         found.add("upstream_empty")  # the cut came before anything was said
     if config["stream"].get("invalid_utf8") == "error" and (style.broken_utf8 or is_cut):

@@ -76,7 +76,8 @@ def says_only_what_was_said(case: Case) -> Iterator[str]:
 
 
 def _meant(case: Case, told: Told, said: Said) -> Answer:
-    before = [other.take.answer.thoughts for other in _speakers(case) if other.at < told.at]
+    others = [other for other in _speakers(case) if other is not told and other.at <= told.at]
+    before = [other.take.answer.thoughts for other in others]
     return meant(told, said.text, before[-1] if before else "")
 
 
