@@ -79,3 +79,10 @@ def test_thoughts_stay_where_another_target_goes_on_with_the_text():
     routes = route("p0", "p1", midstream="prefill", retry={"attempts": 0})
     routes["r"]["targets"][1]["prefill"] = True
     check(world([Provider("p0", "openai"), Provider("p1", "openai")], ask, routes=routes))
+
+
+def test_no_other_target_is_asked_after_an_answer_that_came_as_its_limit_was_reached():
+    whole = take(gather=0, head=1.0, framing="eof")
+    ask = Ask(0, "chat", "r", is_stream=True, takes={"p0": (whole,), "p1": (take(),)})
+    routes = route("p0", "p1", midstream="replay", retry={"attempts": 0}, first_event=1.0)
+    check(world([Provider("p0", "openai"), Provider("p1", "openai")], ask, routes=routes))

@@ -97,6 +97,7 @@ class Attempt:
         self._limits = target.timeouts
         self._watchdog = Watchdog(self._limits.total)
         self._asked_bytes = 0
+        self._is_whole = False  # the whole stream has been handed over
         self._retry_after: str | None = None  # what a stream's head says
         self._try = Try(target.provider, target.model, trio.current_time())
         record.tries.append(self._try)
@@ -209,6 +210,7 @@ class Attempt:
                     await self._hand_over(frames, sink, reader)
                     if reader.is_done:
                         sink.end()
+                        self._is_whole = True
                         return await self._linger(reads)
                     limits = self._limits
                     self._watchdog.read(limits.read, limits.progress, has_said=reader.said != said)
@@ -344,7 +346,7 @@ class _Running:
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> bool:
         attempt = self._attempt
         watchdog = attempt._watchdog
         try:
@@ -354,6 +356,8 @@ class _Running:
             attempt._note_release()
             attempt._try.ended_at = trio.current_time()
         if watchdog.scope.cancelled_caught:
+            if attempt._is_whole:
+                return True  # the limit was reached in the moment in which the answer came
             if watchdog.phase == "stall":
                 raise ClientStalled
             late = UpstreamTimeout(attempt.target.provider, watchdog.phase, watchdog.limit)
@@ -362,6 +366,7 @@ class _Running:
         if isinstance(fault, RouterError):
             fault.message = attempt._without_secrets(fault.message)
             attempt._note_failure(fault)
+        return False
 
 
 def _count(usage: dict[str, object], name: str) -> int | None:

@@ -132,9 +132,17 @@ def _of_connects(case: Case) -> set[str]:
             # A kept connection may be closed by the provider while a request is on its way.
             if provider.closes_after or provider.keep_alive < 60:
                 found.add("provider_network_error")
+        if any(_says_too_much(told) for told in case.world.outlets[provider.name].told):
+            found.add("provider_network_error")  # it comes when the connection is used again
         if any(c.hole >= 0 for pair in provider.courses for c in pair):
             found |= _LOST | {"provider_timeout"}
     return found
+
+
+def _says_too_much(told: Told) -> bool:
+    """Whether more came than the length that its head told."""
+    is_more = told.fault is not None and told.fault.kind.startswith(("bad_", "too_", "error_"))
+    return is_more and told.take.style.framing == "length"
 
 
 def _of_limits(case: Case) -> set[str]:
