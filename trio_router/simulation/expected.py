@@ -18,6 +18,8 @@ _DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 _LOST = {"provider_network_error", "upstream_truncated", "malformed_json"}
 _CUT = {"provider_network_error", "upstream_truncated"}
+# Faults that say more than was to be said.
+_ADDING = ("bad_json", "bad_shape", "bad_framing", "too_large", "error_event", "comments", "trickle")
 _OF_FAULT: dict[str, set[str]] = {
     "close": _LOST,
     "reset": _LOST,
@@ -141,7 +143,7 @@ def _of_connects(case: Case) -> set[str]:
 
 def _says_too_much(told: Told) -> bool:
     """Whether more came than the length that its head told."""
-    is_more = told.fault is not None and told.fault.kind.startswith(("bad_", "too_", "error_"))
+    is_more = told.fault is not None and told.fault.kind in _ADDING
     return is_more and told.take.style.framing == "length"
 
 
