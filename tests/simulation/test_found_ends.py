@@ -86,3 +86,15 @@ def test_no_other_target_is_asked_after_an_answer_that_came_as_its_limit_was_rea
     ask = Ask(0, "chat", "r", is_stream=True, takes={"p0": (whole,), "p1": (take(),)})
     routes = route("p0", "p1", midstream="replay", retry={"attempts": 0}, first_event=1.0)
     check(world([Provider("p0", "openai"), Provider("p1", "openai")], ask, routes=routes))
+
+
+@pytest.mark.parametrize("api", ["chat", "messages", "responses"])
+def test_a_call_that_was_only_named_is_not_left_to_the_client_by_an_answer_without_it(api):
+    calling = Take(answer(text="", calls=(CALL,), finish="tool_calls"), Style(piece=6))
+    ask = Ask(0, api, "r", is_stream=True)
+    routes = route("p0", "p1", midstream="replay", retry={"attempts": 0})
+    for at in range(1, 10):
+        broken = Take(calling.answer, calling.style, Fault("broken", at=at / 10))
+        for other in (take(), calling):
+            ask.takes = {"p0": (broken,), "p1": (other,)}
+            check(world([Provider("p0", "openai"), Provider("p1", "openai")], ask, routes=routes))

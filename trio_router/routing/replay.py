@@ -43,7 +43,8 @@ class SentChoice:
 
     @property
     def is_empty(self) -> bool:
-        return not any(self.texts.values()) and not any(c.arguments for c in self.calls.values())
+        calls = self.calls.values()
+        return not any(self.texts.values()) and not any(call.name or call.arguments for call in calls)
 
 
 class Sent:
@@ -178,6 +179,8 @@ class Replay:
         name = _string(function.get("name"))
         if name and left.name and name != left.name:
             raise Differs("it calls another tool")
+        if name:
+            left.name = ""  # the call has come, whatever of its arguments is still to come
         rest, left.arguments = _beyond(_string(function.get("arguments")), left.arguments, "arguments")
         if not rest:
             return None

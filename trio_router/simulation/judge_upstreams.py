@@ -165,11 +165,15 @@ def bytes_held_are_bounded(world: World) -> Iterator[str]:
 def idle_upstream_is_closed(world: World) -> Iterator[str]:
     """A connection that no request needs is closed after half a minute, whoever comes next."""
     ends: dict[int, tuple[End, float]] = {}
+    over = {x.fields["request_id"]: x.at for x in world.log if x.event == "request"}
     for outlet in world.outlets.values():
         for told in outlet.told:
             if told.end is not None:
                 _, before = ends.get(id(told.end), (told.end, 0.0))
-                ends[id(told.end)] = (told.end, max(told.ended_at, before))
+                ends[id(told.end)] = (
+                    told.end,
+                    max(told.ended_at, before, over.get(f"r{told.ask}", 0.0)),
+                )
     for end, used_at in ends.values():
         idle = end.peer.closed_at - used_at
         if inf > used_at and idle > _EXPIRY:
