@@ -12,10 +12,10 @@ from trio_router.simulation.asking import request_of
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from trio_router.simulation.history import History
+    from trio_router.simulation.history import Journal
     from trio_router.simulation.pipes import End
     from trio_router.simulation.plan import Ask, Caller
-    from trio_router.simulation.stage import Stage, Work
+    from trio_router.simulation.stage import Scheduler, Work
 
 _BROKEN = (ConnectionResetError, BrokenPipeError)
 
@@ -48,7 +48,7 @@ class Got:
 class Client:
     """Plays one caller.  `got` has an entry for each of its requests."""
 
-    def __init__(self, stage: Stage, history: History, caller: Caller) -> None:
+    def __init__(self, stage: Scheduler, history: Journal, caller: Caller) -> None:
         self.stage = stage
         self.history = history
         self.caller = caller
@@ -176,9 +176,19 @@ class Client:
         while self.stage.now < until and not self._leaves(end, got):
             yield min(until, self._deadline(got))
 
+    def _most(self, got: Got) -> int:
+        """What one read may take: no more than to the byte at which the client leaves or stalls."""
+        ask, size = got.ask, got.parser.size
+        most = ask.read_most
+        if ask.leave is not None and ask.leave.after_bytes > size:
+            most = min(most, ask.leave.after_bytes - size)
+        if ask.stall_at > size:
+            most = min(most, ask.stall_at - size)
+        return most
+
     def _take(self, end: End, got: Got) -> bool:
         try:
-            data = end.receive(got.ask.read_most)
+            data = end.receive(self._most(got))
         except _BROKEN:
             data = b""
             got.parser.fault = got.parser.fault or ("" if got.parser.is_done else "reset")

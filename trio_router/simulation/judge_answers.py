@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trio_router.simulation.cases import Case
-    from trio_router.simulation.plan import Answer
+    from trio_router.simulation.plan import Meaning
     from trio_router.simulation.reading import Said
     from trio_router.simulation.told import Told
 
@@ -75,7 +75,7 @@ def says_only_what_was_said(case: Case) -> Iterator[str]:
         yield f"nobody said this: {said.text[-60:]!r} {said.thoughts[-40:]!r} {said.calls}"
 
 
-def _meant(case: Case, told: Told, said: Said) -> Answer:
+def _meant(case: Case, told: Told, said: Said) -> Meaning:
     others = [other for other in _speakers(case) if other is not told and other.at <= told.at]
     before = [other.take.answer.thoughts for other in others]
     return meant(told, said.text, before[-1] if before else "")
@@ -85,7 +85,7 @@ def _speakers(case: Case) -> list[Told]:
     return [told for told in case.told if told.script is not None]
 
 
-def _is_beginning(said: Said, answer: Answer) -> bool:
+def _is_beginning(said: Said, answer: Meaning) -> bool:
     if not answer.text.startswith(said.text) or not answer.thoughts.startswith(said.thoughts):
         return False
     if len(said.calls) > len(answer.calls):
@@ -128,7 +128,7 @@ def _is_lenient(case: Case, told: Told) -> bool:
     return bool(case.world.plan.config["providers"][told.provider].get("lenient_end"))
 
 
-def _is_all(case: Case, said: Said, answer: Answer) -> bool:
+def _is_all(case: Case, said: Said, answer: Meaning) -> bool:
     if said.text != answer.text or len(said.calls) != len(answer.calls):
         return False
     is_shown = case.ask.api in ("chat", "messages") and not any(t.begun for t in case.told)

@@ -13,13 +13,14 @@ from trio.testing import MockClock
 
 from trio_router.clock.clock import Clock
 from trio_router.observe import lag
+from trio_router.simulation import passes
 from trio_router.simulation.chance import Chance
 from trio_router.simulation.stage import BEGINNING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from trio_router.simulation.stage import Stage
+    from trio_router.simulation.stage import Scheduler
 
 T = TypeVar("T")
 _LAG_EVERY = 20.0  # s: nothing is ever late here, and looking four times a second is half the work
@@ -46,31 +47,16 @@ class _Order:
             tasks[end], tasks[other] = tasks[other], tasks[end]
 
 
-class _NoInstruments(dict[str, Any]):
-    """In place of trio's, which are asked at each step of each task: nobody watches here."""
-
-    def call(self, *_: object) -> None: ...
-
-
-def run(stage: Stage, seed: int, main: Callable[[], Awaitable[T]]) -> T:
+def run(stage: Scheduler, seed: int, main: Callable[[], Awaitable[T]]) -> T:
     """`trio.run(main)` under the time of `stage`, the same each time for the same seed."""
-    clock = MockClock(autojump_threshold=0)
-    # The run loop asks for a MockClock; ours is one whose time is the stage's.
+    clock = MockClock()
+    # The run loop asks for a clock; ours is one whose time is the stage's.
     clock.current_time = stage.time  # type: ignore[method-assign]
-    clock._autojump = stage.jump  # type: ignore[method-assign]
-    clock.deadline_to_sleep_time = (  # type: ignore[method-assign]
-        lambda deadline: 0 if deadline <= stage.now else 999999999
-    )
-
-    async def quietly() -> T:
-        trio_run.GLOBAL_RUN_CONTEXT.runner.instruments = _NoInstruments()  # type: ignore[assignment]
-        return await main()
-
     with _seeded(stage, seed):
-        return trio.run(quietly, clock=clock)
+        return trio.run(main, clock=clock)
 
 
-def clock_of(stage: Stage, chance: Chance) -> Clock:
+def clock_of(stage: Scheduler, chance: Chance) -> Clock:
     """The time of `stage` and the random of `chance`, as a router takes them."""
 
     def token(size: int) -> bytes:
@@ -80,10 +66,13 @@ def clock_of(stage: Stage, chance: Chance) -> Clock:
 
 
 @contextmanager
-def _seeded(stage: Stage, seed: int) -> Iterator[None]:
+def _seeded(stage: Scheduler, seed: int) -> Iterator[None]:
+    order = Chance(seed, "order")
     replaced: list[tuple[Any, str, Any]] = [
         (trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
-        (trio_run, "_r", _Order(Chance(seed, "order"))),
+        (trio_run, "_r", _Order(order)),
+        (trio_run, "unrolled_run", passes.loop_for(stage, order.random)),
+        (trio_run.Runner, "reschedule", passes.reschedule),
         (trio.to_thread, "run_sync", run_here),
         (time, "time", lambda: WALL + stage.now),
         (time, "time_ns", lambda: int((WALL + stage.now) * 1e9)),

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_router.simulation.chance import Chance
-    from trio_router.simulation.history import History
-    from trio_router.simulation.stage import Stage
+    from trio_router.simulation.history import Journal
+    from trio_router.simulation.stage import Scheduler
 
 
 class Connect(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -39,6 +39,7 @@ class SimWire(Wire):
         self._reader: Any = None  # the tasks that wait
         self._writer: Any = None
         self._watcher: Any = None
+        end.cuts()
         end.inn.on_readable = self._wake_readers
         end.out.on_writable = self._wake_writer
 
@@ -154,7 +155,7 @@ class Host:
 class Network:
     """Joins ends.  `ends` are the routers' own, all that ever were: (router, end)."""
 
-    def __init__(self, stage: Stage, chance: Chance, history: History) -> None:
+    def __init__(self, stage: Scheduler, chance: Chance, history: Journal) -> None:
         self.hosts: dict[str, Host] = {}
         self.ends: list[tuple[str, End]] = []
         self._stage = stage

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_router.simulation.chance import Chance
-    from trio_router.simulation.history import History
-    from trio_router.simulation.stage import Stage, Work
+    from trio_router.simulation.history import Journal
+    from trio_router.simulation.stage import Scheduler, Work
+
+_LONGER = 8  # a cut connection's longer reads, as a multiple of its shorter ones
 
 
 class Course(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -29,7 +31,7 @@ class Course(msgspec.Struct, frozen=True, omit_defaults=True):
     jitter: float = 0.0  # more latency, up to this, anew for each write
     rate: float = 0.0  # bytes a second; 0: any
     room: int = 65536  # bytes that may wait between writer and reader
-    cut: int = 0  # a read gives at most so many bytes, by chance fewer; 0: all there is
+    cut: int = 0  # half of a router's reads give at most so many bytes, the others a few times more
     partial: float = 0.0  # share of the writes that are taken in part only, though there be room
     hole: int = -1  # after so many bytes nothing arrives any more; -1: never
 
@@ -39,12 +41,12 @@ class Pipe:
 
     __slots__ = (
         "_chance", "_course", "_flight", "_free_at", "_history", "_last", "_sent", "_stage",
-        "has_ended", "held", "inbox", "is_broken", "is_deaf", "is_finished", "name", "on_readable",
-        "on_writable", "opposite", "taken",
+        "cut", "has_ended", "held", "inbox", "is_broken", "is_deaf", "is_finished", "name",
+        "on_readable", "on_writable", "opposite", "taken",
     )  # fmt: skip
 
     def __init__(
-        self, name: str, stage: Stage, chance: Chance, course: Course, history: History
+        self, name: str, stage: Scheduler, chance: Chance, course: Course, history: Journal
     ) -> None:
         self.name = name
         self._stage = stage
@@ -55,6 +57,7 @@ class Pipe:
         self._last = 0.0  # when the last of them arrives
         self._free_at = 0.0  # when the line has sent what was written, at its rate
         self._sent = 0
+        self.cut = 0  # the course's, where a router reads: how others read shows nothing of it
         self.inbox = bytearray()
         self.held = 0  # bytes between writer and reader
         self.taken = 0  # bytes that the reader has had
@@ -110,15 +113,14 @@ class Pipe:
 
     def take(self, most: int) -> bytes:
         """What one read gives; only to be called when there is something in the inbox."""
-        inbox, size = self.inbox, min(len(self.inbox), most)
-        if self._course.cut and size > 1:
-            size = min(size, self._chance.whole(1, self._course.cut))
-        if size == len(inbox):
-            piece = bytes(inbox)
-            inbox.clear()
-        else:
-            piece = bytes(inbox[:size])
-            del inbox[:size]
+        inbox = self.inbox
+        size = min(len(inbox), most)
+        if self.cut and size > 1:
+            # Cuts may fall anywhere; if each read were tiny, most of the work would be reading.
+            longest = self.cut if self._chance.odds(0.5) else self.cut * _LONGER
+            size = min(size, self._chance.whole(1, longest))
+        piece = bytes(inbox[:size])
+        del inbox[:size]
         self.held -= size
         self.taken += size
         self._history.note(self.name, f"is read, {size} B")
@@ -170,7 +172,7 @@ class End:
 
     __slots__ = ("closed_at", "inn", "is_closed", "name", "out", "peer", "stage")
 
-    def __init__(self, name: str, stage: Stage, inn: Pipe, out: Pipe) -> None:
+    def __init__(self, name: str, stage: Scheduler, inn: Pipe, out: Pipe) -> None:
         self.name = name
         self.stage = stage
         self.inn = inn
@@ -214,6 +216,10 @@ class End:
     def finish(self) -> None:
         if not self.out.is_broken:
             self.out.finish()
+
+    def cuts(self) -> None:
+        """What is read here is cut as the course says."""
+        self.inn.cut = self.inn._course.cut
 
     def close(self) -> None:
         if self.is_closed:

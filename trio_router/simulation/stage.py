@@ -1,8 +1,9 @@
 """Virtual time, and the actors that play clients, providers and the network beside the router.
 
-The router's own tasks run in trio.  Everything else is a small generator (`Actor`) that one trio task
-steps, so that an actor costs next to nothing and its order is the seed's alone.  Time moves only when
-all tasks wait: `jump` then goes to the next moment at which anything is due, in trio or here.
+The router's own tasks run in trio.  Everything else is a small generator (`Actor`) that the run loop
+(`passes`) steps, so that an actor costs next to nothing and its order is the seed's alone.  Time
+moves only when all tasks wait: `jump` then goes to the next moment at which anything is due, in trio
+or here.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Timer:
             act()
 
 
-class Stage:
+class Scheduler:
     """Runs what is due.  `haste` is how many acts may happen between two steps of the router."""
 
     def __init__(self, chance: Chance, haste: int = 3) -> None:
@@ -54,18 +55,16 @@ class Stage:
         self._haste = haste
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = 0
-        self._ready: list[Callable[[], None]] = []
-        self._parked: Any = None  # the task of `run`, while it has nothing to do
-        self._is_stuck = False
+        self.ready: list[Callable[[], None]] = []  # what can happen now
+        self._parked: Any = None  # the task of `run`
+        self._fault: Exception | None = None  # what it is to raise
 
     def time(self) -> float:
         return self.now
 
     def soon(self, act: Callable[[], None]) -> None:
         """`act` happens now, in an order with other acts that the seed decides."""
-        self._ready.append(act)
-        if self._parked is not None:
-            self._unpark()
+        self.ready.append(act)
 
     def at(self, when: float, act: Callable[[], None]) -> Timer:
         timer = Timer(act)
@@ -74,7 +73,7 @@ class Stage:
         return timer
 
     def jump(self) -> None:
-        """Called by trio when all tasks wait: goes on to the next moment."""
+        """All tasks wait, and nothing can happen now: goes on to the next moment."""
         timers = self._timers
         while timers and timers[0][2].act is None:
             heappop(timers)
@@ -84,31 +83,36 @@ class Stage:
             self.now = max(self.now, deadline)
             return
         if due == inf:
-            self._is_stuck = True
+            self._fault = WorldIsStuck()
             self._unpark()
             return
         self.now = max(self.now, due)
         while timers and timers[0][0] <= self.now:
-            self._ready.append(heappop(timers)[2].fire)
-        self._unpark()
+            self.ready.append(heappop(timers)[2].fire)
+
+    def act(self) -> None:
+        """Lets as many acts happen as the seed allows between two steps of the router."""
+        ready, chance = self.ready, self._chance
+        try:
+            for _ in range(1 + chance.below(self._haste)):
+                if len(ready) == 1:
+                    ready.pop()()
+                elif ready:
+                    place = chance.below(len(ready))
+                    ready[place], ready[-1] = ready[-1], ready[place]
+                    ready.pop()()
+        except Exception as fault:
+            if self._parked is None:
+                raise
+            self._fault = fault
+            self._unpark()
 
     async def run(self) -> None:
-        """Lets things happen, until it is cancelled.  Raises WorldIsStuck."""
-        ready, chance = self._ready, self._chance
-        while True:
-            while ready:
-                for _ in range(1 + chance.below(self._haste)):
-                    if len(ready) == 1:
-                        ready.pop()()
-                    elif ready:
-                        place = chance.below(len(ready))
-                        ready[place], ready[-1] = ready[-1], ready[place]
-                        ready.pop()()
-                await trio.lowlevel.checkpoint()
-            self._parked = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
-            if self._is_stuck:
-                raise WorldIsStuck
+        """Waits until it is cancelled.  Raises WorldIsStuck, and what an act raises."""
+        self._parked = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+        if self._fault is not None:
+            raise self._fault
 
     def _abort(self, _: Any) -> trio.lowlevel.Abort:
         self._parked = None
@@ -126,7 +130,7 @@ class Actor:
     __slots__ = ("_is_called", "_on_end", "_stage", "_timer", "_work", "is_over", "name")
 
     def __init__(
-        self, stage: Stage, name: str, work: Work, on_end: Callable[[], None] | None = None
+        self, stage: Scheduler, name: str, work: Work, on_end: Callable[[], None] | None = None
     ) -> None:
         self.name = name
         self.is_over = False
