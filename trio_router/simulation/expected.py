@@ -103,7 +103,7 @@ def _of_told(case: Case, told: Told) -> set[str]:
 
 def _of_status(told: Told, fault: Fault) -> set[str]:
     if fault.status in (401, 403):
-        return {"provider_auth_error", "some_code", str(fault.status)}
+        return {"provider_auth_error", "some_code", str(fault.status), f"upstream_{fault.status}"}
     return {str(fault.status), "some_code", f"upstream_{fault.status}"}
 
 
