@@ -132,7 +132,7 @@ class AnswerReader:
         if self.failure or self.is_done:
             return []
         try:
-            items = self._read(self._frames.receive_eof())
+            items = self._read(self._without_cut(self._frames.receive_eof()))
         except LineTooLongError as fault:
             items = self._too_large(fault)
         if self.failure is None and not self.is_done:
@@ -140,6 +140,13 @@ class AnswerReader:
         if self.failure is None:
             self._judge(self._fault_of_end() if self.is_done else self._fault_of_eof(clean=clean))
         return items if self._opening is None else self._opened(items)
+
+    def _without_cut(self, records: list[ServerSentEvent]) -> list[ServerSentEvent]:
+        """What the end of the body left, without an event that it cut: that has not come."""
+        if records and _is_cut(records[-1].data):
+            self.events_failed += 1
+            return records[:-1]
+        return records
 
     def _opened(self, items: list[Item]) -> list[Item]:
         """The items that may be sent: none before the first content, then everything that was held."""
@@ -354,6 +361,25 @@ class AnswerReader:
         self._judge(self._fault_of_end())
         if self.failure is not None:
             raise self.failure
+
+
+def no_object(body: bytes, what: str) -> UpstreamError:
+    """What is wrong with `body`, a whole one that is no JSON object; `what` it should be."""
+    if _is_cut(body):
+        return Truncated(f"{what} ended before it was complete")
+    return MalformedJSON(f"{what} is no JSON object")
+
+
+def _is_cut(data: bytes) -> bool:
+    """Whether it is the beginning of an event, and no more."""
+    text, _ = repair_utf8(data.strip())
+    if not text.startswith((b"{", b"[DONE")):
+        return bool(text) and b"[DONE]".startswith(text)
+    try:
+        loads(text)
+    except JSONError as fault:
+        return fault.truncated
+    return False
 
 
 def _is_strange(chunk: Chunk) -> bool:

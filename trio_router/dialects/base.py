@@ -82,6 +82,7 @@ class Dialect(Protocol):
     """
 
     name: str
+    trims_beginning: bool = False  # it refuses white space at the end of a text to be continued
 
     @property
     def embeddings(self) -> EmbeddingDialect | None:
@@ -220,7 +221,7 @@ class NativeApi(Protocol):
     """A client's API as upstreams themselves offer it: what passes through is read for the record."""
 
     end: bytes  # the frame that ends a good stream, beside the upstream's own events
-    missing_end: bytes  # the same, where the upstream has told its reason to stop and no more
+    needs_end: bool  # the upstream's last event holds the answer: no end can be given in its stead
     forwarded: frozenset[bytes]  # a client's headers, in lower case, that go to the upstream with it
     tells_errors: bool  # an error in a stream passes as it is, with what the upstream says after it
 
@@ -237,6 +238,10 @@ class NativeApi(Protocol):
         ...
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder: ...
+
+    def missing_end(self, decoder: ChunkDecoder | None) -> bytes:
+        """The frames that end a good stream which the upstream has left open; `decoder` has read it."""
+        ...
 
     def says(self, event: dict[str, Any]) -> bool:
         """Whether an event that its decoder makes no chunk of says something all the same."""

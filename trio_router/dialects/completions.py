@@ -53,7 +53,8 @@ Event = dict[str, Any]
 class CompletionsApi:
     """The API as upstreams have it: see NativeApi."""
 
-    end = missing_end = _DONE
+    end = _DONE
+    needs_end = False
     forwarded: frozenset[bytes] = frozenset()
     tells_errors = False
 
@@ -77,6 +78,9 @@ class CompletionsApi:
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
         return CompletionsReader()
+
+    def missing_end(self, decoder: ChunkDecoder | None) -> bytes:
+        return _DONE
 
     def says(self, event: dict[str, Any]) -> bool:
         return False

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from trio_router.dialects import recognise
-from trio_router.dialects.answer import WRONG_SHAPE, AnswerReader, Item
+from trio_router.dialects.answer import WRONG_SHAPE, AnswerReader, Item, no_object
 from trio_router.dialects.provider_error import stream_error
 from trio_router.dialects.taps import tapped
 from trio_router.dialects.translate import EncodedTranslator
-from trio_router.errors import MalformedJSON, StreamError
+from trio_router.errors import MalformedJSON, StreamError, Truncated
 from trio_router.wire.jsoncodec import JSONError, dumps, loads
 from trio_router.wire.lines import repair_utf8
 from trio_router.wire.sse import encode_event
@@ -51,6 +51,11 @@ class NativeReader(AnswerReader):
         self._is_own = True  # the answer is in the API that was asked
         self.told: StreamError | None = None
 
+    @property
+    def decoder(self) -> ChunkDecoder | None:
+        """What reads the events; None before the first."""
+        return self._decoder
+
     def receive_data(self, data: bytes) -> list[Item]:
         return self._judged(super().receive_data(data))
 
@@ -68,6 +73,8 @@ class NativeReader(AnswerReader):
     def _fault_of_eof(self, *, clean: bool) -> UpstreamError | None:
         if clean and self.events and self._is_own and self.format == "json":
             return self._fault_of_end()
+        if self._api.needs_end and self._is_own and not self.is_whole:
+            return Truncated("the upstream's stream ended before the answer was complete")
         return super()._fault_of_eof(clean=clean)
 
     def _record(self, record: ServerSentEvent) -> list[Item]:
@@ -141,7 +148,7 @@ class NativeTranslator:
     def receive_eof(self, *, clean: bool = True) -> bytes:
         frames = [self._frame(item) for item in self._items.receive_eof(clean=clean)]
         if self.reader.failure is None:
-            frames.append(self._end(self._api.missing_end))
+            frames.append(self._end(self._api.missing_end(self._own.decoder)))
         return b"".join(frames)
 
     def fail(self, error: RouterError) -> bytes:
@@ -182,7 +189,7 @@ class PlainAnswer:
         return self._read(body, value, text, wrong)
 
     def _no_json(self, body: bytes) -> bytes:
-        raise MalformedJSON("the upstream's answer is no JSON object")
+        raise no_object(body, "the upstream's answer")
 
     def _read(self, body: bytes, value: dict[str, Any], text: bytes, wrong: int) -> bytes:
         """What the client gets of `body`: `text`, whose UTF-8 had `wrong` faults.  It says `value`."""

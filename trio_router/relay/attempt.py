@@ -80,7 +80,7 @@ class Attempt:
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> bool:
         scope = self.watchdog.scope
         try:
             scope.__exit__(kind, fault, trace)
@@ -89,10 +89,13 @@ class Attempt:
             self._note_release()
             self._try.ended_at = trio.current_time()
         if scope.cancelled_caught:
+            if self.watchdog.is_over:
+                return True  # a limit was reached in the moment in which the answer came
             raise self._late()
         if isinstance(fault, RouterError):
             fault.message = without_secrets(fault.message, self.target.headers)
             self._note_failure(fault)
+        return False
 
     # -- asking
 

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_router")
 
 
+_LEAVING = "the router is shutting down"
+
+
 class _Phase(Enum):
     """How far a request is on its way to being booked."""
 
@@ -73,7 +76,7 @@ class Exchange:
         self._nursery = nursery
         self._books = Books(record, engine, upstreams)
         self._work = trio.CancelScope()
-        self._abort_error: RouterError | None = None
+        self._aborted: tuple[RouterError, Outcome] | None = None
         self._alarm: Alarm | None = None  # rings when the stream is silent
         self._gate: Gate | None = None  # the gate in which it holds a slot
         # A stream that runs in the router's nursery, and how long it may outlive its client.
@@ -87,7 +90,7 @@ class Exchange:
 
     async def whole(self, asked: Target | Route, call: WholeCall) -> bytes:
         """The JSON of an answer without streaming.  Raises RouterError."""
-        answer = b""
+        answer: bytes | None = None
         with self._work:
             await self._admit(asked.timeouts)
             if isinstance(asked, Route):
@@ -96,8 +99,10 @@ class Exchange:
             else:
                 self._books.asks_target(asked)
                 answer = await whole_answer(self._plain_attempt(asked), call)
-        if self._abort_error:
-            raise self._abort_error
+        if answer is None:
+            error = self._abort_fault()
+            self._note_abort(error)
+            raise error
         return answer
 
     async def stream(self, asked: Target | Route, call: HubCall) -> StreamReply:
@@ -137,6 +142,7 @@ class Exchange:
 
     def client_left(self) -> None:
         """The client's connection is gone; the nursery is about to be cancelled."""
+        self._note_abort(self._abort_fault())
         self._books.client_left()
         if self._detached is not None:
             self._drain(*self._detached)
@@ -147,10 +153,12 @@ class Exchange:
         self._nursery.cancel_scope.cancel()
 
     def abort(self, error: RouterError, outcome: Outcome) -> None:
-        """Ends the request with `error`, as an answer or in the stream, and releases its upstream."""
-        if self._abort_error is None:
-            self._abort_error = error
-            self._books.end_as(outcome)
+        """Ends the request with `error`, as an answer or in the stream, and releases its upstream.
+
+        Who has its whole answer by then is told nothing more: it counts as what it came to.
+        """
+        if self._aborted is None:
+            self._aborted = error, outcome
             self._work.cancel()
 
     def failed(self, error: RouterError) -> None:
@@ -168,6 +176,8 @@ class Exchange:
         self._engine.metrics.requests_open.dec()
         if self._gate is not None:
             self._gate.leave()
+        if not self.record.status:
+            self._note_abort(self._abort_fault())
         self._books.close()
         if self._alarm is not None:
             self._alarm.stop()
@@ -226,6 +236,8 @@ class Exchange:
             with run.sending():
                 if error := await self._fault_of(lambda: self._move(run, asked, call)):
                     run.fail(error)
+                    if not run.is_whole:
+                        self._note_abort(error)
                     if run.is_promised and not run.is_whole:
                         self._books.failed(error)
         finally:
@@ -258,6 +270,7 @@ class Exchange:
     async def _run_passage(self, passage: Passage) -> None:
         with passage.send:
             if error := await self._fault_of(lambda: self._pass(passage)):
+                self._note_abort(error)
                 if passage.is_committed:
                     self._books.failed(error)
                 passage.fail(error)
@@ -272,13 +285,21 @@ class Exchange:
 
     # -- how both end
 
+    def _note_abort(self, error: RouterError) -> None:
+        """If `error`, which the client is told, is that of the abort, then this is how it ended."""
+        if self._aborted is not None and error is self._aborted[0]:
+            self._books.end_as(self._aborted[1])
+
+    def _abort_fault(self) -> RouterError:
+        return self._aborted[0] if self._aborted is not None else Draining(_LEAVING)
+
     async def _fault_of(self, work: Callable[[], Awaitable[None]]) -> RouterError | None:
         """Does `work` and raises nothing.  Returns the error that the client is to be told."""
         try:
             with self._work:
                 await work()
             if self._work.cancelled_caught:
-                return self._abort_error or Draining("the router is shutting down")
+                return self._abort_fault()
         except RouterError as error:
             return error.bare()
         except ClientStalled:

@@ -43,6 +43,8 @@ class ResumableCall:
 
     def request_for(self, target: Target) -> UpstreamRequest:
         text = self._sent.text_to_continue() if self.is_begun and self._prefill else None
+        if text and target.dialect.trims_beginning:
+            text = text.rstrip()
         if not text:
             return self._inner.request_for(target)
         chat = self._inner.chat
@@ -59,9 +61,8 @@ class ResumableCall:
         if self.is_begun and self._translator is not None:
             # The client's side goes on: only what is read is another answer.
             sent = self._sent
-            replay = Replay.continuing(sent) if self._prefill else Replay(sent)
             reader = self._inner.reader(target, identity, content_type)
-            own: list[Tap] = [Replaying(replay), Remembering(sent)]
+            own: list[Tap] = [Replaying(self._replay(target)), Remembering(sent)]
             translator = self._translator.going_on(reader, [*own, *taps])
         else:
             # Attempts may race: whose answer is continued is known when `went_out` is called.
@@ -70,6 +71,11 @@ class ResumableCall:
             translator = self._inner.translator(target, identity, content_type, [*own, *taps])
         self._heard[translator] = sent
         return translator
+
+    def _replay(self, target: Target) -> Replay:
+        if not self._prefill:
+            return Replay(self._sent)
+        return Replay.continuing(self._sent, is_trimmed=target.dialect.trims_beginning)
 
     def went_out(self, translator: Translator) -> None:
         """The answer that `translator` reads is the one that the client gets."""

@@ -21,6 +21,7 @@ class Watchdog:
         self._total = total
         self._end = math.inf if total is None else trio.current_time() + total
         self.scope.deadline = self._end
+        self.is_over = False  # what was waited for is here: no limit counts any more
         self._progress: float | None = None
         self._progress_end = math.inf
 
@@ -67,4 +68,5 @@ class Watchdog:
 
     def rest(self) -> None:
         """Nothing is late any more: what was waited for is here."""
+        self.is_over = True
         self.scope.deadline = math.inf

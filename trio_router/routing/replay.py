@@ -43,7 +43,8 @@ class SentChoice:
 
     @property
     def is_empty(self) -> bool:
-        return not any(self.texts.values()) and not any(c.arguments for c in self.calls.values())
+        calls = self.calls.values()
+        return not any(self.texts.values()) and not any(call.name or call.arguments for call in calls)
 
 
 class Sent:
@@ -99,12 +100,19 @@ class Replay:
         self._head = dict(sent.head)
         self._left = {number: choice.copy() for number, choice in sent.choices.items()}
         self._begun_calls = {n: set(choice.calls) for n, choice in sent.choices.items()}
+        self._untold = ""  # white space that was sent, and that the target does not know of
 
     @classmethod
-    def continuing(cls, sent: Sent) -> Replay:
-        """A replay for a target that continues where `sent` ends, without repeating it."""
+    def continuing(cls, sent: Sent, *, is_trimmed: bool = False) -> Replay:
+        """A replay for a target that continues where `sent` ends, without repeating it.
+
+        With `is_trimmed` it was not told of the white space at the end: it says that again, if at all.
+        """
         replay = cls(sent)
         replay._left = {number: SentChoice() for number in sent.choices}
+        if is_trimmed:
+            text = sent.text_to_continue() or ""
+            replay._untold = text[len(text.rstrip()) :]
         return replay
 
     def take(self, chunk: Chunk) -> Chunk | None:
@@ -142,6 +150,8 @@ class Replay:
         if name == "role" or value is None:
             return None
         if isinstance(value, str):
+            if name == "content" and self._untold:
+                value = self._without_untold(value)
             rest, left.texts[name] = _beyond(value, left.texts.get(name, ""), name)
             return rest
         if name not in ("tool_calls", "function_call"):
@@ -156,11 +166,21 @@ class Replay:
             return pieces[0] if pieces else None
         return pieces
 
+    def _without_untold(self, value: str) -> str:
+        common = 0
+        while value[common : common + 1] == self._untold[common : common + 1] != "":
+            common += 1
+        is_open = common == len(value)  # the next piece may repeat more of it
+        self._untold = self._untold[common:] if is_open else ""
+        return value[common:]
+
     def _call(self, left: SentCall, piece: dict[str, Any]) -> dict[str, Any] | None:
         function = _function(piece)
         name = _string(function.get("name"))
         if name and left.name and name != left.name:
             raise Differs("it calls another tool")
+        if name:
+            left.name = ""  # the call has come, whatever of its arguments is still to come
         rest, left.arguments = _beyond(_string(function.get("arguments")), left.arguments, "arguments")
         if not rest:
             return None

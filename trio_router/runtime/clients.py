@@ -14,6 +14,7 @@ from trio_router.wire.addresses import is_loopback
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from trio_router.clock.alarms import Alarm
     from trio_router.config.schema import ProviderConfig
 
     # Name, base URL, and whether its open answers are limited.
@@ -31,10 +32,16 @@ class SharedClients:
     """Counts the generations that hold each client, and closes a client that none holds any more.
 
     `make_transport` gives the transport of one client; by default it is one of real sockets.
+    `alarm` makes an alarm, which closes connections that are not used any more.
     """
 
-    def __init__(self, make_transport: Callable[[], StreamTransport] | None = None) -> None:
+    def __init__(
+        self,
+        make_transport: Callable[[], StreamTransport] | None = None,
+        alarm: Callable[[Callable[[], None]], Alarm] | None = None,
+    ) -> None:
         self._make_transport = make_transport
+        self._alarm = alarm
         self._shared: dict[Identity, _Shared] = {}
 
     def __len__(self) -> int:
@@ -81,6 +88,8 @@ class SharedClients:
             # The environment's proxy cannot reach this machine's loopback.
             host = urlsplit(provider.base_url).hostname or ""
             transport = StreamTransport(trust_env=not is_loopback(host))
+        if self._alarm is not None:
+            transport.ring_with(self._alarm)
         limit = provider.max_in_flight
         gate = None if limit is None else Gate(limit, provider.max_queue)
         return _Shared(UpstreamClient(transport, gate=gate), gate)

@@ -75,7 +75,7 @@ class Router:
         self.catalog = Catalog()
         self.state = RouterState.STARTING
         self.on_change: list[Callable[[Generation], None]] = []  # called with each new generation
-        self._clients = SharedClients(make_transport)
+        self._clients = SharedClients(make_transport, self.engine.alarms.alarm)
         self._waiting = trio.CancelScope()
         self._embedded = Embedded()
         self._draft: Draft = prepare(config, clock, self.heard)

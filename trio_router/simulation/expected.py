@@ -17,19 +17,22 @@ _DEFAULTS: dict[str, Any] = {
     "total": None, "stall": 30, "keepalive": 15, "early_commit": None, "progress": 300,
 }  # fmt: skip
 _LOST = {"provider_network_error", "upstream_truncated", "malformed_json"}
+_CUT = {"provider_network_error", "upstream_truncated"}
+# Faults that say more than was to be said.
+_ADDING = ("bad_json", "bad_shape", "bad_framing", "too_large", "error_event", "comments", "trickle")
 _OF_FAULT: dict[str, set[str]] = {
     "close": _LOST,
     "reset": _LOST,
     "redirect": _LOST,
     "garbage": _LOST,
-    "fin": _LOST,
-    "broken": _LOST,
+    "fin": _CUT,
+    "broken": _CUT,
     "bad_framing": _LOST,
     "silence": {"provider_timeout"},
     "stall": {"provider_timeout"},
     "comments": {"provider_timeout", *_LOST},
     "trickle": {"provider_timeout", *_LOST},
-    "cut": _LOST,
+    "cut": _CUT,
     "no_finish": {*_LOST, "upstream_empty"},
     "error_event": {"provider_stream_error", "503", *_LOST},
     "bad_json": {"malformed_json", "upstream_truncated", "provider_network_error"},
@@ -84,6 +87,10 @@ def _of_told(case: Case, told: Told) -> set[str]:
     if fault is not None:
         found |= _of_status(told, fault) if fault.kind == "status" else _OF_FAULT[fault.kind]
     is_cut = fault is not None and "upstream_truncated" in found
+    if is_cut and case.ask.api == "embeddings":
+        found.add("malformed_json")  # it is one JSON value, of which no end can be missed
+    if is_cut and config["providers"][told.provider].get("lenient_end"):
+        found.add("upstream_empty")  # the cut came before anything was said
     if config["stream"].get("invalid_utf8") == "error" and (style.broken_utf8 or is_cut):
         found.add("malformed_utf8")  # a cut may come within a character
     made = told.script
@@ -96,7 +103,7 @@ def _of_told(case: Case, told: Told) -> set[str]:
 
 def _of_status(told: Told, fault: Fault) -> set[str]:
     if fault.status in (401, 403):
-        return {"provider_auth_error", "some_code", str(fault.status)}
+        return {"provider_auth_error", "some_code", str(fault.status), f"upstream_{fault.status}"}
     return {str(fault.status), "some_code", f"upstream_{fault.status}"}
 
 
@@ -127,9 +134,17 @@ def _of_connects(case: Case) -> set[str]:
             # A kept connection may be closed by the provider while a request is on its way.
             if provider.closes_after or provider.keep_alive < 60:
                 found.add("provider_network_error")
+        if any(_says_too_much(told) for told in case.world.outlets[provider.name].told):
+            found.add("provider_network_error")  # it comes when the connection is used again
         if any(c.hole >= 0 for pair in provider.courses for c in pair):
             found |= _LOST | {"provider_timeout"}
     return found
+
+
+def _says_too_much(told: Told) -> bool:
+    """Whether more came than the length that its head told."""
+    is_more = told.fault is not None and told.fault.kind in _ADDING
+    return is_more and told.take.style.framing == "length"
 
 
 def _of_limits(case: Case) -> set[str]:

@@ -139,7 +139,8 @@ class AskMaker:
     def _one(self, ask: Ask, name: str, answer: Meaning) -> Take:
         chance = self.chance
         fault = self._fault(ask) if chance.odds(self.trouble) else None
-        return Take(answer, self._style(len(answer.text), self.dialects[name]), fault)
+        size = max(len(answer.text), len(answer.thoughts))
+        return Take(answer, self._style(size, self.dialects[name]), fault)
 
     def _answer(self, ask: Ask) -> Meaning:
         chance = self.chance

@@ -71,10 +71,14 @@ def says_only_what_was_said(case: Case) -> Iterator[str]:
         return
     if not (said.text or said.thoughts or said.calls):
         return
-    if any(_is_lenient(case, told) and told.fault is not None for told in case.told):
-        return
-    if not any(_is_beginning(said, meant(told, said.text)) for told in _speakers(case)):
+    if not any(_is_beginning(said, _meant(case, told, said)) for told in _speakers(case)):
         yield f"nobody said this: {said.text[-60:]!r} {said.thoughts[-40:]!r} {said.calls}"
+
+
+def _meant(case: Case, told: Told, said: Said) -> Meaning:
+    others = [other for other in _speakers(case) if other is not told and other.at <= told.at]
+    before = [other.take.answer.thoughts for other in others]
+    return meant(told, said.text, before[-1] if before else "")
 
 
 def _speakers(case: Case) -> list[Told]:
@@ -110,7 +114,7 @@ def good_end_is_whole(case: Case) -> Iterator[str]:
             yield f"a vector that is not this request's: {said.text}"
         return
     for told in _speakers(case):
-        answer = meant(told, said.text)
+        answer = _meant(case, told, said)
         if _is_lenient(case, told) and told.fault is not None:
             return
         has_ended = told.is_whole or told.has_said_finish
@@ -142,10 +146,7 @@ def stream_ends_once(case: Case) -> Iterator[str]:
     if said is None or not case.ask.is_stream or case.got.end != "whole":
         return
     # A provider's own error event passes as it is, whatever should follow it.
-    # With `lenient_end` any end is taken for a good one, whatever is missing before it.
-    is_lenient = any(_is_lenient(case, told) and told.fault is not None for told in case.told)
     has_passed = case.ask.api == "responses" and said.error is not None and said.ends == 0
-    has_passed |= is_lenient and said.ends == 0
     if said.ends != 1 and not has_passed:
         yield f"{said.ends} terminal frames"
     if said.is_good and said.error is not None:
@@ -187,6 +188,8 @@ def same_dialect_is_exact(case: Case) -> Iterator[str]:
         return
     if case.route is not None and case.route.get("midstream", "error") != "error":
         return
+    if any(_is_lenient(case, told) and told.fault is not None for told in case.told):
+        return  # the end may be the router's own
     if said.error is not None and limits_of(case)["early_commit"] is not None:
         return  # the router may have had to begin by itself
     speakers = [t for t in _speakers(case) if t.speech == (_SAME.get(ask.api) or ask.api)]

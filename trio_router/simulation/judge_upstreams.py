@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trio_router.simulation.cases import Case
+    from trio_router.simulation.pipes import End
     from trio_router.simulation.told import Told
     from trio_router.simulation.world import World
 
 _AT_ONCE = 0.001  # s
+_EXPIRY = 30.0 + 6.0  # s that a connection is kept without a request, and the network's own
 _LINGER = 0.25  # s that an answer which has said all may take to end
 
 
@@ -160,6 +162,24 @@ def bytes_held_are_bounded(world: World) -> Iterator[str]:
                     yield f"r{told.ask}: {taken} bytes were taken, {most} would do"
 
 
+def idle_upstream_is_closed(world: World) -> Iterator[str]:
+    """A connection that no request needs is closed after half a minute, whoever comes next."""
+    ends: dict[int, tuple[End, float]] = {}
+    over = {x.fields["request_id"]: x.at for x in world.log if x.event == "request"}
+    for outlet in world.outlets.values():
+        for told in outlet.told:
+            if told.end is not None:
+                _, before = ends.get(id(told.end), (told.end, 0.0))
+                ends[id(told.end)] = (
+                    told.end,
+                    max(told.ended_at, before, over.get(f"r{told.ask}", 0.0)),
+                )
+    for end, used_at in ends.values():
+        idle = end.peer.closed_at - used_at
+        if inf > used_at and idle > _EXPIRY:
+            yield f"{end.peer.name}: {idle:.3f} s"
+
+
 UPSTREAMS = (
     upstream_is_released,
     leaving_is_seen,
@@ -167,4 +187,4 @@ UPSTREAMS = (
     provider_is_asked_what_was_asked,
     tries_are_bounded,
 )
-UPSTREAMS_OF_WORLD = (patience_is_obeyed, bytes_held_are_bounded)
+UPSTREAMS_OF_WORLD = (patience_is_obeyed, bytes_held_are_bounded, idle_upstream_is_closed)

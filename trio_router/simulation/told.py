@@ -56,8 +56,11 @@ class Told:
     words: list[str] = field(default_factory=list)  # messages of errors that it gave
 
 
-def meant(told: Told, so_far: str) -> Meaning:
-    """What the client of this answer is to have in the end, who has `so_far` of its text."""
+def meant(told: Told, so_far: str, thoughts: str = "") -> Meaning:
+    """What the client of this answer is to have in the end, who has `so_far` of its text.
+
+    `thoughts` are those of the answer that it goes on with.
+    """
     answer, begun = told.take.answer, told.begun
     if not begun or answer.text.startswith(begun):
         return answer
@@ -66,4 +69,4 @@ def meant(told: Told, so_far: str) -> Meaning:
     blank = rest[: len(rest) - len(rest.lstrip())]
     if not answer.text.startswith(rest) and answer.text.startswith(rest.lstrip()):
         begun += blank
-    return structs.replace(answer, text=begun + answer.text)
+    return structs.replace(answer, text=begun + answer.text, thoughts=thoughts + answer.thoughts)

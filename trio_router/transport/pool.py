@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from math import inf
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
 _SWEEP = 8  # expired connections looked at on each acquire
 
@@ -25,6 +26,16 @@ class Poolable(Protocol):
 
     def close(self) -> None:
         """Close at once; may be called again."""
+
+
+class Alarm(Protocol):
+    """Calls back at `when` (`trio.current_time()`, in seconds), once; `inf` is never."""
+
+    when: float
+
+    def set(self, when: float) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 C = TypeVar("C", bound=Poolable)
@@ -46,7 +57,8 @@ class Pool(Generic[C]):
     """Idle connections by key, and at most `max_connections` slots (None: any number).
 
     Every connection holds a slot, whether in use, idle or being opened.  Waiters are served in
-    order.  At most `max_keepalive` connections are kept idle, each for `expiry` seconds.
+    order.  At most `max_keepalive` connections are kept idle, each for `expiry` seconds: what expires
+    is closed by who comes next, and without anybody if there is an alarm (`ring_with`).
     """
 
     def __init__(self, max_connections: int | None, max_keepalive: int, expiry: float) -> None:
@@ -55,6 +67,7 @@ class Pool(Generic[C]):
         self._expiry = expiry
         self._slots = 0
         self._closed = False
+        self._alarm: Alarm | None = None  # for the oldest idle connection, or earlier
         self._busy: dict[C, None] = {}
         # Oldest first, with the time each became idle.  While anyone waits, no connection is idle and
         # every slot is taken, so that nobody can overtake the waiters.
@@ -70,6 +83,10 @@ class Pool(Generic[C]):
     @property
     def idle(self) -> int:
         return len(self._idle)
+
+    def ring_with(self, alarm: Callable[[Callable[[], None]], Alarm]) -> None:
+        """`alarm` makes an alarm that calls what it is given."""
+        self._alarm = alarm(self._sweep_all)
 
     def take(self, key: Hashable) -> tuple[bool, C | None]:
         """Takes a slot without waiting.  Returns whether there was one, and the idle connection in it.
@@ -145,6 +162,8 @@ class Pool(Generic[C]):
     def close(self) -> None:
         """Closes every connection, also those in use; waiters get PoolClosed."""
         self._closed = True
+        if self._alarm is not None:
+            self._alarm.stop()
         while self._evict_oldest():
             pass
         for connection in self._busy:
@@ -177,7 +196,10 @@ class Pool(Generic[C]):
     def _make_idle(self, connection: C) -> None:
         if len(self._idle) >= self._max_keepalive:
             self._evict_oldest()
-        self._idle[connection] = trio.current_time()
+        now = trio.current_time()
+        self._idle[connection] = now
+        if self._alarm is not None and self._alarm.when == inf:
+            self._alarm.set(now + self._expiry)
         self._idle_by_key.setdefault(connection.key, OrderedDict())[connection] = None
 
     def _take_idle(self, key: Hashable) -> C | None:
@@ -207,6 +229,15 @@ class Pool(Generic[C]):
         connection.close()
         self._slots -= 1
         return True
+
+    def _sweep_all(self) -> None:
+        now = trio.current_time()
+        while (oldest := next(iter(self._idle.values()), None)) is not None:
+            if oldest + self._expiry > now:
+                if self._alarm is not None:
+                    self._alarm.set(oldest + self._expiry)
+                return
+            self._evict_oldest()
 
     def _sweep(self) -> None:
         deadline = trio.current_time() - self._expiry

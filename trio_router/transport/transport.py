@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Mapping
 
     from trio_router.transport.http1 import ResponseParser
+    from trio_router.transport.pool import Alarm
 
     Timeouts = Mapping[str, float | None]  # in seconds, by httpx's names for them
 
@@ -103,6 +104,10 @@ class StreamTransport(httpx.AsyncBaseTransport):
     def idle_connections(self) -> int:
         """Connections kept for the next request."""
         return self._pool.idle
+
+    def ring_with(self, alarm: Callable[[Callable[[], None]], Alarm]) -> None:
+        """Has idle connections closed when they expire, whether anybody asks again or not."""
+        self._pool.ring_with(alarm)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The response.  The caller reads and closes its body.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.answer import to_completion, to_message
 from trio_router.dialects.anthropic.client_request import chat_request, check_kinds
-from trio_router.dialects.anthropic.client_stream import MessagesEncoder
+from trio_router.dialects.anthropic.client_stream import MessagesEncoder, frame
 from trio_router.dialects.anthropic.errors import error_body
 from trio_router.dialects.anthropic.listing import AnthropicListing
 from trio_router.dialects.anthropic.others import for_others
@@ -54,6 +54,7 @@ def _recognises(record: dict[str, Any]) -> bool:
 
 class AnthropicDialect(Dialect):
     name = "anthropic"
+    trims_beginning = True
     listing = AnthropicListing()
 
     def build_request(
@@ -83,7 +84,7 @@ class MessagesApi:
     """The API as upstreams have it: see NativeApi."""
 
     end = b""
-    missing_end = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+    needs_end = False
     forwarded = frozenset({b"anthropic-beta"})
     tells_errors = False
 
@@ -98,6 +99,10 @@ class MessagesApi:
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
         return MessagesDecoder(identity)
+
+    def missing_end(self, decoder: ChunkDecoder | None) -> bytes:
+        events = decoder.open_end() if isinstance(decoder, MessagesDecoder) else []
+        return b"".join(map(frame, [*events, {"type": "message_stop"}]))
 
     def says(self, event: dict[str, Any]) -> bool:
         return False

@@ -78,6 +78,17 @@ class MessagesDecoder:
                 return self._stop()
         return []
 
+    def open_end(self) -> list[dict[str, Any]]:
+        """The events that close what is open, up to the last one; the reason to stop is not known."""
+        events: list[dict[str, Any]] = [
+            {"type": "content_block_stop", "index": index} for index in self._open
+        ]
+        if not self._has_finished:
+            delta = {"stop_reason": None, "stop_sequence": None}
+            usage = {"output_tokens": self._usage.get("output_tokens") or 0}
+            events.append({"type": "message_delta", "delta": delta, "usage": usage})
+        return events
+
     def _whole(self, message: dict[str, Any]) -> list[Chunk]:
         chunks = self._start(message)
         for index, block in enumerate(message.get("content") or ()):

@@ -21,7 +21,7 @@ _CONTENT = ("item", "part", "text", "refusal", "arguments", "input", "annotation
 
 class ResponsesApi:
     end = b""
-    missing_end = b""  # the event that tells the reason is the last one
+    needs_end = True
     forwarded: frozenset[bytes] = frozenset()
     tells_errors = True
 
@@ -39,6 +39,9 @@ class ResponsesApi:
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
         return ResponsesReader()
+
+    def missing_end(self, decoder: ChunkDecoder | None) -> bytes:
+        return b""  # the event that tells the reason is the last one
 
     def says(self, event: dict[str, Any]) -> bool:
         kind = event.get("type")
