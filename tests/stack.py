@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import trio
 import trio.testing
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.trio.worker_context import WorkerContext
 
-from trio_router.api.app import RouterApp
 from trio_router.config.file import parse_config
 from trio_router.demo import DemoUpstream
 from trio_router.runtime.router import Router
-from trio_router.serve.serving import hypercorn_config, longest_stall, serve
+from trio_router.serve.composing import application
+from trio_router.serve.serving import http_server, serve
 from trio_router.server.accept import bind
-from trio_router.server.connections import HttpServer
 from trio_router.transport import StreamTransport
 from trio_router.transport.sockets import StreamWire
 from trio_router.wire.sse import SSEDecoder
@@ -32,6 +29,7 @@ from trio_router.wire.sse import SSEDecoder
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from trio_router.api.app import RouterApp
     from trio_router.config.schema import Config
 
 PROVIDERS = """
@@ -108,10 +106,7 @@ class Stack:
             ),
             in_thread=at_once,
         )
-        self.app = RouterApp(self.router)
-        self._context = WorkerContext(None)
-        self._wrapper = ASGIWrapper(self.app)
-        self._settings = hypercorn_config()
+        self.app = application(self.router)
         self.client = self.new_client()
 
     def new_client(self) -> httpx.AsyncClient:
@@ -126,7 +121,7 @@ class Stack:
         return ours
 
     async def _serve(self, wire: StreamWire) -> None:
-        server = HttpServer(self.app, self._settings, longest_stall(self.router.generation.config))
+        server = http_server(self.router, self.app)
         first = await wire.receive()
         await server.handle_http1(wire, self.host, first)
 
@@ -181,7 +176,7 @@ async def real_stack(
         upstream = DemoUpstream()
         upstream_port = await nursery.start(upstream.serve)
         where = providers.replace("http://upstream", f"http://127.0.0.1:{upstream_port}")
-        app = RouterApp(Router(config(settings, where)))
+        app = application(Router(config(settings, where)))
         stop = trio.Event()
         serving = partial(serve, app, bind("127.0.0.1", port), shutdown_trigger=stop.wait)
         stopped = trio.Event()

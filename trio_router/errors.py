@@ -27,16 +27,20 @@
          |- Empty                502   came to its end and said nothing
          |- StreamError          502   an error inside the stream
          |- Diverged             502   another target's answer is not what was sent already
-         |- TargetsUnavailable   503   every target of a route is given a rest
+         |- TargetsUnavailable   503   every target of a route is in cooldown
          `- EventTooLarge        502
 
 There is no class for "the client left": that is `trio.Cancelled`, passes through untouched, and is
-written down as an outcome.
+written down as an outcome.  `ClientStalled` is no RouterError: nobody is there to be told of it.
 """
 
 from __future__ import annotations
 
 from typing import Any, Self
+
+
+class ClientStalled(Exception):
+    """The client took nothing for `stall` seconds although there was something for it."""
 
 
 class RouterError(Exception):
@@ -108,7 +112,13 @@ class NotFound(RouterError):
 
 
 class MethodNotAllowed(RouterError):
+    """`allow` is what the Allow header says: the methods that the path has."""
+
     status, code, type = 405, "method_not_allowed", "invalid_request_error"
+
+    def __init__(self, message: str, *, allow: str = "") -> None:
+        super().__init__(message)
+        self.allow = allow
 
 
 class RequestTimeout(RouterError):

@@ -14,45 +14,18 @@ import pytest
 import trio
 import trio.testing
 
-from tests.serve.test_command import served
-from tests.server.test_server import post
-from tests.stack import ServerStream, chat, memory_stack
+from tests.connections import post
+from tests.serve.command import served
+from tests.server.counted import Connected
+from tests.stack import chat, memory_stack
 from trio_router.api.asgi import RelayConnection
 from trio_router.api.reply import Reply
 from trio_router.demo import Answer, Hang, Send
-from trio_router.serve.serving import hypercorn_config
-from trio_router.server.connections import HttpServer
 from trio_router.server.request_body import UNASKED, RequestBody
-from trio_router.transport.sockets import StreamWire
 
 SSE = [(b"content-type", b"text/event-stream")]
 CHUNK = b'data: {"choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": null}]}\n\n'
 BIG = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 33000000\r\n\r\n"
-
-
-class Counting(ServerStream):
-    """Counts what the server reads."""
-
-    taken = 0
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        data = await super().receive_some(max_bytes)
-        self.taken += len(data)
-        return data
-
-
-class Connected:
-    """A connection to `stack` in memory, whose server's end counts."""
-
-    def __init__(self, stack, nursery) -> None:
-        self.client, theirs = trio.testing.memory_stream_pair()
-        self.end = Counting(theirs)
-        self.wire = StreamWire(self.end)
-        self.server = HttpServer(stack.app, hypercorn_config(), 30)
-        nursery.start_soon(self._run)
-
-    async def _run(self) -> None:
-        await self.server.handle_http1(self.wire, "127.0.0.1", await self.wire.receive())
 
 
 @pytest.mark.parametrize(
@@ -91,7 +64,7 @@ async def test_a_connection_that_closes_after_an_answer_does_not_wait_for_what_i
 ):
     async with memory_stack() as stack:
         connected = Connected(stack, nursery)
-        last = post(chat("any/echo-c2-d500", stream=True), b"x: y").replace(b"HTTP/1.1", b"HTTP/1.0")
+        last = post(chat("any/echo-c2-d500", stream=True), "x: y").replace(b"HTTP/1.1", b"HTTP/1.0")
         stack.upstream.script = lambda _: Answer(headers=SSE, steps=[Send(CHUNK)])  # breaks off
         await connected.client.send_all(last + BIG + b"x" * 300_000)
         with trio.fail_after(60):
@@ -108,7 +81,7 @@ async def slow_and_keyless(asked) -> Reply:
 
 async def test_no_body_is_read_before_its_key_was_checked(nursery, autojump_clock):
     async with memory_stack() as stack:
-        stack.app.hot["POST", "/slow"] = slow_and_keyless
+        stack.app.table.exact["POST", "/slow"] = slow_and_keyless
         connected = Connected(stack, nursery)
         head = b"POST /slow HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n"
         await connected.client.send_all(head + b"x" * 1_000_000)
@@ -138,7 +111,7 @@ async def test_nor_is_it_through_another_server(autojump_clock):
     scope["headers"] = [(b"host", b"localhost"), (b"content-type", b"application/json")]
     scope |= {"server": ("127.0.0.1", 1), "extensions": {}, "query_string": b"", "scheme": "http"}
     async with memory_stack() as stack, trio.open_nursery() as nursery:
-        stack.app.hot["POST", "/slow"] = slow_and_keyless
+        stack.app.table.exact["POST", "/slow"] = slow_and_keyless
         nursery.start_soon(RelayConnection(stack.app, scope), receive, send)
         await trio.sleep(99)
         assert fed * 10_000 < UNASKED + 10_000

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tests.relay.test_disconnect import Booked, leave, raw_client
+from tests.booked import Booked
+from tests.connections import leave, raw_client
 from tests.stack import memory_stack, real_stack
 from trio_router.demo import Answer, Hang, Send
 from trio_router.demo.answers import error_answer, json_answer

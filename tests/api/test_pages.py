@@ -6,9 +6,9 @@ import h2.events
 import pytest
 
 from tests.api.uploads import upload_stack
-from tests.server.test_http2 import Client
-from tests.server.test_server import connected, everything
-from tests.server.test_stock_hypercorn import connect
+from tests.connections import connected, everything
+from tests.server.http2_client import Client
+from tests.server.stock_hypercorn import connect
 from tests.stack import chat, events, memory_stack, real_stack, text_of
 from trio_router.dialects import CLIENTS
 

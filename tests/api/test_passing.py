@@ -10,6 +10,7 @@ import httpx
 import pytest
 import trio
 
+from tests.api.transcriptions import MODEL, START, TRANSCRIPTIONS
 from tests.api.uploads import (
     END,
     FORM,
@@ -21,14 +22,12 @@ from tests.api.uploads import (
     part,
     upload_stack,
 )
-from tests.relay.test_disconnect import Booked, leave
+from tests.booked import Booked
+from tests.connections import leave
 from trio_router.observe.record import Outcome
 
-TRANSCRIPTIONS = "/v1/audio/transcriptions"
 SPEECH = "/v1/audio/speech"
-MODEL = part("model", b"open/whisper")
 FILE = part("file", b"RIFF" + bytes(range(256)) * 300, "a.wav")
-START = MODEL + part("file", b"", "a").removesuffix(b"\r\n")  # and then the file
 NAMED = part("model", b"whisper-1")
 FORMS = [
     TRANSCRIPTIONS,
@@ -361,9 +360,9 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("method", "path", "allowed"),
         [
-            ("PUT", "/v1/files/a", "DELETE, GET"),
-            ("DELETE", "/v1/files", "GET, POST"),
-            ("POST", "/v1/files/a/content", "GET"),
+            ("PUT", "/v1/files/a", "DELETE, GET, HEAD"),
+            ("DELETE", "/v1/files", "GET, HEAD, POST"),
+            ("POST", "/v1/files/a/content", "GET, HEAD"),
             ("GET", SPEECH, "POST"),
         ],
     )

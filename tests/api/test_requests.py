@@ -7,11 +7,11 @@ import json
 import pytest
 import trio
 
-from tests.relay.test_timeouts import request_bytes
+from tests.connections import everything, post, until
 from tests.stack import Stack, chat, config, events, memory_stack, text_of
 from trio_router.errors import Draining
 from trio_router.observe.record import Outcome
-from trio_router.runtime.router import State
+from trio_router.runtime.router import RouterState
 
 KEYS = 'auth: {keys: [{name: web, key: sk-web}, "sk-plain"]}'
 URL = "/v1/chat/completions"
@@ -157,14 +157,14 @@ class TestConnections:
         async with memory_stack() as stack:
             connection = await stack.connect()
             for _ in range(3):
-                await connection.send_all(request_bytes(chat("any/echo")))
+                await connection.send_all(post(chat("any/echo")))
                 assert b"200" in await until(connection, b'"total_tokens"')
 
     async def test_an_answer_before_the_body_has_come_leaves_the_connection_good(self, autojump_clock):
         """Head and body in separate packets: quart-trio alone leaves a dead connection behind."""
         async with memory_stack(KEYS) as stack:
             connection = await stack.connect()
-            request = request_bytes(chat("any/echo"))
+            request = post(chat("any/echo"))
             head, body = request[: request.index(b"{")], request[request.index(b"{") :]
             for _ in range(2):
                 await connection.send_all(head)
@@ -179,25 +179,23 @@ class TestConnections:
             await connection.send_all(
                 b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n" % URL.encode()
             )
-            answer = await until(connection, b"")
+            answer = await everything(connection)
             assert b" 401 " in answer
             assert b"connection: close" in answer.lower()
 
     async def test_an_idle_connection_is_closed_in_time(self, autojump_clock):
         async with memory_stack() as stack:
             connection = await stack.connect()
-            await connection.send_all(request_bytes(chat("any/echo")))
+            await connection.send_all(post(chat("any/echo")))
             await until(connection, b'"total_tokens"')
             began = trio.current_time()
-            assert await until(connection, b"") is not None
+            assert await everything(connection, within=100) is not None
             assert trio.current_time() - began == pytest.approx(75, abs=0.1)
 
     async def test_two_requests_sent_at_once_are_answered_in_turn(self, autojump_clock):
         async with memory_stack() as stack:
             connection = await stack.connect()
-            await connection.send_all(
-                request_bytes(chat("any/echo", "one")) + request_bytes(chat("any/echo", "two"))
-            )
+            await connection.send_all(post(chat("any/echo", "one")) + post(chat("any/echo", "two")))
             first = await until(connection, b'"total_tokens"')
             rest = (
                 first
@@ -205,18 +203,6 @@ class TestConnections:
                 else first + await until(connection, b'"total_tokens"')
             )
             assert rest.index(b"one") < rest.index(b"two")
-
-
-async def until(connection, mark: bytes) -> bytes:
-    """What comes, up to a mark; up to the end if the mark is empty."""
-    got = b""
-    while not mark or mark not in got:
-        data = bytes(await connection.receive_some(65536))
-        if not data:
-            assert not mark, got
-            break
-        got += data
-    return got
 
 
 class TestEndpoints:
@@ -240,11 +226,11 @@ class TestEndpoints:
 
     async def test_readiness_says_starting_ready_and_draining(self, autojump_clock):
         async with memory_stack() as stack:
-            stack.router.state = State.STARTING
+            stack.router.state = RouterState.STARTING
             assert (await stack.client.get("/readyz")).status_code == 503
-            stack.router.state = State.READY
+            stack.router.state = RouterState.READY
             assert (await stack.client.get("/readyz")).status_code == 200
-            stack.router.state = State.DRAINING
+            stack.router.state = RouterState.DRAINING
             assert (await stack.client.get("/readyz")).status_code == 503
             assert (await stack.client.get("/healthz")).status_code == 200
             refused = await stack.ask(chat("any/echo"))
@@ -436,7 +422,7 @@ class TestDrain:
     async def test_a_client_that_has_stopped_reading_does_not_hold_the_drain(self, autojump_clock):
         async with memory_stack("timeouts: {stall: null}", tight=True) as stack:
             connection = await stack.connect()
-            await connection.send_all(request_bytes(chat("any/echo-c100000", stream=True)))
+            await connection.send_all(post(chat("any/echo-c100000", stream=True)))
             await connection.receive_some(100)
             began = trio.current_time()
             await stack.router.drain(3)

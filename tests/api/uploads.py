@@ -11,13 +11,15 @@ import httptools
 import trio
 
 from tests.stack import RealStack, config
-from trio_router.api.app import RouterApp
 from trio_router.runtime.router import Router
+from trio_router.serve.composing import application
 from trio_router.serve.serving import serve
 from trio_router.server.accept import bind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from trio_router.api.app import RouterApp
 
 PROVIDERS = """
 providers:
@@ -169,7 +171,7 @@ async def upload_stack(settings: str = "", providers: str = PROVIDERS) -> AsyncI
         listeners = await nursery.start(partial(trio.serve_tcp, upstream.handle, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
         where = providers.replace("http://upstream", f"http://127.0.0.1:{port}")
-        app = RouterApp(Router(config(settings, where)))
+        app = application(Router(config(settings, where)))
         urls = await nursery.start(
             partial(serve, app, bind("127.0.0.1", 0), shutdown_trigger=trio.sleep_forever)
         )

@@ -7,9 +7,8 @@ import shutil
 import pytest
 import trio
 
-from tests.relay.test_disconnect import raw_client, until_still
-from tests.relay.test_streams import SSE, STOP, delta
-from tests.relay.test_timeouts import request_bytes
+from tests.chunks import SSE, STOP, delta
+from tests.connections import post, raw_client, until_still
 from tests.stack import chat, events, real_stack, text_of
 from trio_router.demo import Answer, cut, sse
 
@@ -83,7 +82,7 @@ async def test_a_slow_client_of_an_endless_upstream_leaves_memory_flat():
     async with real_stack() as stack:
         stack.upstream.script = lambda _: Answer(headers=SSE, steps=endless())
         connection = await raw_client(stack)
-        await connection.send_all(request_bytes(chat("deepseek/chat", stream=True)))
+        await connection.send_all(post(chat("deepseek/chat", stream=True)))
         await stack.upstream.wait_open(1)
         await until_still(lambda: stack.upstream.sent_bytes)
         before, offered = resident(), stack.upstream.sent_bytes

@@ -6,31 +6,15 @@ import openai
 import pytest
 import trio
 
-from tests.relay.test_streams import SSE, delta
+from tests.chunks import SSE, delta
+from tests.clients.sdk import LEFT_GENERATORS, async_client, in_thread, sync_client
 from tests.stack import real_stack
 from trio_router.demo import Answer, Hang, sse
 
-# The SDK and its httpx2 leave async generators of their own to the collector when a stream ends.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning"),
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <async_gen:pytest.PytestUnraisableExceptionWarning"
-    ),
-]
+pytestmark = LEFT_GENERATORS
+
 ASK = [{"role": "user", "content": "Привет, 世界 👋🏽"}]
 KEYS = "auth: {keys: [sk-good]}"
-
-
-def sync_client(stack, key="dummy") -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{stack.url}/v1", api_key=key, max_retries=0)
-
-
-def async_client(stack, key="dummy") -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=key, max_retries=0)
-
-
-async def in_thread(function):
-    return await trio.to_thread.run_sync(function)
 
 
 async def test_a_sync_client_streams():

@@ -8,12 +8,13 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.clients.test_openai_sdk import async_client, in_thread, pytestmark, sync_client
-from tests.relay.test_streams import SSE
+from tests.chunks import SSE
+from tests.clients.sdk import LEFT_GENERATORS, async_client, in_thread, sync_client
 from tests.stack import real_stack
 from trio_router.demo import Answer, json_answer, sse
 
-__all__ = ["pytestmark"]
+pytestmark = LEFT_GENERATORS
+
 TEXT = "Привет, 世界 👋🏽"
 MODELS = ["any/echo", "ollama/echo", "any/echo-ndjson"]
 WEATHER = {

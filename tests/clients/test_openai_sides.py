@@ -10,13 +10,10 @@ import openai
 import pytest
 
 from tests.api.uploads import answer, json_answer, upload_stack
+from tests.clients.sdk import LEFT_GENERATORS
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning"),
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <async_gen:pytest.PytestUnraisableExceptionWarning"
-    ),
-]
+pytestmark = LEFT_GENERATORS
+
 PROVIDERS = """
 providers:
   open: {base_url: "http://upstream/v1", api_key: sk-upstream-secret}

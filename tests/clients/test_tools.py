@@ -12,17 +12,12 @@ import pytest
 import trio
 from pydantic import BaseModel
 
-from tests.clients.test_openai_sdk import in_thread
+from tests.clients.sdk import LEFT_GENERATORS, in_thread
 from tests.clients.weather import ANSWERS, CALLS, PROVIDERS, QUESTION, TEXT, TOOL, script, weather
 from tests.stack import PROVIDERS as DEMO, real_stack
 
-# The SDKs leave async generators of their own to the collector when a stream ends.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning"),
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <async_gen:pytest.PytestUnraisableExceptionWarning"
-    ),
-]
+pytestmark = LEFT_GENERATORS
+
 DIALECTS = pytest.mark.parametrize("dialect", sorted(ANSWERS))
 NODE = Path(__file__).parent / "node"
 ASK = [{"role": "user", "content": QUESTION}]

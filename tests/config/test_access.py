@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.config.test_file import complaints
+from tests.config.complaints import complaints
 from trio_router.config.file import ConfigError, parse_config
 
 PROVIDERS = "\nproviders: {p: {base_url: http://x/v1}}"

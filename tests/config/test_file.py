@@ -6,19 +6,15 @@ from typing import get_args
 import pytest
 from pydantic import SecretStr
 
-from trio_router.config.discover import WELL_KNOWN, embedded_config
+from tests.config.complaints import complaints
+from trio_router.config.discover import embedded_config
 from trio_router.config.file import ConfigError, load_config, parse_config
+from trio_router.config.kinds import KINDS
 from trio_router.config.schema import DialectName
 from trio_router.dialects import DIALECTS
 from trio_router.routing.table import RouteTable
 
 ROOT = Path(__file__).parents[2]
-
-
-def complaints(text: str, **environ: str) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        parse_config(text, environ, "router.yaml")
-    return caught.value.complaints
 
 
 def test_every_complaint_comes_at_once_with_its_line():
@@ -170,9 +166,8 @@ def test_well_known_providers_are_found_by_their_keys():
     assert config.server.demo
     assert "deepseek" in config.providers
     assert "groq" not in config.providers
-    assert {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "MISTRAL_API_KEY"} <= set(
-        WELL_KNOWN
-    )
+    known = {variable for kind in KINDS for variable in kind.variables}
+    assert {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "MISTRAL_API_KEY"} <= known
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,12 @@ import logging
 import pytest
 import trio
 
+from tests.dashboard.admins import ADMIN, KEYS, OURS
 from tests.stack import chat, events, memory_stack
 from trio_router.observe.record import Outcome
 from trio_router.testing import Answer, Hang, Send
 
-ADMIN = "admin-key-of-anna"
-KEYS = f"auth: {{keys: [client-key], admin_keys: [{{name: anna, key: {ADMIN}}}]}}"
 BEARER = {"authorization": f"Bearer {ADMIN}"}
-OURS = {"sec-fetch-site": "same-origin"}
 SSE = [(b"content-type", b"text/event-stream")]
 CHUNK = b'data: {"choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": null}]}\n\n'
 

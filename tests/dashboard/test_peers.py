@@ -9,7 +9,7 @@ import trio
 
 from tests.stack import config
 from trio_router.dashboard.feed import Board
-from trio_router.dashboard.peers import Lines, Peers, asked
+from trio_router.runtime.peers import Lines, Peers, asked
 from trio_router.runtime.router import Router
 from trio_router.wire.jsoncodec import loads
 
@@ -19,10 +19,10 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 async def boards(tmp_path, nursery):
     """Two workers of one address."""
-    made = [Board(Router(config()), Peers(tmp_path, number, 2)) for number in range(2)]
-    for board in made:
-        nursery.start_soon(board.answer_peers)
-    await trio.testing.wait_all_tasks_blocked(0.05)
+    workers = [Peers(tmp_path, number, 2) for number in range(2)]
+    made = [Board(Router(config()), peers) for peers in workers]
+    for peers in workers:
+        await nursery.start(peers.serve)
     return made
 
 
@@ -56,7 +56,7 @@ async def test_what_is_no_request_any_more_is_not_stopped(boards):
 async def test_rubbish_ends_the_connection_and_nothing_else(boards, tmp_path, caplog):
     peers = Peers(tmp_path, 0, 2)
     with caplog.at_level(logging.CRITICAL):
-        for question in ("rubbish", ["a"], {"do": "stop"}):
+        for question in ("rubbish", ["a"], {"do": "stop"}, {"do": "dance"}):
             stream = await peers.connect(1, question)
             async with stream:
                 with trio.fail_after(5):
@@ -70,11 +70,11 @@ async def test_a_worker_that_is_not_there_answers_nothing(tmp_path):
 
 async def test_a_worker_that_is_replaced_takes_the_place_of_its_socket(tmp_path, nursery):
     for _ in range(2):
-        board = Board(Router(config()), Peers(tmp_path, 1, 2))
+        peers = Peers(tmp_path, 1, 2)
+        Board(Router(config()), peers)
         with trio.move_on_after(0.1):
-            await board.answer_peers()
-    nursery.start_soon(board.answer_peers)
-    await trio.testing.wait_all_tasks_blocked(0.05)
+            await peers.serve()
+    await nursery.start(peers.serve)
     stream = await Peers(tmp_path, 0, 2).connect(1, {"do": "watch"})
     async with stream:
         with trio.fail_after(5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, strategies as st
 from trio_router.dashboard.view import MAX_ROWS, Scene, View
 from trio_router.observe.history import History
 from trio_router.observe.record import Outcome, RequestRecord, Stage, TargetReport, Try
+from trio_router.runtime.reload import ReloadReport, Result, Trigger
 from trio_router.wire.jsoncodec import dumps, loads
 
 
@@ -147,3 +149,11 @@ def test_nothing_that_was_said_is_in_what_is_told():
         *("worker", "workers", "version", "now", "draining", "total", "slots", "ended"),
         *("gone", "begun", "changed", "providers"),
     }
+
+
+def test_a_refused_configuration_is_told_until_a_later_reload_went_well():
+    complaints = tuple(f"router.yaml:{line}: wrong" for line in range(1, 9))
+    refused = ReloadReport(Result.REFUSED, Trigger.FILE, 999.0, 1, complaints=complaints)
+    told = View().message(replace(scene(), refused=refused))
+    assert told["refused"] == [999000, *complaints[:5]]
+    assert "refused" not in View().message(scene())

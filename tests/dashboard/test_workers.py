@@ -11,8 +11,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.serve.test_command import ask, served
-from tests.serve.test_workers import wait_for, workers_of
+from tests.serve.command import ask, served, wait_for, workers_of
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import struct
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_router.dialects import EMBEDDINGS
+from trio_router.dialects import DIALECTS
 from trio_router.dialects.answer import AnswerReader, ReadingRules
 from trio_router.dialects.base import AnswerIdentity
 from trio_router.dialects.embedding import parse_embedding_request
@@ -22,13 +22,13 @@ OTHERS = ["ollama", "gemini", "cohere"]
 
 
 def asked(name, drop=False, **body):
-    request = EMBEDDINGS[name].request({"model": "m", **body}, drop_unsupported=drop)
+    request = DIALECTS[name].embeddings.request({"model": "m", **body}, drop_unsupported=drop)
     return request.path, json.loads(request.body)
 
 
 def answer(name, record, **body):
     reader = AnswerReader(OpenAIDialect(), AnswerIdentity("", 0, ""), "", ReadingRules(1 << 20))
-    told = EmbeddingAnswer(EMBEDDINGS[name], {"model": "m", "input": "a", **body}, "m", reader)
+    told = EmbeddingAnswer(DIALECTS[name].embeddings, {"model": "m", "input": "a", **body}, "m", reader)
     raw = record if isinstance(record, bytes) else json.dumps(record).encode()
     return told.translate(raw), reader
 

@@ -8,10 +8,11 @@ import json
 import pytest
 
 from tests.helpers import corpus
-from trio_router.dialects import LISTINGS, MODELS, MODELS_BY_HEADER
+from trio_router.dialects import DIALECTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.base import ListedModel
 
 _DIALECTS = {"anthropic": "anthropic", "gemini": "gemini"}  # the others are OpenAI's
+LISTINGS = {name: d.listing for name, d in DIALECTS.items() if d.listing is not None}
 TELLERS = [MODELS, *MODELS_BY_HEADER.values()]
 
 

@@ -137,3 +137,13 @@ def read_completion(completion: dict[str, Any]) -> Said:
     for choice in completion["choices"]:
         said._message(choice, choice["message"])
     return said
+
+
+def check_status(response) -> None:
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+
+
+def check_error(error) -> None:
+    assert set(error) == {"message", "type", "code", "param"}
+    assert error["message"]

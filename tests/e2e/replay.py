@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 import trio
 
 from tests.helpers import at_offsets, corpus
@@ -144,3 +145,10 @@ async def replayer(settings: str = "") -> AsyncIterator[Replayer]:
     async with real_stack(settings, PROVIDERS) as stack:
         async with httpx.AsyncClient(base_url=stack.url, timeout=60, trust_env=False) as client:
             yield Replayer(stack, client)
+
+
+QUICK = [whole, random_cuts]
+CUTS = pytest.mark.parametrize(
+    "cuts", [pytest.param(QUICK, id="quick"), pytest.param([tiny], id="tiny", marks=pytest.mark.slow)]
+)
+WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}

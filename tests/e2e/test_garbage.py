@@ -5,7 +5,6 @@ It looks seldom in a process that serves, and what it is left with is memory unt
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,9 +12,10 @@ import trio
 import trio.testing
 
 from tests.api.uploads import FORM, form, part
+from tests.chunks import SSE, delta
+from tests.connections import CHAT, everything, framed, streamed, until
 from tests.garbage import collected
-from tests.relay.test_native_responses import COMPLETED, CREATED, body as native_body
-from tests.relay.test_streams import SSE, delta
+from tests.relay.native_events import COMPLETED, CREATED, body as native_body
 from tests.stack import Stack, chat, memory_stack
 from trio_router.demo import Abort, Answer, Hang, Send, Sleep, json_answer, sse
 from trio_router.errors import Stopped
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     Scenario = Callable[[Stack], Awaitable[None]]
 
-CHAT = "/v1/chat/completions"
 SETTINGS = """
 server: {max_body: 20000}
 timeouts: {first_event: 5, read: 5, response: 5, total: 50, stall: 5, connect: 5, pool: 5, keepalive: 1}
@@ -72,27 +71,6 @@ class Never:
         return await self._connect(host, port)
 
 
-def post(path: str, body: object, *headers: str, method: str = "POST") -> bytes:
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    kind = (
-        () if any("content-type" in line for line in headers) else ("content-type: application/json",)
-    )
-    lines = [f"{method} {path} HTTP/1.1", "host: localhost", f"content-length: {len(data)}"]
-    return "\r\n".join([*lines, *kind, *headers, "", ""]).encode() + data
-
-
-async def read(connection: trio.abc.Stream, what: bytes = b"") -> bytes:
-    """Up to `what`, or to the end."""
-    got = b""
-    while not what or what not in got:
-        data = await connection.receive_some(65536)
-        if not data:
-            assert not what, got
-            break
-        got += data
-    return got
-
-
 def asks(*requests: bytes, expect: bytes = b"") -> Scenario:
     """Each request on a connection of its own, answered in full; `expect` is in every answer."""
 
@@ -100,7 +78,7 @@ def asks(*requests: bytes, expect: bytes = b"") -> Scenario:
         for request in requests:
             connection = await stack.connect()
             await connection.send_all(request.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
-            got = await read(connection)
+            got = await everything(connection, within=100)
             assert expect in got, got
             await connection.aclose()
 
@@ -111,7 +89,7 @@ def model(*names: str, expect: bytes = b"", path: str = CHAT, **fields: Any) -> 
     """Whole and streamed answers of models."""
     return asks(
         *[
-            post(path, {**WHOLE, "model": name, "stream": stream, **fields})
+            framed(path, {**WHOLE, "model": name, "stream": stream, **fields})
             for name in names
             for stream in (False, True)
         ],
@@ -135,7 +113,7 @@ def leaves(request: bytes, seen: bytes = b"", after: float = 0.2) -> Scenario:
         connection = await stack.connect()
         await connection.send_all(request)
         if seen:
-            await read(connection, seen)
+            await until(connection, seen)
         await trio.sleep(after)
         await connection.aclose()
         while stack.router.engine.running:  # noqa: ASYNC110  nothing tells
@@ -144,15 +122,11 @@ def leaves(request: bytes, seen: bytes = b"", after: float = 0.2) -> Scenario:
     return scenario
 
 
-def stream(name: str, **fields: Any) -> bytes:
-    return post(CHAT, chat(name, stream=True, **fields))
-
-
 async def keeps_the_connection(stack: Stack) -> None:
     connection = await stack.connect()
     for _ in range(3):
-        await connection.send_all(stream("any/echo"))
-        await read(connection, b"0\r\n\r\n")
+        await connection.send_all(streamed("any/echo"))
+        await until(connection, b"0\r\n\r\n")
     await trio.sleep(100)  # it is closed when it has been idle for so long
     assert not await connection.receive_some()
     await connection.aclose()
@@ -160,8 +134,8 @@ async def keeps_the_connection(stack: Stack) -> None:
 
 async def sends_ahead(stack: Stack) -> None:
     connection = await stack.connect()
-    await connection.send_all(stream("any/echo") * 3)
-    got = await read(connection, b"0\r\n\r\n")
+    await connection.send_all(streamed("any/echo") * 3)
+    got = await until(connection, b"0\r\n\r\n")
     while got.count(b"0\r\n\r\n") < 3:
         got += await connection.receive_some()
     await connection.aclose()
@@ -171,11 +145,11 @@ async def stops(stack: Stack) -> None:
     """An operator ends a stream, and a request that waits."""
     for is_stream in (True, False):
         connection = await stack.connect()
-        await connection.send_all(post(CHAT, chat("any/echo-h1", stream=is_stream)))
+        await connection.send_all(framed(CHAT, chat("any/echo-h1", stream=is_stream)))
         await trio.testing.wait_all_tasks_blocked()
         for exchange in list(stack.router.engine.running):
             exchange.abort(Stopped("enough"), Outcome.STOPPED)
-        await read(connection, b"stopped")
+        await until(connection, b"stopped")
         await connection.aclose()
 
 
@@ -183,12 +157,12 @@ async def waits_for_a_slot(stack: Stack) -> None:
     """One has the slot, one waits in vain, one leaves while waiting, and some find the queue full."""
     connections = [await stack.connect() for _ in range(4)]
     for connection in connections:
-        await connection.send_all(stream("few/echo-h1"))
+        await connection.send_all(streamed("few/echo-h1"))
         await trio.testing.wait_all_tasks_blocked()
-    await read(connections[2], b"overloaded")
+    await until(connections[2], b"overloaded")
     await connections[1].aclose()
-    await connections[3].send_all(stream("few/echo-h1"))
-    await read(connections[3], b"provider_timeout")
+    await connections[3].send_all(streamed("few/echo-h1"))
+    await until(connections[3], b"provider_timeout")
     for connection in connections:
         await connection.aclose()
 
@@ -199,7 +173,7 @@ async def uses_a_connection_that_has_died(stack: Stack) -> None:
         steps=[Send(b"{}"), Sleep(1), Abort()],
     )
     for _ in range(2):
-        await asks(post(CHAT, chat("any/m")))(stack)
+        await asks(framed(CHAT, chat("any/m")))(stack)
     stack.upstream.script = None
     await trio.sleep(2)
     await model("any/echo")(stack)
@@ -207,36 +181,36 @@ async def uses_a_connection_that_has_died(stack: Stack) -> None:
 
 async def never_sends_its_body(stack: Stack) -> None:
     connection = await stack.connect()
-    await connection.send_all(stream("any/echo")[:-5])
-    await read(connection, b"request_timeout")
+    await connection.send_all(streamed("any/echo")[:-5])
+    await until(connection, b"request_timeout", within=100)
     await connection.aclose()
 
 
 async def watches_the_dashboard(stack: Stack) -> None:
     connection = await stack.connect()
-    await connection.send_all(post("/dashboard/events", b"", method="GET"))
-    await read(connection, b"\n\n")
+    await connection.send_all(framed("/dashboard/events", b"", method="GET"))
+    await until(connection, b"\n\n")
     await trio.sleep(5)
     await connection.aclose()
 
 
 async def is_told_to_send(stack: Stack) -> None:
     connection = await stack.connect()
-    head, _, data = post(CHAT, chat("any/echo"), "expect: 100-continue").partition(b"\r\n\r\n")
+    head, _, data = framed(CHAT, chat("any/echo"), "expect: 100-continue").partition(b"\r\n\r\n")
     await connection.send_all(head + b"\r\n\r\n")
-    await read(connection, b"100 Continue\r\n\r\n")
+    await until(connection, b"100 Continue\r\n\r\n")
     await connection.send_all(data)
-    await read(connection, b"total_tokens")
+    await until(connection, b"total_tokens")
     await connection.aclose()
 
 
 SPEECH = Answer(headers=[("content-type", "audio/mpeg")], steps=[Send(b"x" * 9000)] * 3)
 TEXT = json_answer({"text": "hello"})
 UPLOAD = form(part("file", b"RIFF" * 4000, "a.wav"), part("model", b"any/whisper"))
-AUDIO = post("/v1/audio/transcriptions", UPLOAD, f"content-type: {FORM}")
-SPEAK = post("/v1/audio/speech", {"model": "any/tts", "input": "hello", "voice": "x"})
+AUDIO = framed("/v1/audio/transcriptions", UPLOAD, f"content-type: {FORM}")
+SPEAK = framed("/v1/audio/speech", {"model": "any/tts", "input": "hello", "voice": "x"})
 MINE = {"model": "native/m", "input": "?", "stream": True}
-FILE = post("/v1/files?provider=any", UPLOAD, f"content-type: {FORM}")
+FILE = framed("/v1/files?provider=any", UPLOAD, f"content-type: {FORM}")
 ANTHROPIC = (
     b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","type":"message",'
     b'"role":"assistant","model":"m","content":[],"usage":{"input_tokens":1,"output_tokens":1}}}\n\n'
@@ -252,7 +226,7 @@ ANTHROPIC = (
 
 SCENARIOS: dict[str, Scenario] = {
     "answers": model("any/echo", "ollama/echo"),
-    "answers with usage": asks(stream("any/echo", stream_options={"include_usage": True})),
+    "answers with usage": asks(streamed("any/echo", stream_options={"include_usage": True})),
     "a long answer": model("any/echo-c300"),
     "a kept connection": keeps_the_connection,
     "requests sent ahead": sends_ahead,
@@ -260,60 +234,62 @@ SCENARIOS: dict[str, Scenario] = {
     "other APIs of the client": model("any/echo", "ollama/echo", path="/v1/messages"),
     "responses": asks(
         *[
-            post("/v1/responses", {"model": name, "input": "hello", "stream": is_stream})
+            framed("/v1/responses", {"model": name, "input": "hello", "stream": is_stream})
             for name in ("any/echo", "any/echo-x2", "ollama/echo")
             for is_stream in (False, True)
         ]
     ),
     "completions": asks(
         *[
-            post("/v1/completions", {"model": name, "prompt": "hello", "stream": is_stream})
+            framed("/v1/completions", {"model": name, "prompt": "hello", "stream": is_stream})
             for name in ("any/echo", "ollama/echo", "any/echo-r500")
             for is_stream in (False, True)
         ]
     ),
     "native responses": scripted(
-        lambda: native_body(CREATED + COMPLETED), asks(post("/v1/responses", MINE))
+        lambda: native_body(CREATED + COMPLETED), asks(framed("/v1/responses", MINE))
     ),
     "native responses that break off": scripted(
-        lambda: native_body(CREATED), asks(post("/v1/responses", MINE))
+        lambda: native_body(CREATED), asks(framed("/v1/responses", MINE))
     ),
     "anthropic": scripted(
         lambda: Answer(headers=SSE, steps=[Send(ANTHROPIC)]),
         asks(
-            stream("claude/m"),
-            post("/v1/messages", {**WHOLE, "model": "claude/m", "stream": True}),
-            post("/v1/messages", {**WHOLE, "model": "claude/m"}),
-            post("/v1/messages/count_tokens", {**WHOLE, "model": "claude/m"}),
+            streamed("claude/m"),
+            framed("/v1/messages", {**WHOLE, "model": "claude/m", "stream": True}),
+            framed("/v1/messages", {**WHOLE, "model": "claude/m"}),
+            framed("/v1/messages/count_tokens", {**WHOLE, "model": "claude/m"}),
         ),
     ),
     "answers that are none": scripted(
         lambda: Answer(headers=SSE, steps=[Send(b"data: {}\n\n")]),
         model("claude/m", "gemini/m", "cohere/m", "ollama/m"),
     ),
-    "embeddings": asks(post("/v1/embeddings", {"model": "any/echo", "input": "hello"})),
+    "embeddings": asks(framed("/v1/embeddings", {"model": "any/echo", "input": "hello"})),
     "listings and probes": asks(
         *[
-            post(path, b"", method="GET")
+            framed(path, b"", method="GET")
             for path in ("/v1/models", "/v1/models/any/m", "/healthz", "/readyz", "/metrics")
         ]
     ),
     "the dashboard": asks(
-        *[post(path, b"", method="GET") for path in ("/dashboard", "/dashboard/app.js")]
+        *[framed(path, b"", method="GET") for path in ("/dashboard", "/dashboard/app.js")]
     ),
     "a watched dashboard": watches_the_dashboard,
     "unknown paths and methods": asks(
-        post("/nothing", b""), post("/v1/models", b""), post("/v1/models/x/y", b"", method="GET")
+        framed("/nothing", b""),
+        framed("/v1/models", b""),
+        framed("/v1/models/x/y", b"", method="GET"),
     ),
     "refused requests": asks(
-        post(CHAT, b"{"),
-        post(CHAT, {"model": 1}),
-        post(CHAT, chat("nothing/m")),
-        post(CHAT, chat("any/echo", "x" * 30_000)),
-        post(CHAT, chat("any/echo", n="x")),
-        post("/v1/messages", {"model": "any/m"}),
-        post("/v1/responses", {"model": "any/m", "input": "?", "background": True}),
-        post(CHAT, chat("any/echo"), "transfer-encoding: chunked"),
+        framed(CHAT, b"{"),
+        framed(CHAT, {"model": 1}),
+        framed(CHAT, chat("nothing/m")),
+        framed(CHAT, chat("any/echo", "x" * 30_000)),
+        framed(CHAT, chat("any/echo", n="x")),
+        framed("/v1/messages", {"model": "any/m"}),
+        framed("/v1/responses", {"model": "any/m", "input": "?", "background": True}),
+        framed(CHAT, chat("any/echo"), "transfer-encoding: chunked"),
         b"nonsense\r\n\r\n",
         b"GET / HTTP/1.1\r\nx: " + b"x" * 70_000 + b"\r\n\r\n",
     ),
@@ -339,7 +315,11 @@ SCENARIOS: dict[str, Scenario] = {
     "resumed answers": model("replays", "differs", "goes_on"),
     "an operator's stop": stops,
     "passages": asks(
-        AUDIO, FILE, SPEAK, post("/v1/files?provider=any", b"", method="GET"), post("/v1/rerank", b"x")
+        AUDIO,
+        FILE,
+        SPEAK,
+        framed("/v1/files?provider=any", b"", method="GET"),
+        framed("/v1/rerank", b"x"),
     ),
     "answered passages": scripted(lambda: TEXT, asks(AUDIO, FILE)),
     "audio": scripted(lambda: SPEECH, asks(SPEAK)),
@@ -347,30 +327,31 @@ SCENARIOS: dict[str, Scenario] = {
         lambda: Answer(headers=SPEECH.headers, steps=[Send(b"x" * 9000), Abort()]), asks(SPEAK)
     ),
     "broken forms": asks(
-        post("/v1/audio/transcriptions", UPLOAD, "content-type: multipart/form-data; boundary=no"),
-        post("/v1/audio/transcriptions", UPLOAD[:-300], f"content-type: {FORM}"),
+        framed("/v1/audio/transcriptions", UPLOAD, "content-type: multipart/form-data; boundary=no"),
+        framed("/v1/audio/transcriptions", UPLOAD[:-300], f"content-type: {FORM}"),
     ),
-    "leaving in the head": leaves(stream("any/echo")[:40]),
-    "leaving in the body": leaves(stream("any/echo")[:-5]),
+    "leaving in the head": leaves(streamed("any/echo")[:40]),
+    "leaving in the body": leaves(streamed("any/echo")[:-5]),
     "leaving in an upload": leaves(AUDIO[:-5]),
-    "leaving while connecting": leaves(stream("never/m")),
-    "leaving before the first event": leaves(stream("any/echo-h0")),
-    "leaving an answer without streaming": leaves(post(CHAT, chat("any/echo-h0"))),
-    "leaving a stream": leaves(stream("any/echo-h1"), b"\n\n\r\n"),
-    "leaving a stream that goes on": leaves(stream("any/echo-d100-c300"), b"\n\n\r\n"),
+    "leaving while connecting": leaves(streamed("never/m")),
+    "leaving before the first event": leaves(streamed("any/echo-h0")),
+    "leaving an answer without streaming": leaves(framed(CHAT, chat("any/echo-h0"))),
+    "leaving a stream": leaves(streamed("any/echo-h1"), b"\n\n\r\n"),
+    "leaving a stream that goes on": leaves(streamed("any/echo-d100-c300"), b"\n\n\r\n"),
     "leaving in another API": leaves(
-        post("/v1/messages", {**WHOLE, "model": "any/echo-h1", "stream": True}), b"\n\n\r\n"
+        framed("/v1/messages", {**WHOLE, "model": "any/echo-h1", "stream": True}), b"\n\n\r\n"
     ),
     "leaving responses": leaves(
-        post("/v1/responses", {"model": "ollama/echo-h1", "input": "x", "stream": True}), b"\n\n\r\n"
+        framed("/v1/responses", {"model": "ollama/echo-h1", "input": "x", "stream": True}),
+        b"\n\n\r\n",
     ),
-    "leaving with requests ahead": leaves(stream("any/echo-h1") * 3, b"\n\n\r\n"),
-    "leaving a route": leaves(stream("waits")),
-    "leaving between two targets": leaves(stream("falls"), after=0.05),
-    "leaving a race": leaves(stream("races"), after=0.8),
-    "leaving a resumed answer": leaves(stream("replays"), b"\n\n\r\n", after=0),
-    "leaving a drain": leaves(stream("drains"), b"\n\n\r\n", after=1),
-    "leaving a drain that is cut": leaves(stream("drains_not"), b"\n\n\r\n", after=1),
+    "leaving with requests ahead": leaves(streamed("any/echo-h1") * 3, b"\n\n\r\n"),
+    "leaving a route": leaves(streamed("waits")),
+    "leaving between two targets": leaves(streamed("falls"), after=0.05),
+    "leaving a race": leaves(streamed("races"), after=0.8),
+    "leaving a resumed answer": leaves(streamed("replays"), b"\n\n\r\n", after=0),
+    "leaving a drain": leaves(streamed("drains"), b"\n\n\r\n", after=1),
+    "leaving a drain that is cut": leaves(streamed("drains_not"), b"\n\n\r\n", after=1),
     "leaving before a passage's answer": scripted(lambda: Answer(steps=[Hang()]), leaves(SPEAK)),
     "leaving audio": scripted(
         lambda: Answer(headers=SPEECH.headers, steps=[Send(b"x" * 9000), Hang()]), leaves(SPEAK, b"xx")
@@ -409,7 +390,7 @@ async def test_nothing_of_ours_is_left_to_the_collector_by_a_client_that_takes_n
 
         async def scenario() -> None:
             connection = await stack.connect()
-            await connection.send_all(post(path, chat("any/m", stream=True)))
+            await connection.send_all(framed(path, chat("any/m", stream=True)))
             await connection.receive_some(1000)
             await trio.sleep(1)
             if how == "stays":

@@ -13,17 +13,25 @@ import trio
 import trustme
 
 from tests.api.uploads import FORM, PROVIDERS as UPLOADING, form, part, upload_stack
-from tests.e2e.test_garbage import CHAT, post, read, stream
+from tests.chunks import SSE, delta
+from tests.connections import (
+    CHAT,
+    everything,
+    framed,
+    leave,
+    raw_client,
+    streamed,
+    until,
+    until_still,
+)
 from tests.garbage import collected
-from tests.relay.test_disconnect import leave, raw_client, until_still
-from tests.relay.test_streams import SSE, delta
 from tests.stack import chat, real_stack
 from trio_router.demo import Answer, sse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-LONG = post(CHAT, chat("any/echo", "x" * 8_000_000))
+LONG = framed(CHAT, chat("any/echo", "x" * 8_000_000))
 TO = "providers: {{any: {{base_url: '{}', timeouts: {{{}}}}}}}"
 
 
@@ -48,7 +56,7 @@ async def answered(connect: Callable[[], Awaitable[trio.abc.Stream]], request: b
     connection = await connect()
     await connection.send_all(request.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
     with trio.fail_after(10):
-        got = await read(connection)
+        got = await everything(connection)
     await connection.aclose()
     return got
 
@@ -78,10 +86,10 @@ async def test_a_client_that_leaves(stage, how):
 
         async def scenario() -> None:
             connection = await raw_client(stack)
-            await connection.send_all(stream(model))
+            await connection.send_all(streamed(model))
             await stack.upstream.wait_open(1)
             if stage == "streaming":
-                await read(connection, b"\n\n\r\n")
+                await until(connection, b"\n\n\r\n")
             elif stage == "blocked":
                 await until_still(lambda: stack.upstream.sent_bytes)
             leave(connection, how)
@@ -124,7 +132,7 @@ async def test_an_upstream_that_is_not_there(base):
 
         async def scenario() -> None:
             for is_stream in (False, True):
-                request = post(CHAT, chat("any/m", stream=is_stream))
+                request = framed(CHAT, chat("any/m", stream=is_stream))
                 assert b"provider_network_error" in await answered(partial(raw_client, stack), request)
 
         await nothing_of_ours_is_left_by(stack, scenario)
@@ -155,7 +163,7 @@ async def test_an_upstream_at_a_name_with_several_addresses():
                 async def scenario() -> None:
                     for _ in range(3):
                         connect = partial(raw_client, stack)
-                        assert b"token0" in await answered(connect, stream("any/echo-c9-x2"))
+                        assert b"token0" in await answered(connect, streamed("any/echo-c9-x2"))
 
                 await nothing_of_ours_is_left_by(stack, scenario)
 
@@ -189,11 +197,11 @@ async def test_an_upstream_behind_tls(is_trusted, authority, server_context, tmp
 
                 async def scenario() -> None:
                     for model in ("any/echo", "any/echo-x2", "any/echo-x0"):
-                        await answered(partial(raw_client, stack), stream(model))
+                        await answered(partial(raw_client, stack), streamed(model))
                     if is_trusted:
                         connection = await raw_client(stack)
-                        await connection.send_all(stream("any/echo-h1"))
-                        await read(connection, b"\n\n\r\n")
+                        await connection.send_all(streamed("any/echo-h1"))
+                        await until(connection, b"\n\n\r\n")
                         leave(connection, "close")
                         await inner.upstream.wait_open(0)
 
@@ -214,10 +222,10 @@ async def test_clients_behind_tls(authority, tmp_path):
             return trio.SSLStream(plain, trusting, server_hostname="127.0.0.1", https_compatible=True)
 
         async def scenario() -> None:
-            assert b"[DONE]" in await answered(connect, stream("any/echo"))
+            assert b"[DONE]" in await answered(connect, streamed("any/echo"))
             connection = await connect()
-            await connection.send_all(stream("any/echo-h1"))
-            await read(connection, b"\n\n\r\n")
+            await connection.send_all(streamed("any/echo-h1"))
+            await until(connection, b"\n\n\r\n")
             leave(connection.transport_stream, "reset")
             await stack.upstream.wait_open(0)
             plain = await trio.open_tcp_stream("127.0.0.1", port)
@@ -249,7 +257,7 @@ async def test_connections_that_ask_nothing_or_half():
 async def test_an_upload_that_is_held_back(who):
     size = 8_000_000
     body = form(part("model", b"open/whisper"), part("file", b"x" * size, "a.wav"))
-    request = post("/v1/audio/transcriptions", body, f"content-type: {FORM}")
+    request = framed("/v1/audio/transcriptions", body, f"content-type: {FORM}")
 
     async with upload_stack(providers=UPLOADING) as stack:
 

@@ -10,29 +10,24 @@ import json
 import pytest
 
 from tests.e2e.reading import (
+    check_error,
+    check_status,
     parsed_calls,
     read_completion,
     read_ollama,
     read_stream,
 )
-from tests.e2e.replay import body_of, random_cuts, recordings, replayer, tiny, whole
+from tests.e2e.replay import (
+    CUTS,
+    QUICK,
+    WITH_USAGE,
+    body_of,
+    recordings,
+    replayer,
+    whole,
+)
 
 pytestmark = pytest.mark.corpus
-QUICK = [whole, random_cuts]
-CUTS = pytest.mark.parametrize(
-    "cuts", [pytest.param(QUICK, id="quick"), pytest.param([tiny], id="tiny", marks=pytest.mark.slow)]
-)
-WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
-
-
-def check_status(response) -> None:
-    assert response.status_code == 200
-    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
-
-
-def check_error(error) -> None:
-    assert set(error) == {"message", "type", "code", "param"}
-    assert error["message"]
 
 
 def check_openai(record, response) -> None:

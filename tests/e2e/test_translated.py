@@ -11,9 +11,26 @@ from collections import Counter
 import pytest
 
 from tests.e2e.natives import images, read_cohere, read_gemini, records
-from tests.e2e.reading import Said, parsed_calls, read_completion, read_stream
-from tests.e2e.replay import answer, body_of, random_cuts, recordings, replayer, tiny, whole
-from tests.e2e.test_recordings import CUTS, QUICK, WITH_USAGE, check_error, check_status
+from tests.e2e.reading import (
+    Said,
+    check_error,
+    check_status,
+    parsed_calls,
+    read_completion,
+    read_stream,
+)
+from tests.e2e.replay import (
+    CUTS,
+    QUICK,
+    WITH_USAGE,
+    answer,
+    body_of,
+    random_cuts,
+    recordings,
+    replayer,
+    tiny,
+    whole,
+)
 
 pytestmark = [pytest.mark.corpus, pytest.mark.slow]
 READERS = {"gemini": read_gemini, "cohere": read_cohere}

@@ -6,14 +6,12 @@ import json
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
+from tests.observe.deployed import CONFIG, PROMETHEUS
 from trio_router.observe.metrics import Metrics
 
-CONFIG = Path(__file__).parents[2] / "config"
-PROMETHEUS = CONFIG / "prometheus"
 NAME = re.compile(r"\btrio_router_[a-z_]+")
 GRAFANA = CONFIG / "grafana" / "trio-router.json"
 

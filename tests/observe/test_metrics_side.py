@@ -10,11 +10,11 @@ import httpx
 import trio
 from h2.events import ResponseReceived
 
-from tests.observe.test_scrape import with_models
-from tests.server.test_http2 import Client
+from tests.observe.deployed import with_models
+from tests.server.http2_client import Client
 from tests.stack import chat, config, memory_stack
-from trio_router.api.app import RouterApp
 from trio_router.runtime.router import Router
+from trio_router.serve.composing import application
 from trio_router.serve.serving import serve
 from trio_router.server.accept import bind
 
@@ -47,7 +47,7 @@ async def test_other_methods_are_refused_as_before(autojump_clock):
 @asynccontextmanager
 async def apart(settings: str):
     """A router whose metrics have a listener of their own, and clients of the two."""
-    app = RouterApp(Router(config(settings)))
+    app = application(Router(config(settings)))
     listeners = bind("127.0.0.1", 0)
     port = listeners[0].getsockname()[1]
     serving = partial(

@@ -13,20 +13,8 @@ import httpx
 import pytest
 import trio
 
-from tests.observe.test_deployed import PROMETHEUS
+from tests.observe.deployed import PROMETHEUS, with_models
 from tests.stack import chat, real_stack
-from trio_router.observe.metrics import Metrics
-from trio_router.observe.record import Outcome, RequestRecord
-
-
-def with_models(count: int) -> Metrics:
-    metrics = Metrics()
-    for number in range(count):
-        record = RequestRecord("r", 0.0, provider="p", model=f"m{number}", is_listed=True)
-        record.is_stream, record.first_event_at, record.ended_at = True, 0.1, 1.0
-        record.outcome = Outcome.COMPLETED
-        metrics.ended(record)
-    return metrics
 
 
 @pytest.mark.slow

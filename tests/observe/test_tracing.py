@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.observe.otlp import attributes, otlp_receiver
-from tests.serve.test_command import CLEAN, ask, served
+from tests.serve.command import CLEAN, ask, served
 from tests.stack import chat, memory_stack, real_stack
 from trio_router.observe.tracing import passed_on, tracing_from
 from trio_router.testing import json_answer
@@ -100,6 +100,7 @@ def test_the_names_are_those_of_the_package_of_conventions():
     from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 
     known = {value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI")}
+    from trio_router.config.kinds import KINDS
     from trio_router.observe import tracing
     from trio_router.observe.record import RequestRecord
 
@@ -107,7 +108,7 @@ def test_the_names_are_those_of_the_package_of_conventions():
     ours = {name for name in tracing._attributes(record, "") if name.startswith("gen_ai.")}
     assert ours <= known
     providers = {value.value for value in gen_ai_attributes.GenAiProviderNameValues}
-    assert set(tracing._PROVIDERS.values()) <= providers
+    assert {kind.traced_as for kind in KINDS} - {""} <= providers
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,9 @@ class Clock:
 
 
 def admins(clock=None, key: str = KEY, **more) -> Admins:
-    return Admins(AuthConfig(admin_keys=[{"name": "anna", "key": key}], **more), clock or Clock())
+    return Admins(
+        AuthConfig(admin_keys=[{"name": "anna", "key": key}], **more), clock or Clock(), Clock()
+    )
 
 
 def admit(who: Admins, *, cookie: str = "", authorization: str = "", server="127.0.0.1"):
@@ -92,7 +94,7 @@ def test_the_cookie_is_for_no_script_and_no_other_site(anna):
 
 
 def test_a_clients_key_is_no_admin_key():
-    who = Admins(AuthConfig(keys=["client-key-client"]))
+    who = Admins(AuthConfig(keys=["client-key-client"]), Clock(), Clock())
     with pytest.raises(Forbidden, match="admin_keys"):
         admit(who, authorization="Bearer client-key-client")
 
@@ -102,7 +104,7 @@ def test_a_clients_key_is_no_admin_key():
     [("127.0.0.1", True), ("::1", True), (None, True), ("10.0.0.5", False)],
 )
 def test_without_keys_only_this_machine_may_look(server, is_let_in):
-    who = Admins(AuthConfig())
+    who = Admins(AuthConfig(), Clock(), Clock())
     if is_let_in:
         assert admit(who, server=server) is None
     else:

@@ -8,11 +8,10 @@ import pytest
 import trio
 import trio.testing
 
-from tests.dashboard.test_http import ADMIN, KEYS, OURS
+from tests.dashboard.admins import ADMIN, KEYS, OURS
 from tests.stack import ServerStream, memory_stack
 from trio_router.policy.guesses import Guesses
-from trio_router.serve.serving import hypercorn_config
-from trio_router.server.connections import HttpServer
+from trio_router.serve.serving import http_server
 from trio_router.transport import StreamTransport
 from trio_router.transport.sockets import StreamWire
 
@@ -79,7 +78,7 @@ async def test_each_wrong_key_is_told_in_the_log_without_it(guarded, caplog, aut
 
 async def test_one_address_does_not_wait_for_another(nursery, autojump_clock):
     async with memory_stack(KEYS) as stack:
-        server = HttpServer(stack.app, hypercorn_config(), 30)
+        server = http_server(stack.router, stack.app)
 
         def client_at(address: str):
             async def connect(host: str, port: int) -> trio.abc.Stream:

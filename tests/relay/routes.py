@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 import trio.testing
 
-from tests.relay.test_streams import SSE, STOP, delta
+from tests.chunks import SSE, STOP, delta
 from tests.stack import Stack, chat, config, events, text_of
 from trio_router.clock.clock import SYSTEM
 from trio_router.demo import Answer, sse

@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 import trio
 
-from tests.relay.test_streams import SSE, delta
-from tests.relay.test_timeouts import request_bytes
+from tests.booked import Booked
+from tests.chunks import SSE, delta
+from tests.connections import leave, post, raw_client, until_still
 from tests.stack import chat, memory_stack, real_stack
 from trio_router.demo import Answer, Hang, sse
 from trio_router.observe.record import Outcome
-
-
-async def raw_client(stack) -> trio.SocketStream:
-    host, port = stack.url.removeprefix("http://").split(":")
-    return await trio.open_tcp_stream(host, int(port))
-
-
-def leave(connection: trio.SocketStream, how: str) -> None:
-    if how == "reset":
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    connection.socket.close()
-
-
-class Booked:
-    """Waits for requests to be booked."""
-
-    def __init__(self, router) -> None:
-        self.records = []
-        self._send, self._receive = trio.open_memory_channel(100)
-        router.engine.consumers = [self._take]
-
-    def _take(self, record) -> None:
-        self.records.append(record)
-        self._send.send_nowait(record)
-
-    async def next(self):
-        with trio.fail_after(5):
-            return await self._receive.receive()
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -49,7 +20,7 @@ async def test_disconnect_before_first_event_closes_upstream(how, stream):
         booked = Booked(stack.router)
         stack.upstream.script = lambda _: Answer(headers=SSE, steps=[Hang()])
         connection = await raw_client(stack)
-        await connection.send_all(request_bytes(chat("any/m", stream=stream)))
+        await connection.send_all(post(chat("any/m", stream=stream)))
         await stack.upstream.wait_open(1)
         leave(connection, how)
         with trio.fail_after(5):
@@ -67,7 +38,7 @@ async def test_disconnect_while_streaming_closes_upstream(how):
             headers=SSE, steps=[*sse(delta("a"), done=False), Hang()]
         )
         connection = await raw_client(stack)
-        await connection.send_all(request_bytes(chat("any/m", stream=True)))
+        await connection.send_all(post(chat("any/m", stream=True)))
         while b'"a"' not in await connection.receive_some(65536):
             pass
         leave(connection, how)
@@ -88,22 +59,13 @@ async def test_disconnect_while_blocked_on_a_full_channel_closes_upstream(how):
         booked = Booked(stack.router)
         stack.upstream.script = lambda _: Answer(headers=SSE, steps=endless())
         connection = await raw_client(stack)
-        await connection.send_all(request_bytes(chat("any/m", stream=True)))
+        await connection.send_all(post(chat("any/m", stream=True)))
         await stack.upstream.wait_open(1)
         await until_still(lambda: stack.upstream.sent_bytes)
         leave(connection, how)
         with trio.fail_after(5):
             await stack.upstream.wait_closed_early()
         assert (await booked.next()).outcome == Outcome.CLIENT_GONE
-
-
-async def until_still(count) -> None:
-    """Until the upstream can write no more: everything between it and the client is full."""
-    with trio.fail_after(20):
-        last = -1
-        while count() != last or not last:
-            last = count()
-            await trio.testing.wait_all_tasks_blocked(0.05)
 
 
 async def test_disconnect_while_connecting_gives_up_the_connection(autojump_clock):
@@ -121,7 +83,7 @@ async def test_disconnect_while_connecting_gives_up_the_connection(autojump_cloc
 
         stack._to_upstream = never
         connection = await stack.connect()
-        await connection.send_all(request_bytes(chat("any/m", stream=True)))
+        await connection.send_all(post(chat("any/m", stream=True)))
         await connecting.wait()
         await connection.aclose()
         with trio.fail_after(1):
@@ -133,7 +95,7 @@ async def test_disconnect_while_the_body_is_still_coming_books_the_request(autoj
     async with memory_stack() as stack:
         booked = Booked(stack.router)
         connection = await stack.connect()
-        await connection.send_all(request_bytes(chat("any/m"))[:-5])
+        await connection.send_all(post(chat("any/m"))[:-5])
         await connection.aclose()
         assert (await booked.next()).outcome == Outcome.CLIENT_GONE
         assert stack.upstream.requests == []
@@ -147,7 +109,7 @@ async def test_every_gauge_returns_to_zero_and_outcomes_add_up():
             async def one(number: int) -> None:
                 model = ["any/echo", "any/echo-h2", "any/echo-x2", "any/echo-r500"][number % 4]
                 connection = await raw_client(stack)
-                await connection.send_all(request_bytes(chat(model, stream=True)))
+                await connection.send_all(post(chat(model, stream=True)))
                 if number % 4 == 1:
                     await connection.receive_some(10)
                     leave(connection, "close")

@@ -8,6 +8,7 @@ import trio
 import trio.testing
 
 from trio_router.relay.stream import StreamRun
+from trio_router.wire.written import Written
 
 
 async def test_no_comment_follows_a_stream_that_was_cancelled():
@@ -26,7 +27,7 @@ async def test_no_comment_follows_a_stream_that_was_cancelled():
                 run._comment()
 
     async def take() -> None:
-        said.append(await run.next(lambda data: data))
+        said.append(await run.next(lambda data: Written.NONE))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(move)

@@ -10,8 +10,8 @@ import pytest
 import trio
 import trustme
 
+from tests.relay.faults import AFTER, BEFORE, HTML, limited
 from tests.relay.routes import good
-from tests.relay.test_faults import AFTER, BEFORE, HTML, limited
 from tests.stack import chat, events, real_stack, text_of
 from trio_router.demo import Abort, Answer, Hang, Send, Sleep, error_answer, sse
 

@@ -7,8 +7,8 @@ import json
 import pytest
 import trio
 
+from tests.chunks import HELLO, NDJSON, SSE, STOP, delta
 from tests.relay.routes import TARGETS, good, scene
-from tests.relay.test_streams import HELLO, NDJSON, SSE, STOP, delta
 from tests.stack import Stack, chat, config, events
 from trio_router.demo import Abort, Answer, Hang, Send, Sleep, error_answer, json_answer, ndjson, sse
 

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
+from tests.booked import Booked
 from tests.dialects.responses.naive import check, frames, said
-from tests.relay.test_disconnect import Booked
+from tests.relay.native_events import COMPLETED, CREATED, RESPONSE, SSE, USAGE, body, event, told
 from tests.stack import memory_stack
 from trio_router.config.schema import ProviderConfig
-from trio_router.demo import Abort, Answer, Hang, Send, cut, json_answer
+from trio_router.demo import Abort, Answer, Hang, Send, json_answer
 from trio_router.observe.record import Outcome
 from trio_router.routing.table import native_apis
 
-SSE = [("content-type", "text/event-stream")]
-RESPONSE = {"id": "resp_9", "object": "response", "created_at": 1, "model": "m", "new": {"a": 1}}
-USAGE = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
 ERROR = {"type": "insufficient_quota", "code": "insufficient_quota", "message": "no more"}
 
 
-def event(kind: str, number: int, **fields) -> bytes:
-    value = {"type": kind, "sequence_number": number, **fields}
-    return f"event: {kind}\ndata: {json.dumps(value)}\n\n".encode()
-
-
-def told(kind: str, number: int, status: str, **fields) -> bytes:
-    whole = {**RESPONSE, "status": status, "output": [], "usage": None, **fields}
-    return event(f"response.{kind}", number, response=whole)
-
-
-CREATED = told("created", 0, "in_progress") + told("in_progress", 1, "in_progress")
-COMPLETED = told("completed", 2, "completed", usage=USAGE)
 BEGUN = CREATED + event("response.output_text.delta", 2, item_id="msg", delta="a")
 FAILED = event("error", 3, error=ERROR) + told("failed", 4, "failed", error=ERROR)
 
@@ -50,10 +34,6 @@ async def ask(answer: Answer, **fields):
         record = await booked.next()
         (request,) = stack.upstream.requests
     return response, record, request
-
-
-def body(data: bytes, size: int | None = None) -> Answer:
-    return Answer(headers=SSE, steps=cut(data, size or len(data)))
 
 
 async def test_what_only_the_api_has_is_asked_as_it_is(autojump_clock):

@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 import trio
 
+from tests.relay.faults import BUSY, LIMITED, broken, limited, streaming
 from tests.relay.routes import good, scene
-from tests.relay.test_faults import BUSY, LIMITED, broken, limited, streaming
 from tests.stack import chat, events, real_stack, text_of
 from trio_router.demo import Abort, Answer, Hang, Sleep, error_answer
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 import trio
 
+from tests.chunks import HELLO, SSE, STOP, delta
+from tests.connections import post
+from tests.relay.faults import BUSY, broken, streaming
 from tests.relay.routes import PROVIDERS, TARGETS, good, scene
-from tests.relay.test_faults import BUSY, broken, streaming
-from tests.relay.test_streams import HELLO, SSE, STOP, delta
-from tests.relay.test_timeouts import request_bytes
 from tests.stack import chat
 from trio_router.clock.clock import SYSTEM
 from trio_router.demo import Abort, Answer, Hang, Sleep, error_answer, json_answer, sse
@@ -418,7 +418,7 @@ class TestOnDisconnect:
 
     async def leave_after_first(self, s):
         async with await s.stack.connect() as connection:
-            await connection.send_all(request_bytes(chat("r", stream=True)))
+            await connection.send_all(post(chat("r", stream=True)))
             while b"data:" not in await connection.receive_some(65536):
                 pass
 

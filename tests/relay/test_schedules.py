@@ -12,10 +12,10 @@ import trio
 import trio.testing
 from hypothesis import given, settings, strategies as st
 
+from tests.chunks import STOP, delta
+from tests.connections import post
+from tests.relay.faults import BUSY, HTML, broken, limited, streaming
 from tests.relay.routes import good, scene
-from tests.relay.test_faults import BUSY, HTML, broken, limited, streaming
-from tests.relay.test_streams import STOP, delta
-from tests.relay.test_timeouts import request_bytes
 from tests.stack import chat, events, text_of
 from trio_router.clock.clock import SYSTEM
 from trio_router.demo import Abort, Answer, Close, Hang, Sleep, error_answer, sse
@@ -90,7 +90,7 @@ async def play(route, schedules, requests, seed):
 
         async def client(stays):
             async with await s.stack.connect() as connection:
-                await connection.send_all(request_bytes(chat("r", stream=True)))
+                await connection.send_all(post(chat("r", stream=True)))
                 raw = b""
                 with trio.move_on_after(float("inf") if stays is None else stays) as scope:
                     while b"0\r\n\r\n" not in raw[-5:]:
@@ -149,7 +149,7 @@ providers:
 
         async def client(model):
             connection = await s.stack.connect()
-            await connection.send_all(request_bytes(chat(model, stream=dice.random() < 0.8)))
+            await connection.send_all(post(chat(model, stream=dice.random() < 0.8)))
             with trio.move_on_after(dice.uniform(0, 2)):
                 while await connection.receive_some(65536):
                     pass

@@ -7,21 +7,10 @@ import json
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from tests.chunks import HELLO, NDJSON, SSE, STOP, delta
 from tests.stack import chat, events, memory_stack, text_of
 from trio_router.demo import Abort, Answer, Close, Send, Sleep, cut, ndjson, sse
 from trio_router.observe.record import Outcome
-
-SSE = (("content-type", "text/event-stream"),)
-NDJSON = (("content-type", "application/x-ndjson"),)
-HELLO = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-
-
-def delta(text, finish=None, index=0, **more):
-    choice = {"index": index, "delta": {"content": text}, "finish_reason": finish, **more}
-    return {**HELLO, "choices": [choice]}
-
-
-STOP = {**HELLO, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 
 
 async def streamed(stack, model="any/m", **fields):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tests.relay.test_streams import SSE, STOP, delta
+from tests.chunks import SSE, STOP, delta
+from tests.connections import post
 from tests.stack import chat, events, memory_stack, text_of
 from trio_router.demo import Answer, Hang, Send, Sleep, sse
 from trio_router.observe.record import Outcome
@@ -180,7 +181,7 @@ class TestBackpressure:
 
             stack.upstream.script = lambda _: Answer(headers=SSE, steps=endless())
             connection = await stack.connect()
-            await connection.send_all(request_bytes(chat("any/m", stream=True)))
+            await connection.send_all(post(chat("any/m", stream=True)))
             await connection.receive_some(1000)
             began = trio.current_time()
             await stack.upstream.wait_closed_early()
@@ -201,13 +202,3 @@ class TestBackpressure:
                     await trio.sleep(5)
         assert text_of(events(body)) == "".join(f"{n} " for n in range(200))
         assert events(body)[-1] == "[DONE]"
-
-
-def request_bytes(body) -> bytes:
-    import json
-
-    data = json.dumps(body).encode()
-    return (
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-        b"content-length: %d\r\n\r\n%b" % (len(data), data)
-    )

@@ -7,7 +7,7 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from trio_router.config.routes import CooldownConfig
-from trio_router.routing.circuit import Circuit, State
+from trio_router.routing.circuit import Circuit, CircuitState
 
 CONFIG = CooldownConfig(failures=3, window=30, base=10, max=160)
 
@@ -24,9 +24,9 @@ class TestCircuit:
         fail(circuit, 0, 2)
         assert circuit.may_ask(0)
         fail(circuit, 1)
-        assert circuit.state(1) is State.OPEN
+        assert circuit.state(1) is CircuitState.OPEN
         assert not circuit.may_ask(10.9)
-        assert circuit.state(11) is State.HALF_OPEN
+        assert circuit.state(11) is CircuitState.HALF_OPEN
 
     def test_a_success_between_breaks_the_row(self):
         circuit = Circuit(CooldownConfig(failures=3, window=30))
@@ -34,7 +34,7 @@ class TestCircuit:
             fail(circuit, now)
             for _ in range(4):
                 circuit.succeeded(now)
-        assert circuit.state(60) is State.CLOSED
+        assert circuit.state(60) is CircuitState.CLOSED
 
     def test_failures_long_ago_do_not_count(self):
         circuit = Circuit(CONFIG)
@@ -47,7 +47,7 @@ class TestCircuit:
         for now in range(3):
             circuit.succeeded(now)
             fail(circuit, now)
-        assert circuit.state(3) is State.OPEN
+        assert circuit.state(3) is CircuitState.OPEN
 
     def test_few_of_many_failing_do_not(self):
         circuit = Circuit(CONFIG)
@@ -55,7 +55,7 @@ class TestCircuit:
             for _ in range(9):
                 circuit.succeeded(now)
             fail(circuit, now)
-        assert circuit.state(20) is State.CLOSED
+        assert circuit.state(20) is CircuitState.CLOSED
 
     def test_each_failed_probe_doubles_the_rest_up_to_three_quarters_of_the_most(self):
         circuit = Circuit(CONFIG)
@@ -83,9 +83,9 @@ class TestCircuit:
         circuit = Circuit(CONFIG)
         fail(circuit, 0, 3)
         probe = circuit.enter(10)
-        assert circuit.state(19) is State.HALF_OPEN
+        assert circuit.state(19) is CircuitState.HALF_OPEN
         circuit.failed(19, began=10, probe=probe)
-        assert circuit.state(19) is State.OPEN
+        assert circuit.state(19) is CircuitState.OPEN
         assert circuit.open_until == 10 + 20
 
     def test_a_probe_that_takes_longer_than_the_rest_does_not_hold_up_the_next(self):
@@ -97,16 +97,16 @@ class TestCircuit:
         assert second > first
         circuit.answered(31, probe=second)
         circuit.failed(70, began=10, probe=first)  # which tells of the outage that is over
-        assert circuit.state(70) is State.CLOSED
+        assert circuit.state(70) is CircuitState.CLOSED
 
     def test_a_late_probe_that_is_answered_closes_it_too(self):
         circuit = Circuit(CONFIG)
         fail(circuit, 0, 3)
         first, second = circuit.enter(10), circuit.enter(30)
         circuit.answered(31, probe=first)
-        assert circuit.state(31) is State.CLOSED
+        assert circuit.state(31) is CircuitState.CLOSED
         circuit.failed(32, began=30, probe=second)
-        assert circuit.state(32) is State.CLOSED
+        assert circuit.state(32) is CircuitState.CLOSED
 
     def test_one_probe_at_a_time(self):
         circuit = Circuit(CONFIG)
@@ -140,7 +140,7 @@ class TestCircuit:
         circuit = Circuit(CONFIG)
         fail(circuit, 0, 3)
         circuit.succeeded(when)
-        assert circuit.state(when) is State.CLOSED
+        assert circuit.state(when) is CircuitState.CLOSED
         fail(circuit, when, 3)
         assert circuit.open_until == when + 10  # the next rest is a short one again
 
@@ -149,7 +149,7 @@ class TestCircuit:
         fail(circuit, 0, 3)
         probe = circuit.enter(10)
         circuit.answered(10, probe=probe)
-        assert circuit.state(10) is State.CLOSED
+        assert circuit.state(10) is CircuitState.CLOSED
         circuit.failed(12)
         assert circuit.open_until == 12 + 40
 
@@ -159,7 +159,7 @@ class TestCircuit:
         probe = circuit.enter(10)
         circuit.answered(11, probe=probe)
         circuit.failed(12, began=10, probe=probe)
-        assert circuit.state(12) is State.OPEN
+        assert circuit.state(12) is CircuitState.OPEN
 
     def test_what_was_asked_before_it_opened_does_not_prolong_it(self):
         circuit = Circuit(CONFIG)
@@ -174,9 +174,9 @@ class TestCircuit:
         circuit.answered(12, probe=circuit.enter(12))
         for _ in range(5):
             circuit.failed(13, began=0)
-        assert circuit.state(13) is State.CLOSED
+        assert circuit.state(13) is CircuitState.CLOSED
         circuit.failed(13, began=12.5)
-        assert circuit.state(13) is State.OPEN
+        assert circuit.state(13) is CircuitState.OPEN
 
     def test_late_failures_beside_newer_successes_give_a_rest_from_their_beginning(self):
         circuit = Circuit(CONFIG)
@@ -296,10 +296,10 @@ class Machine(RuleBasedStateMachine):
     def agrees(self):
         state = self.circuit.state(self.now)
         if self.open_until is None:
-            assert state is State.CLOSED
+            assert state is CircuitState.CLOSED
         else:
             is_open = self.now < self.open_until and self.prober is None
-            assert state is (State.OPEN if is_open else State.HALF_OPEN)
+            assert state is (CircuitState.OPEN if is_open else CircuitState.HALF_OPEN)
         assert self.circuit.open_until == self.open_until
         assert bool(self.circuit.probe) is (self.prober is not None)
 

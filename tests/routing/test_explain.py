@@ -37,8 +37,8 @@ def test_each_setting_is_told_in_words():
         "95th percentile",
         "at most 5% of the streams",
         "larger context",
-        "on to the next target",
-        "goes on from what was sent",
-        "may end within 7 s, 2 of them",
+        "refusal: next target",
+        "continues what was sent",
+        "may finish within 7 s, 2 of them",
     ):
         assert words in full

@@ -5,12 +5,12 @@ A regression in time hides in a machine's noise; one in scheduler passes or syst
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import trio
 
+from tests.connections import post
 from tests.stack import chat, real_stack
 from trio_router.transport.sockets import SocketWire
 
@@ -67,14 +67,6 @@ async def read_answer(stream: trio.SocketStream, mark: bytes) -> int:
             got += await stream.receive_some()
             reads += 1
     return reads
-
-
-def post(body) -> bytes:
-    text = json.dumps(body).encode()
-    return b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (
-        len(text),
-        text,
-    )
 
 
 async def test_a_chunk_costs_one_pass_one_read_and_one_write(monkeypatch):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tests.relay.test_disconnect import Booked, raw_client, until_still
-from tests.relay.test_streams import SSE, delta
-from tests.relay.test_timeouts import request_bytes
+from tests.booked import Booked
+from tests.chunks import SSE, delta
+from tests.connections import post, raw_client, until_still
 from tests.stack import chat, events, real_stack
 from trio_router.demo import Answer, Hang, sse
 from trio_router.observe.record import Outcome
@@ -24,7 +24,7 @@ async def stopped_within(stack, seconds: float) -> None:
 async def test_an_idle_router_leaves_at_once_with_keep_alive_connections_open():
     async with real_stack() as stack:
         connection = await raw_client(stack)
-        await connection.send_all(request_bytes(chat("any/echo")))
+        await connection.send_all(post(chat("any/echo")))
         while b'"total_tokens"' not in await connection.receive_some(65536):
             pass
         await stopped_within(stack, 1)
@@ -43,7 +43,7 @@ async def test_a_client_that_has_stopped_reading_does_not_keep_the_process_alive
         booked = Booked(stack.router)
         stack.upstream.script = lambda _: Answer(headers=SSE, steps=endless())
         connection = await raw_client(stack)
-        await connection.send_all(request_bytes(chat("any/m", stream=True)))
+        await connection.send_all(post(chat("any/m", stream=True)))
         await stack.upstream.wait_open(1)
         await until_still(lambda: stack.upstream.sent_bytes)
         await stopped_within(stack, 1.2)
@@ -91,7 +91,7 @@ async def test_while_draining_new_requests_get_an_honest_503():
 async def test_a_request_that_never_comes_whole_does_not_hold_the_drain(stage):
     async with real_stack(QUICK) as stack:
         connection = await raw_client(stack)
-        request = request_bytes(chat("any/m"))
+        request = post(chat("any/m"))
         await connection.send_all(request[:20] if stage == "head" else request[:-5])
         await trio.testing.wait_all_tasks_blocked(0.05)
         await stopped_within(stack, 2)

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serve.test_command import CLEAN, COMMAND, ask
+from tests.serve.command import CLEAN, COMMAND, ask
 from trio_router.observe.log import write_line
 
 pytestmark = pytest.mark.slow
@@ -149,12 +149,12 @@ def test_a_line_by_hand_never_waits(tmp_path):
     reading, writing = os.pipe()
     try:
         for _ in range(2000):  # more than a pipe holds
-            write_line("x" * 100, "info", writing)
+            write_line(0.0, "x" * 100, "info", writing)
         os.close(reading)
         reading = -1
-        write_line("x", "info", writing)
+        write_line(0.0, "x", "info", writing)
     finally:
         os.close(writing)
         if reading >= 0:
             os.close(reading)
-    write_line("x", "info", writing)
+    write_line(0.0, "x", "info", writing)

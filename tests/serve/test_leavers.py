@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.e2e.test_garbage import CHAT, post, stream
+from tests.connections import CHAT, framed, streamed
 from tests.stack import chat
 from trio_router.bench.processes import free_port, memory_mib, running
 
@@ -28,13 +28,16 @@ routes: {{route: {{targets: [{{model: any/echo-x0}}, {{model: any/echo-h1}}], re
 """
 # What is asked, and what has come when its reader leaves.
 KINDS = [
-    (stream("any/echo-h0"), b""),  # before the first event
-    (stream("any/echo-h1"), b"\n\n\r\n"),  # in the stream
-    (stream("any/echo-c300-d1"), b"\n\n\r\n"),
-    (stream("route"), b"\n\n\r\n"),
-    (post(CHAT, chat("any/echo-h0")), b""),  # an answer without streaming
-    (stream("any/echo")[:-9], b""),  # in the request
-    (post("/v1/messages", {**chat("any/echo-h1"), "max_tokens": 9, "stream": True}), b"\n\n\r\n"),
+    (streamed("any/echo-h0"), b""),  # before the first event
+    (streamed("any/echo-h1"), b"\n\n\r\n"),  # in the stream
+    (streamed("any/echo-c300-d1"), b"\n\n\r\n"),
+    (streamed("route"), b"\n\n\r\n"),
+    (framed(CHAT, chat("any/echo-h0")), b""),  # an answer without streaming
+    (streamed("any/echo")[:-9], b""),  # in the request
+    (
+        framed("/v1/messages", {**chat("any/echo-h1"), "max_tokens": 9, "stream": True}),
+        b"\n\n\r\n",
+    ),
 ]
 
 

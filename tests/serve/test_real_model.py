@@ -12,9 +12,9 @@ import pytest
 import trio
 
 from tests.stack import chat, config, events, text_of
-from trio_router.api.app import RouterApp
 from trio_router.demo.local_model import LocalModel
 from trio_router.runtime.router import Router
+from trio_router.serve.composing import application
 from trio_router.serve.serving import serve
 from trio_router.server.accept import bind
 from trio_router.transport import StreamTransport
@@ -38,7 +38,7 @@ MODEL = "demo/smollm2"
 
 @asynccontextmanager
 async def demo_router() -> AsyncIterator[httpx.AsyncClient]:
-    app = RouterApp(Router(config("server: {demo: true}", "")))
+    app = application(Router(config("server: {demo: true}", "")))
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         urls = await nursery.start(

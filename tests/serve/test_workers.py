@@ -12,18 +12,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serve.test_command import ask, served
+from tests.serve.command import ask, served, wait_for, workers_of
 from trio_router.serve.workers import Supervisor
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc"),
 ]
-
-
-def workers_of(process_id: int) -> list[int]:
-    children = Path(f"/proc/{process_id}/task/{process_id}/children").read_text()
-    return [int(child) for child in children.split()]
 
 
 def sockets_of(process_id: int) -> int:
@@ -37,13 +32,6 @@ def connected(port: int, stack: ExitStack) -> socket.socket:
     connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
     assert connection.recv(4096).startswith(b"HTTP/1.1 200")
     return connection
-
-
-def wait_for(condition, seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def port_of(router) -> int:
@@ -82,7 +70,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again_and_ends_no_other(monkey
     supervisor = Supervisor(
         2,
         lambda *_: None,
-        grace=1,
+        grace=lambda: 1,
         on_death=lambda *_: None,
         on_failure=lambda *what: failed.append(what),
     )

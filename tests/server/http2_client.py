@@ -12,7 +12,7 @@ import h2.events
 import trio
 from h2.settings import SettingCodes
 
-from tests.server.test_server import connected
+from tests.connections import connected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

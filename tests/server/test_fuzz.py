@@ -11,8 +11,7 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.stack import ServerStream, chat, memory_stack
-from trio_router.serve.serving import hypercorn_config
-from trio_router.server.connections import HttpServer
+from trio_router.serve.serving import http_server
 from trio_router.transport.sockets import StreamWire
 
 BODY = json.dumps(chat("any/echo")).encode()
@@ -56,7 +55,7 @@ async def converse(pieces: list[bytes], pauses: list[int], *, ends: bool) -> byt
     """What the server says to `pieces`; it must end the connection by itself."""
     said = b""
     async with memory_stack() as stack:
-        server = HttpServer(stack.app, hypercorn_config(), 30)
+        server = http_server(stack.router, stack.app)
         client, theirs = trio.testing.memory_stream_pair()
         ended = trio.Event()
 

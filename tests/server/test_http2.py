@@ -13,10 +13,10 @@ import trio.testing
 from h2.errors import ErrorCodes
 from hyperframe.frame import DataFrame
 
-from tests.relay.test_disconnect import Booked
-from tests.relay.test_streams import SSE, delta
+from tests.booked import Booked
+from tests.chunks import SSE, delta
+from tests.connections import connected
 from tests.server.http2_client import Client
-from tests.server.test_server import connected
 from tests.stack import chat, real_stack
 from trio_router.demo import Answer, sse
 from trio_router.observe.record import Outcome

@@ -22,13 +22,12 @@ from hyperframe.frame import (
     SettingsFrame,
 )
 
-from tests.relay.test_disconnect import Booked
-from tests.relay.test_streams import SSE, delta
+from tests.booked import Booked
+from tests.chunks import SSE, delta
 from tests.server.http2_client import FIELDS, http2
 from tests.stack import chat, events, real_stack, text_of
 from trio_router.demo import Answer, Close, Hang, sse
 from trio_router.observe.record import Outcome
-from trio_router.serve.serving import hypercorn_config
 
 GET = [(":method", "GET"), (":path", "/healthz"), (":scheme", "http"), (":authority", "localhost")]
 
@@ -358,9 +357,7 @@ class TestEnds:
             assert await ended(client) == ErrorCodes.NO_ERROR
 
     async def test_a_connection_that_asks_nothing_is_closed_in_time(self, monkeypatch):
-        settings = hypercorn_config()
-        settings.keep_alive_timeout = 0.1
-        monkeypatch.setattr("trio_router.serve.serving.hypercorn_config", lambda: settings)
+        monkeypatch.setattr("trio_router.server.service.KEEP_ALIVE", 0.1)
         async with real_stack() as stack, http2(stack) as client:
             await client.chat(1, chat("any/echo-d50", "for longer than that", stream=True))
             await client.until(1, h2.events.StreamEnded)

@@ -16,10 +16,10 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from hyperframe.frame import PingFrame
 
-from tests.api.test_passing import START, TRANSCRIPTIONS
+from tests.api.transcriptions import START, TRANSCRIPTIONS
 from tests.api.uploads import END, FORM, upload_stack
-from tests.relay.test_disconnect import Booked
-from tests.relay.test_streams import SSE, delta
+from tests.booked import Booked
+from tests.chunks import SSE, delta
 from tests.server.http2_client import LARGEST, http2
 from tests.stack import chat, events, real_stack, text_of
 from trio_router.demo import Answer, Hang, json_answer, sse

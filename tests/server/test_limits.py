@@ -12,9 +12,9 @@ import httpx
 import pytest
 import trio
 
-from tests.api.test_before_a_key import Connected
-from tests.serve.test_command import CLEAN
-from tests.server.test_server import connected, everything, post, until
+from tests.connections import connected, everything, post, until
+from tests.serve.command import CLEAN
+from tests.server.counted import Connected
 from tests.stack import chat, memory_stack, real_stack
 from trio_router.api.upload import ClientPieces
 from trio_router.demo import Answer, Hang, Send
@@ -165,7 +165,7 @@ def test_those_without_a_key_go_first_then_the_longest_idle_and_never_the_busy()
 
 
 FEW = "server: {max_connections: 3}\nauth: {keys: [client-key]}"
-KEY = b"authorization: Bearer client-key"
+KEY = "authorization: Bearer client-key"
 
 
 async def test_half_sent_heads_do_not_keep_a_client_with_a_key_waiting():

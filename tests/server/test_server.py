@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import ssl
 import subprocess
-from contextlib import asynccontextmanager
 from shutil import which
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,9 @@ import trio
 import trio.lowlevel
 import trustme
 
-from tests.relay.test_disconnect import Booked
-from tests.relay.test_streams import SSE, delta
+from tests.booked import Booked
+from tests.chunks import SSE, delta
+from tests.connections import connected, everything, post, until
 from tests.stack import chat, events, real_stack, text_of
 from trio_router.demo import Answer, sse
 from trio_router.observe.record import Outcome
@@ -24,44 +24,6 @@ from trio_router.server.accept import accept_from, bind
 
 if TYPE_CHECKING:
     import socket
-
-
-def post(body: dict, *more: bytes) -> bytes:
-    text = json.dumps(body).encode()
-    head = [
-        b"POST /v1/chat/completions HTTP/1.1",
-        b"host: localhost",
-        b"content-length: %d" % len(text),
-        *more,
-    ]
-    return b"\r\n".join(head) + b"\r\n\r\n" + text
-
-
-@asynccontextmanager
-async def connected(stack):
-    port = int(stack.url.rpartition(":")[2])
-    stream = await trio.open_tcp_stream("127.0.0.1", port)
-    async with stream:
-        yield stream
-
-
-async def everything(stream: trio.SocketStream) -> bytes:
-    """What comes until the server closes."""
-    parts = b""
-    with trio.fail_after(10):
-        async for data in stream:
-            parts += data
-    return parts
-
-
-async def until(stream: trio.SocketStream, mark: bytes) -> bytes:
-    got = b""
-    with trio.fail_after(10):
-        while mark not in got:
-            data = await stream.receive_some()
-            assert data, got
-            got += data
-    return got
 
 
 async def test_what_is_no_http_gets_a_400_and_the_connection_is_closed():
@@ -89,7 +51,7 @@ async def test_what_follows_good_requests_spoils_none_of_their_answers():
 
 async def test_a_client_that_asks_for_it_is_told_to_send_its_body():
     async with real_stack() as stack, connected(stack) as stream:
-        head, _, body = post(chat("any/echo"), b"expect: 100-continue").partition(b"\r\n\r\n")
+        head, _, body = post(chat("any/echo"), "expect: 100-continue").partition(b"\r\n\r\n")
         await stream.send_all(head + b"\r\n\r\n")
         assert await until(stream, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         await stream.send_all(body)
@@ -99,7 +61,7 @@ async def test_a_client_that_asks_for_it_is_told_to_send_its_body():
 async def test_a_refused_client_that_waits_for_a_word_is_not_waited_for():
     keys = "auth: {keys: [sk-web]}"
     async with real_stack(keys) as stack, connected(stack) as stream:
-        head = post(chat("any/echo"), b"expect: 100-continue").partition(b"\r\n\r\n")[0]
+        head = post(chat("any/echo"), "expect: 100-continue").partition(b"\r\n\r\n")[0]
         await stream.send_all(head + b"\r\n\r\n")
         got = await everything(stream)
     assert got.startswith(b"HTTP/1.1 401 ")
@@ -158,7 +120,7 @@ async def test_what_a_full_socket_does_not_take_comes_later_and_in_order():
             headers=SSE, steps=sse(*[delta(piece) for piece in pieces])
         )
         async with connected(stack) as stream:
-            await stream.send_all(post(chat("any/m", stream=True), b"connection: close"))
+            await stream.send_all(post(chat("any/m", stream=True), "connection: close"))
             got = b""
             with trio.fail_after(60):
                 while data := await stream.receive_some(3000 if len(got) < 200_000 else 100_000):

@@ -9,11 +9,11 @@ from urllib.parse import unquote
 import pytest
 import trio
 
-from tests.relay.test_disconnect import Booked
-from tests.server.test_server import connected, everything, post, until
+from tests.booked import Booked
+from tests.connections import connected, everything, post, until
 from tests.stack import ServerStream, chat, memory_stack, real_stack
 from trio_router.observe.record import Outcome
-from trio_router.serve.serving import hypercorn_config
+from trio_router.serve.serving import http_server
 from trio_router.server.accept import accept_from, bind
 from trio_router.server.connections import HttpServer
 from trio_router.transport.sockets import StreamWire
@@ -185,7 +185,7 @@ class Served:
         self.client, theirs = trio.testing.memory_stream_pair()
         self.ended_at = None
         self.wire = StreamWire(wrap(theirs))
-        self._server = HttpServer(stack.app, hypercorn_config(), 30)
+        self._server = http_server(stack.router, stack.app)
         nursery.start_soon(self._run)
 
     async def _run(self) -> None:
@@ -252,7 +252,7 @@ async def test_a_client_that_does_not_read_that_it_may_send_is_no_fault_of_ours(
     async with memory_stack(tight=True) as stack:
         booked = Booked(stack.router)
         stream = await stack.connect()
-        head = post(chat("any/echo"), b"expect: 100-continue").partition(b"\r\n\r\n")[0]
+        head = post(chat("any/echo"), "expect: 100-continue").partition(b"\r\n\r\n")[0]
         await stream.send_all(head + b"\r\n\r\n")
         await trio.sleep(100)
         assert (await booked._receive.receive()).outcome == Outcome.CLIENT_STALLED

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from trio_router.simulation.chance import Chance
-from trio_router.simulation.history import History
+from trio_router.simulation.history import Journal
 from trio_router.simulation.loop import run
 from trio_router.simulation.network import Network, SimWire
 from trio_router.simulation.pipes import Course
-from trio_router.simulation.stage import BEGINNING, Actor, Stage
+from trio_router.simulation.stage import BEGINNING, Actor, Scheduler
 
 import trio  # isort: skip
 
@@ -20,8 +20,8 @@ class Bench:
     """One connection: `wire` is the router's side, `end` an actor's."""
 
     def __init__(self, there=WELL, back=WELL):
-        self.stage = Stage(Chance(1, "stage"))
-        self.history = History(self.stage.time)
+        self.stage = Scheduler(Chance(1, "stage"))
+        self.history = Journal(self.stage.time)
         self.network = Network(self.stage, Chance(1, "network"), self.history)
         ours, self.end = self.network.join("router", "host", there, back)
         self.wire = SimWire(ours)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trio_router.simulation.plan import Answer, Ask, Caller, Deed, Plan, Provider, Style, Take
+from trio_router.simulation.plan import Ask, Caller, Deed, Meaning, Provider, Style, Take, WorldPlan
 
 TEXT = "one two three four five six seven eight"
 
@@ -27,9 +27,9 @@ def config(*providers: Provider, **sections: Any) -> dict[str, Any]:
     return {**whole, "providers": told}
 
 
-def answer(number: int = 0, text: str = TEXT, **fields: Any) -> Answer:
+def answer(number: int = 0, text: str = TEXT, **fields: Any) -> Meaning:
     counts = {"prompt_tokens": 3, "completion_tokens": 4, **fields}
-    return Answer(f"ans-{number}-{text}", **counts)
+    return Meaning(f"ans-{number}-{text}", **counts)
 
 
 def take(number: int = 0, fault: Any = None, text: str = TEXT, **style: Any) -> Take:
@@ -38,10 +38,10 @@ def take(number: int = 0, fault: Any = None, text: str = TEXT, **style: Any) -> 
 
 def world(
     providers: list[Provider], *asks: Ask, deeds: list[Deed] | None = None, **sections: Any
-) -> Plan:
+) -> WorldPlan:
     """Each request on a connection of its own."""
     callers = [Caller(ask.id, asks=[ask]) for ask in asks]
-    return Plan(1, config(*providers, **sections), providers, callers, deeds or [])
+    return WorldPlan(1, config(*providers, **sections), providers, callers, deeds or [])
 
 
 def route(*names: str, **policy: Any) -> dict[str, Any]:

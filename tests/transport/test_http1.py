@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.helpers import at_offsets, cuts
-from trio_router.transport.http1 import HEAD_LIMIT, RequestHead, ResponseParser, chunk
+from trio_router.transport.http1 import HEAD_LIMIT, OutgoingHead, ResponseParser, chunk
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Name: v\r\n\r\n"
 
@@ -221,20 +221,20 @@ def test_a_finished_parser_is_freed_without_the_collector():
 
 
 def test_a_request_head_holds_what_it_was_given():
-    head = RequestHead(b"POST", b"/v1?x=1", [(b"Host", b"h"), (b"Content-Length", b"3")], b"abc")
+    head = OutgoingHead(b"POST", b"/v1?x=1", [(b"Host", b"h"), (b"Content-Length", b"3")], b"abc")
     assert head.data == b"POST /v1?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n"
     assert (head.length, head.chunked, head.keep_alive) == (3, False, True)
 
 
 def test_a_body_without_framing_gets_it():
-    assert b"Content-Length: 3\r\n" in RequestHead(b"POST", b"/", [], b"abc").data
-    assert b"Transfer-Encoding: chunked\r\n" in RequestHead(b"POST", b"/", [], None).data
-    assert RequestHead(b"GET", b"/", [], b"").data == b"GET / HTTP/1.1\r\n\r\n"
+    assert b"Content-Length: 3\r\n" in OutgoingHead(b"POST", b"/", [], b"abc").data
+    assert b"Transfer-Encoding: chunked\r\n" in OutgoingHead(b"POST", b"/", [], None).data
+    assert OutgoingHead(b"GET", b"/", [], b"").data == b"GET / HTTP/1.1\r\n\r\n"
 
 
 def test_never_both_framings_are_sent():
     fields = [(b"Content-Length", b"3"), (b"Transfer-Encoding", b"chunked")]
-    head = RequestHead(b"POST", b"/", fields, b"abc")
+    head = OutgoingHead(b"POST", b"/", fields, b"abc")
     assert b"Content-Length" not in head.data
     assert head.chunked
 
@@ -257,4 +257,4 @@ def test_never_both_framings_are_sent():
 )
 def test_nothing_can_be_smuggled_into_a_head(method, target, field):
     with pytest.raises(httpx.LocalProtocolError):
-        RequestHead(method, target, [field], b"")
+        OutgoingHead(method, target, [field], b"")

@@ -14,7 +14,7 @@ from _pytest.logging import LogCaptureHandler
 from tests.stack import PROVIDERS, chat, memory_stack
 from trio_router.config.file import ConfigError, parse_config
 from trio_router.demo import json_answer
-from trio_router.dialects import DIALECTS, EMBEDDINGS, PASSING
+from trio_router.dialects import DIALECTS
 from trio_router.errors import InvalidRequest
 from trio_router.observe.log import ConsoleFormatter, LogSettings, log_request, logger, logging_to
 from trio_router.observe.metrics import Metrics
@@ -198,9 +198,9 @@ def test_no_path_climbs(name):
         lambda: DIALECTS["azure"].build_request(body, ask_usage=False),
         lambda: DIALECTS["gemini"].build_request(body, ask_usage=False),
         lambda: DIALECTS["gemini"].build_request(tuned, ask_usage=False),
-        lambda: EMBEDDINGS["gemini"].request(body, drop_unsupported=False),
-        lambda: EMBEDDINGS["azure"].request(body, drop_unsupported=False),
-        lambda: PASSING["azure"].passing_path("/audio/speech", name),
+        lambda: DIALECTS["gemini"].embeddings.request(body, drop_unsupported=False),
+        lambda: DIALECTS["azure"].embeddings.request(body, drop_unsupported=False),
+        lambda: DIALECTS["azure"].passing.passing_path("/audio/speech", name),
         lambda: path_segment(name),
     ):
         with pytest.raises(InvalidRequest):

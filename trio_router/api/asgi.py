@@ -14,29 +14,28 @@ from typing import TYPE_CHECKING
 import trio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
-from trio_router.api.request import ClientRequest
+from trio_router.wire.written import Written
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
-    from trio_router.api.app import RouterApp
-    from trio_router.server.link import Headers
+    from trio_router.server.link import Answering, App, Headers
 
 
 class RelayConnection(TrioASGIHTTPConnection):
     """One request that came through ASGI."""
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        app: RouterApp = self.app  # type: ignore[assignment]
+        app: App = self.app  # type: ignore[assignment]
         link = AsgiLink(self.scope, send, app)
-        request = ClientRequest(app, link)
+        request = app.request(link)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch, request, link, receive)
             await request.run()
             nursery.cancel_scope.cancel()
 
 
-async def _watch(request: ClientRequest, link: AsgiLink, receive: ASGIReceiveCallable) -> None:
+async def _watch(request: Answering, link: AsgiLink, receive: ASGIReceiveCallable) -> None:
     """Takes in the body; then waits for the client to leave."""
     while True:
         message = await receive()
@@ -55,7 +54,7 @@ async def _watch(request: ClientRequest, link: AsgiLink, receive: ASGIReceiveCal
 class AsgiLink:
     """See `Link`."""
 
-    def __init__(self, scope: HTTPScope, send: ASGISendCallable, app: RouterApp) -> None:
+    def __init__(self, scope: HTTPScope, send: ASGISendCallable, app: App) -> None:
         self._scope = scope
         self._send = send
         self.method = scope["method"]
@@ -89,8 +88,8 @@ class AsgiLink:
     async def write(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
-    def write_now(self, data: bytes) -> bytes | None:
-        return data  # a server like this wants to be waited for
+    def write_now(self, data: bytes) -> Written:
+        return Written.NONE  # a server like this wants to be waited for
 
     async def finish(self, data: bytes = b"") -> None:
         self.is_finishing = True

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from quart import Response, current_app, request
-
-from trio_router.api.reply import Reply, error_reply, json_reply, origin
+from trio_router.api.reply import Reply, json_reply, origin
+from trio_router.api.table import Below
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.chat_request import parse_chat_request, parse_object
 from trio_router.errors import Draining
-from trio_router.relay.call import ChatCall, ClientCall, HubCall
+from trio_router.relay.call import ChatCall, ClientCall
 from trio_router.relay.heavy import in_slices, understood
 from trio_router.routing.route import Route
-from trio_router.runtime.router import State
+from trio_router.runtime.router import RouterState
 
 if TYPE_CHECKING:
-    from trio_router.api.app import RouterApp
     from trio_router.api.request import ClientRequest
+    from trio_router.api.table import Endpoint
     from trio_router.dialects.base import ModelTeller
-    from trio_router.errors import RouterError
     from trio_router.relay.call import Call
     from trio_router.runtime.router import Router
 
@@ -33,7 +31,7 @@ _STREAM_HEADERS = {
 
 
 async def chat_completions(asked: ClientRequest) -> Reply:
-    """`POST /v1/chat/completions`.  Raises RouterError.  Knows nothing of Quart: it is the hot path."""
+    """`POST /v1/chat/completions`.  The hot path.  Raises RouterError."""
     asked.authenticate()
     refuse_if_draining(asked.router)
     body, heavy = await understood(await asked.body.read(), parse_chat_request)
@@ -43,7 +41,6 @@ async def chat_completions(asked: ClientRequest) -> Reply:
 async def client_call(asked: ClientRequest) -> Reply:
     """A request in another API than the hub's: see `dialects.CLIENTS`.  Raises RouterError."""
     client = CLIENTS[asked.link.path]
-    asked.error_body = client.error_body
     asked.authenticate()
     refuse_if_draining(asked.router)
 
@@ -84,63 +81,47 @@ def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:
         case "key":
             return asked.record.key or None
         case "user":
-            user = call.chat.get("user") if isinstance(call, HubCall) else None
+            user = call.chat.get("user")
             return user if isinstance(user, str) else None
         case header:
             return asked.header(header.removeprefix("header:").encode()).decode("latin-1") or None
 
 
-def register(app: RouterApp) -> None:
-    """Puts every other endpoint on the application."""
-    app.add_url_rule("/v1/models", view_func=models, methods=["GET"])
-    app.add_url_rule("/v1/models/<path:name>", view_func=model, methods=["GET"])
-    app.add_url_rule("/healthz", view_func=healthz, methods=["GET"])
-    app.add_url_rule("/readyz", view_func=readyz, methods=["GET"])
-
-
-async def models() -> Response:
-    asked = this_request()
+async def models(asked: ClientRequest) -> Reply:
+    """`GET /v1/models`.  Raises RouterError."""
     asked.authenticate()
-    return response_of(json_reply(_teller(asked).models(await _router().models())))
+    models = await asked.router.models(asked.generation)
+    return json_reply(_teller(asked).models(models))
 
 
-async def model(name: str) -> Response:
-    asked = this_request()
+async def model(asked: ClientRequest) -> Reply:
+    """`GET /v1/models/{name}`, whose name may hold slashes.  Raises RouterError."""
     asked.authenticate()
-    return response_of(json_reply(_teller(asked).model(_router().model(name))))
+    name = asked.link.path.removeprefix(_ONE_MODEL)
+    return json_reply(_teller(asked).model(asked.router.model(name, asked.generation)))
 
 
-async def healthz() -> Response:
-    return response_of(json_reply({"status": "ok"}))
+async def healthz(asked: ClientRequest) -> Reply:
+    """`GET /healthz`: the process lives."""
+    return json_reply({"status": "ok"})
 
 
-async def readyz() -> Response:
-    router = _router()
-    status = 200 if router.state is State.READY else 503
-    return response_of(json_reply({"status": router.state.value}, status))
+async def readyz(asked: ClientRequest) -> Reply:
+    """`GET /readyz`: 200 while the router takes work."""
+    state = asked.router.state
+    return json_reply({"status": state.value}, 200 if state is RouterState.READY else 503)
 
 
-def response_of(reply: Reply) -> Response:
-    """A reply as Quart's views give it."""
-    return Response(reply.body, status=reply.status, headers=reply.headers)
-
-
-def error_response(error: RouterError) -> Response:
-    """The answer that tells of `error`, and its mark in the request's record."""
-    asked = this_request()
-    asked.exchange.failed(error)
-    return response_of(error_reply(error, asked.record, asked.error_body))
-
-
-def this_request() -> ClientRequest:
-    return cast("ClientRequest", request.scope["trio_router"])  # type: ignore[typeddict-item]
+_ONE_MODEL = "/v1/models/"
+MODELS_BELOW = Below(_ONE_MODEL, lambda path: {"GET"} if path != _ONE_MODEL else set(), model)
+OWN: dict[tuple[str, str], Endpoint] = {
+    ("GET", "/v1/models"): models,
+    ("GET", "/healthz"): healthz,
+    ("GET", "/readyz"): readyz,
+}
 
 
 def _teller(asked: ClientRequest) -> ModelTeller:
     """How this client is told of models."""
     found = (MODELS_BY_HEADER[name] for name, _ in asked.link.headers if name in MODELS_BY_HEADER)
     return next(found, MODELS)
-
-
-def _router() -> Router:
-    return cast("RouterApp", current_app).router

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_router.api.asgi import RelayConnection
 from trio_router.api.reply import Reply
-from trio_router.errors import MethodNotAllowed, NotFound
+from trio_router.api.request import ClientRequest
+from trio_router.api.table import EndpointTable
 from trio_router.policy.origins import Origins
 from trio_router.server.request_body import RequestBody
-from trio_router.transport.addresses import is_loopback
+from trio_router.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from typing import NoReturn
-
-    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
-
-    from trio_router.api.app import RouterApp
-    from trio_router.api.request import ClientRequest
+    from trio_router.api.table import Endpoint
     from trio_router.runtime.generation import Generation
-
-    Endpoint = Callable[[ClientRequest], Awaitable[Reply]]
+    from trio_router.runtime.router import Router
+    from trio_router.server.link import Link
 
 METRICS = "/metrics"
 _HEADERS = {
@@ -43,12 +37,12 @@ async def metrics(asked: ClientRequest) -> Reply:
 
 
 class MetricsApp:
-    """What a listener of the metrics' own answers, in the place of `app`."""
+    """What a listener of the metrics' own answers; `metrics` does so for `GET /metrics`."""
 
-    def __init__(self, app: RouterApp) -> None:
-        self.router = app.router
-        self._metrics = app.metrics
-        host = app.router.generation.config.server.metrics.host
+    def __init__(self, router: Router, metrics: Endpoint) -> None:
+        self.router = router
+        self._table = EndpointTable({("GET", METRICS): metrics})
+        host = router.generation.config.server.metrics.host
         # By whether there are keys.
         self._origins = {
             has_keys: Origins(None, has_keys=has_keys, is_any_host=not is_loopback(host))
@@ -60,25 +54,13 @@ class MetricsApp:
         return self._origins[bool(generation.config.auth.keys)]
 
     def endpoint_of(self, method: str, path: str) -> Endpoint:
-        if path != METRICS:
-            return _nothing
-        return self._metrics if method in ("GET", "HEAD") else _not_allowed
+        """What answers; it raises RouterError where nothing does."""
+        return self._table.find(method, path)
 
     def new_body(self, path: str, declared: int | None) -> RequestBody:
         """For a request's body, which nobody wants here."""
         return RequestBody(0, declared)
 
-    async def __call__(
-        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
-    ) -> None:
-        if scope["type"] == "http":
-            connection = RelayConnection(self, scope)  # type: ignore[arg-type]
-            await connection(receive, send)
-
-
-async def _nothing(asked: ClientRequest) -> NoReturn:
-    raise NotFound(f"there is nothing here but {METRICS}")
-
-
-async def _not_allowed(asked: ClientRequest) -> NoReturn:
-    raise MethodNotAllowed(f"{METRICS} is asked for with GET")
+    def request(self, link: Link) -> ClientRequest:
+        """The request that came in on `link`."""
+        return ClientRequest(self, link)

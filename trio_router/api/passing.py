@@ -1,4 +1,4 @@
-"""What passes through to OpenAI-compatible upstreams: audio, images, moderations, reranking, files."""
+"""Endpoints that pass through to OpenAI-compatible upstreams: audio, images, moderations, files..."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from urllib.parse import parse_qsl, urlencode
 from trio_router.api.endpoints import refuse_if_draining
 from trio_router.api.reply import Reply, origin
 from trio_router.api.sides import named_model
+from trio_router.api.table import Below
 from trio_router.api.upload import ClientPieces, form
-from trio_router.dialects import PASSING
+from trio_router.config.kinds import kind_called
+from trio_router.dialects import DIALECTS
 from trio_router.dialects.chat_request import parse_object
 from trio_router.errors import InvalidRequest, RequestTooLarge
 from trio_router.relay.client import PassingRequest, trio_seconds
@@ -21,13 +23,14 @@ from trio_router.wire.jsoncodec import dumps
 from trio_router.wire.multipart import boundary_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from trio_router.api.request import ClientRequest
+    from trio_router.api.table import Endpoint
+    from trio_router.config.schema import ProviderConfig
     from trio_router.relay.passage import Opening
     from trio_router.routing.target import Target
 
-    Endpoint = Callable[[ClientRequest], Awaitable[Reply]]
     Asked = AsyncIterator[tuple[Target, PassingRequest]]
 
 _FILES = "/v1/files"
@@ -74,11 +77,7 @@ async def pass_file(asked: ClientRequest) -> Reply:
     return await _pass(_admitted(asked), partial(_file, asked))
 
 
-def file_endpoint(method: str, path: str) -> Endpoint | None:
-    return pass_file if path.startswith(_FILES) and method in file_methods(path) else None
-
-
-def file_methods(path: str) -> set[str]:
+def _file_methods(path: str) -> set[str]:
     if path == _FILES:
         return {"GET", "POST"}
     one = _ONE_FILE.fullmatch(path)
@@ -87,6 +86,7 @@ def file_methods(path: str) -> set[str]:
     return {"GET"} if one[1] else {"GET", "DELETE"}
 
 
+FILES_BELOW = Below(_FILES, _file_methods, pass_file)
 PASSING_THROUGH: dict[tuple[str, str], Endpoint] = {
     **{("POST", path): pass_object for path in _OBJECTS},
     **{("POST", path): pass_form for path in _FORMS},
@@ -151,8 +151,8 @@ async def _file(asked: ClientRequest) -> Asked:
 
 
 def _path(asked: ClientRequest, target: Target, body: dict[str, Any] | None = None) -> str:
-    """Where the target has what was asked for.  Raises InvalidRequest where it has no such thing."""
-    dialect = PASSING.get(target.dialect.name)
+    """The path of the endpoint at the target.  Raises InvalidRequest if the target has none."""
+    dialect = target.dialect.passing
     path = asked.link.path.removeprefix("/v1")
     if dialect is None:
         what = f"{target.provider} has no {path}: it is asked of OpenAI-compatible providers alone"
@@ -163,9 +163,9 @@ def _path(asked: ClientRequest, target: Target, body: dict[str, Any] | None = No
 
 
 def _provider(asked: ClientRequest) -> Target:
-    """Whom a request without a model is for: the provider it names, or the only one there is."""
+    """The provider of a request without a model: the one it names, or the only one."""
     providers = asked.generation.config.providers
-    able = [n for n, p in providers.items() if p.dialect in PASSING and n != "demo"]
+    able = [n for n, p in providers.items() if _may_be_meant(n, p)]
     named = asked.header(PROVIDER).decode("latin-1") or dict(_query(asked)).get("provider", "")
     name = named or (able[0] if len(able) == 1 else "")
     if name not in providers:
@@ -175,6 +175,11 @@ def _provider(asked: ClientRequest) -> Target:
         )
         raise InvalidRequest(f"{what}: {where} of {', '.join(able) or 'none'}", param="provider")
     return asked.generation.table.whole_provider(name)
+
+
+def _may_be_meant(name: str, provider: ProviderConfig) -> bool:
+    """Whether a request that names no provider may be for this one: not for the router's own toy."""
+    return DIALECTS[provider.dialect].passing is not None and not kind_called(name).is_embedded
 
 
 def _query(asked: ClientRequest) -> list[tuple[str, str]]:

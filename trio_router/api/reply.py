@@ -1,14 +1,13 @@
-"""What an endpoint answers, before it is anyone's response object."""
+"""An endpoint's answer, independent of any framework."""
 
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from trio_router.errors import Stopped
+from trio_router.errors import MethodNotAllowed, Stopped
 from trio_router.routing.retry import told_retry_after
 from trio_router.wire.jsoncodec import dumps
 
@@ -39,14 +38,19 @@ def json_reply(value: Any, status: int = 200, **headers: str) -> Reply:
 
 
 def error_reply(
-    error: RouterError, record: RequestRecord, body: Callable[[RouterError], dict[str, Any]]
+    error: RouterError,
+    record: RequestRecord,
+    body: Callable[[RouterError], dict[str, Any]],
+    wall: float,
 ) -> Reply:
-    """The answer that tells of `error`, in the shape that `body` gives it."""
+    """The answer that tells of `error` at the Unix time `wall`, in the shape that `body` gives it."""
     reply = json_reply(body(error), error.status)
-    if (patience := told_retry_after(error.retry_after, time.time())) is not None:
+    if (patience := told_retry_after(error.retry_after, wall)) is not None:
         reply.headers["retry-after"] = patience
+    if isinstance(error, MethodNotAllowed) and error.allow:
+        reply.headers["allow"] = error.allow
     if isinstance(error, Stopped):
-        reply.headers["x-should-retry"] = "false"  # OpenAI's own clients ask again otherwise
+        reply.headers["x-should-retry"] = "false"  # otherwise OpenAI's own clients retry
     if record.attempts:
         reply.headers |= origin(record)
     return reply

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from trio_router.api.quart_side import QuartAnswer, quart_answer
 from trio_router.api.reply import Reply, error_reply
 from trio_router.dialects import CLIENTS
-from trio_router.errors import InternalError, RouterError
+from trio_router.errors import ClientStalled, InternalError, RouterError
 from trio_router.observe.record import RequestRecord
 from trio_router.relay.exchange import Exchange
-from trio_router.server.link import ClientWriteStalled
 from trio_router.server.seats import current_seat
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trio_router.api.app import RouterApp
     from trio_router.policy.origins import Origins
     from trio_router.relay.stream import StreamReply
     from trio_router.runtime.generation import Generation
     from trio_router.runtime.router import Router
     from trio_router.server.link import Headers, Link
-    from trio_router.server.request_body import RequestBody
     from trio_router.server.seats import Seat
 
 logger = logging.getLogger("trio_router")
 _OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics"})
+_OPERATORS = ("/dashboard", "/admin/")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already
 
@@ -44,12 +41,8 @@ class App(Protocol):
         """Which web pages may ask, and by which names."""
         ...
 
-    def endpoint_of(self, method: str, path: str) -> Callable[[ClientRequest], Awaitable[Reply]] | None:
-        """What answers; None for what Quart's views do."""
-        ...
-
-    def new_body(self, path: str, declared: int | None) -> RequestBody:
-        """For a request's body, which says it has `declared` bytes, if it says so."""
+    def endpoint_of(self, method: str, path: str) -> Callable[[ClientRequest], Awaitable[Reply]]:
+        """What answers; it raises RouterError where nothing does."""
         ...
 
 
@@ -57,12 +50,12 @@ class ClientRequest:
     """Answers the request that came in on `link`."""
 
     exchange: Exchange
+    generation: Generation  # kept to the request's end, whatever is configured meanwhile
     nursery: trio.Nursery  # of all that is done for the request
 
     def __init__(self, app: App, link: Link) -> None:
         self.app = app
         self.router = app.router
-        self.generation = app.router.generation  # kept to its end, whatever is configured meanwhile
         self.link = link
         self.body = link.body
         self.record = RequestRecord(
@@ -70,8 +63,6 @@ class ClientRequest:
             started_at=trio.current_time(),
             number=self.router.engine.next_number(),
         )
-        # How this request's API tells errors; an endpoint says so as soon as it is asked.
-        self.error_body: Callable[[RouterError], dict[str, Any]] = RouterError.body
         self._more: dict[str, str] = {}  # headers of the answer, whatever it will be
         self._has_left = False
         self._scope: trio.CancelScope | None = None
@@ -118,7 +109,9 @@ class ClientRequest:
 
     async def _run(self, nursery: trio.Nursery) -> None:
         path = self.link.path
-        is_booked = path not in _OPERATIONAL and not path.startswith("/dashboard")
+        is_booked = path not in _OPERATIONAL and not path.startswith(_OPERATORS)
+        # At the moment in which the exchange begins to use it: one that nobody uses is closed.
+        self.generation = self.router.generation
         self.exchange = Exchange(
             self.router.engine,
             self.generation.upstreams,
@@ -131,7 +124,7 @@ class ClientRequest:
         try:
             await self._respond(await self._answer())
             self.exchange.close()  # a client that leaves now has missed nothing
-        except ClientWriteStalled:
+        except ClientStalled:
             self.exchange.client_stalled()
 
     def client_left(self) -> None:
@@ -141,20 +134,16 @@ class ClientRequest:
             self.exchange.client_left()
             self._scope.cancel()
 
-    async def _answer(self) -> Reply | QuartAnswer:
+    async def _answer(self) -> Reply:
         origins = self.app.origins(self.generation)
         if not origins.is_idle and (early := self._answer_page(origins)) is not None:
             return early
         endpoint = self.app.endpoint_of(self.link.method, self.link.path)
-        if endpoint is None:
-            self.body.discard()  # Quart's views take none
-            return await quart_answer(cast("RouterApp", self.app), self)
-        # What everyone asks for goes past Quart's contexts, signals and response objects.
         try:
             return await endpoint(self)
         except RouterError as error:
             return self._failed(error.bare())
-        except ClientWriteStalled:
+        except ClientStalled:
             raise
         except Exception as fault:
             return self._failed(internal_error(fault, self.record.request_id))
@@ -167,15 +156,23 @@ class ClientRequest:
             origins.check(link.method, link.path, link.headers)
             allowed = origins.preflight(link.method, link.path, link.headers)
         except RouterError as error:
-            self.error_body = error_shape(link.path)
             return self._failed(error)
         return None if allowed is None else Reply(204, allowed)
 
+    @property
+    def error_body(self) -> Callable[[RouterError], dict[str, Any]]:
+        """The shape of errors in the API that has the request's path."""
+        path = self.link.path
+        for known, client in CLIENTS.items():
+            if path == known or path.startswith(f"{known}/"):
+                return client.error_body
+        return RouterError.body
+
     def _failed(self, error: RouterError) -> Reply:
         self.exchange.failed(error)
-        return error_reply(error, self.record, self.error_body)
+        return error_reply(error, self.record, self.error_body, self.router.clock.wall())
 
-    async def _respond(self, answer: Reply | QuartAnswer) -> None:
+    async def _respond(self, answer: Reply) -> None:
         self.record.status = answer.status
         answer.headers["x-request-id"] = self.record.request_id
         for name, value in self._more.items():
@@ -187,9 +184,7 @@ class ClientRequest:
                 await self.body.wait_complete()
         if not self.body.is_complete:
             answer.headers["connection"] = "close"
-        if isinstance(answer, QuartAnswer):
-            await answer.send()
-        elif answer.stream is not None:
+        if answer.stream is not None:
             if answer.status == 204:  # it has no body, and must not say how long it is (RFC 9110, 8.6)
                 answer.headers.pop("content-length", None)
             await self.link.start(answer.status, _raw(answer.headers))
@@ -218,14 +213,6 @@ class ClientRequest:
     def header(self, name: bytes) -> bytes:
         """A header's value, by its lower-case name; empty if it is not there."""
         return next((value for key, value in self.link.headers if key == name), b"")
-
-
-def error_shape(path: str) -> Callable[[RouterError], dict[str, Any]]:
-    """How the API that has `path` tells errors, before its endpoint is asked."""
-    for known, client in CLIENTS.items():
-        if path == known or path.startswith(f"{known}/"):
-            return client.error_body
-    return RouterError.body
 
 
 def internal_error(fault: Exception, request_id: str) -> InternalError:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_router.api.request import ClientRequest
-    from trio_router.relay.call import Call
+    from trio_router.relay.call import WholeCall
 
 _MESSAGES = "/v1/messages"
 
@@ -33,7 +33,6 @@ async def embeddings(asked: ClientRequest) -> Reply:
 async def count_tokens(asked: ClientRequest) -> Reply:
     """`POST /v1/messages/count_tokens`.  Raises RouterError."""
     client = CLIENTS[_MESSAGES]
-    asked.error_body = client.error_body
     asked.authenticate()
     refuse_if_draining(asked.router)
     body, heavy = await understood(await asked.body.read(), parse_object)
@@ -41,7 +40,7 @@ async def count_tokens(asked: ClientRequest) -> Reply:
     return await _whole(asked, model, CountCall(client, body, asked.link.headers, is_heavy=heavy))
 
 
-async def _whole(asked: ClientRequest, model: str, call: Call) -> Reply:
+async def _whole(asked: ClientRequest, model: str, call: WholeCall) -> Reply:
     asked.trace(asked.link.path.rpartition("/")[2])
     target = asked.generation.table.resolve(model)
     answer = await asked.exchange.whole(target, call)

@@ -1,7 +1,7 @@
-"""A form that passes through: its body as the upstream takes it, the model's name rewritten on the way.
+"""A form that passes through as fast as the upstream takes it, with the model's name rewritten.
 
-Where the model decides which upstream it is, what comes before its name is kept: some of it in memory,
-the rest in a file without a name.
+The model decides which upstream is asked, so what comes before its name is kept: some of it in memory,
+the rest in an unnamed file.
 """
 
 from __future__ import annotations

@@ -17,14 +17,14 @@ from pathlib import Path
 import click
 import trio
 
-from trio_router.bench.load import Outcome, Scene, run
+from trio_router.bench.load import Tally, Workload, run
 from trio_router.bench.processes import cpu_seconds, free_port, memory_mib, running
 
-SCENES = [
-    Scene("unary", "answers without streaming", "echo-c20", 600, 16, is_stream=False),
-    Scene("fast", "200 chunks as fast as they go", "echo-c200", 80, 16),
-    Scene("paced", "100 streams, a chunk every 20 ms", "echo-c100-d20", 100, 100),
-    Scene("many", "1,000 streams, a chunk every 500 ms", "echo-c8-d500", 1000, 1000),
+WORKLOADS = [
+    Workload("unary", "answers without streaming", "echo-c20", 600, 16, is_stream=False),
+    Workload("fast", "200 chunks as fast as they go", "echo-c200", 80, 16),
+    Workload("paced", "100 streams, a chunk every 20 ms", "echo-c100-d20", 100, 100),
+    Workload("many", "1,000 streams, a chunk every 500 ms", "echo-c8-d500", 1000, 1000),
 ]
 _CONFIG = """
 server: {{{server}}}
@@ -42,7 +42,7 @@ _CERTIFICATE = (
     "--scene",
     "names",
     multiple=True,
-    type=click.Choice([scene.name for scene in SCENES]),
+    type=click.Choice([workload.name for workload in WORKLOADS]),
     help="Only this one; may be given again.",
 )
 @click.option(
@@ -55,13 +55,13 @@ def main(names: tuple[str, ...], rounds: int, workers: int, tls: bool) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         targets = _Field(stack, folder, workers).targets(tls=tls)
-        for scene in SCENES:
-            if not names or scene.name in names:
-                _measure(scene, targets, rounds)
+        for workload in WORKLOADS:
+            if not names or workload.name in names:
+                _measure(workload, targets, rounds)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Measured:
     """What is measured: the process behind `url`, asked for models that begin with `prefix`."""
 
     name: str
@@ -79,7 +79,7 @@ class _Field:
         self._folder = folder
         self._workers = workers
 
-    def targets(self, *, tls: bool) -> list[Target]:
+    def targets(self, *, tls: bool) -> list[Measured]:
         """The floor is the last."""
         upstream, floor = free_port(), free_port()
         self._start(upstream, "trio_router.demo", "--port", upstream)
@@ -87,9 +87,9 @@ class _Field:
         if tls:
             targets += self._with_tls(upstream)
         relay = self._start(floor, "trio_router.bench.floor", floor, upstream)
-        return [*targets, Target("relay", f"http://127.0.0.1:{floor}", "", relay)]
+        return [*targets, Measured("relay", f"http://127.0.0.1:{floor}", "", relay)]
 
-    def _with_tls(self, upstream: int) -> list[Target]:
+    def _with_tls(self, upstream: int) -> list[Measured]:
         key, certificate = self._folder / "key.pem", self._folder / "certificate.pem"
         command = [*_CERTIFICATE.split(), "-keyout", str(key), "-out", str(certificate)]
         subprocess.run(command, check=True, capture_output=True)
@@ -105,7 +105,7 @@ class _Field:
 
     def _router(
         self, name: str, url: str, certificate: Path | None = None, key: Path | None = None
-    ) -> Target:
+    ) -> Measured:
         port = free_port()
         server = f"certfile: {certificate}, keyfile: {key}" if certificate else ""
         config = self._folder / f"{port}.yaml"
@@ -114,24 +114,24 @@ class _Field:
         process_id = self._start(port, "trio_router", *words)
         scheme = "https" if certificate else "http"
         trusted = str(certificate) if certificate else None
-        return Target(name, f"{scheme}://127.0.0.1:{port}", "bench/", process_id, trusted)
+        return Measured(name, f"{scheme}://127.0.0.1:{port}", "bench/", process_id, trusted)
 
     def _start(self, port: int, module: str, *words: object) -> int:
         log = self._folder / f"{port}.log"
         return self._stack.enter_context(running(port, log, "-m", module, *map(str, words)))
 
 
-def _measure(scene: Scene, targets: list[Target], rounds: int) -> None:
+def _measure(workload: Workload, targets: list[Measured], rounds: int) -> None:
     figures: dict[str, dict[str, list[float]]] = {target.name: defaultdict(list) for target in targets}
     for _ in range(rounds):
         for target in targets:  # in turn, so that a busy machine is busy for all
             before = cpu_seconds(target.process_id)
-            outcome = trio.run(run, target.url, target.prefix, scene, target.trusted)
+            tally = trio.run(run, target.url, target.prefix, workload, target.trusted)
             after = cpu_seconds(target.process_id)
             cpu = None if before is None or after is None else after - before
-            for name, value in _figures(scene, outcome, cpu, memory_mib(target.process_id)).items():
+            for name, value in _figures(workload, tally, cpu, memory_mib(target.process_id)).items():
                 figures[target.name][name].append(value)
-    click.echo(f"\n{scene.name}: {scene.what}")
+    click.echo(f"\n{workload.name}: {workload.what}")
     floor = figures[targets[-1].name]
     for name in floor:
         least = statistics.median(floor[name])
@@ -144,21 +144,21 @@ def _measure(scene: Scene, targets: list[Target], rounds: int) -> None:
 
 
 def _figures(
-    scene: Scene, outcome: Outcome, cpu: float | None, memory: float | None
+    workload: Workload, tally: Tally, cpu: float | None, memory: float | None
 ) -> dict[str, float]:
-    if outcome.faults:
-        click.echo(f"  {len(outcome.faults)} faults, the first: {outcome.faults[0]}", err=True)
-    figures = {"good answers": float(outcome.good)}
-    if scene.is_stream:
+    if tally.faults:
+        click.echo(f"  {len(tally.faults)} faults, the first: {tally.faults[0]}", err=True)
+    figures = {"good answers": float(tally.good)}
+    if workload.is_stream:
         if cpu is not None:
-            figures["CPU us a chunk"] = cpu / max(outcome.chunks, 1) * 1e6
-        figures["chunks a second"] = outcome.chunks / outcome.seconds
-        figures["first chunk p99, ms"] = _percentile(outcome.first, 99) * 1000
+            figures["CPU us a chunk"] = cpu / max(tally.chunks, 1) * 1e6
+        figures["chunks a second"] = tally.chunks / tally.seconds
+        figures["first chunk p99, ms"] = _percentile(tally.first, 99) * 1000
     else:
         if cpu is not None:
-            figures["CPU ms a request"] = cpu / max(outcome.good, 1) * 1000
-        figures["requests a second"] = outcome.good / outcome.seconds
-        figures["answer p99, ms"] = _percentile(outcome.total, 99) * 1000
+            figures["CPU ms a request"] = cpu / max(tally.good, 1) * 1000
+        figures["requests a second"] = tally.good / tally.seconds
+        figures["answer p99, ms"] = _percentile(tally.total, 99) * 1000
     if memory is not None:
         figures["memory after it, MiB"] = memory
     return figures

@@ -18,7 +18,7 @@ _BEGIN = "token0 token1 "  # what the embedded upstream says, if it is asked for
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Workload:
     """`requests` of `model`, `at_once` of them at any time."""
 
     name: str
@@ -30,7 +30,7 @@ class Scene:
 
 
 @dataclass(slots=True)
-class Outcome:
+class Tally:
     """What a load saw.  Times are in seconds."""
 
     good: int = 0
@@ -41,16 +41,16 @@ class Outcome:
     total: list[float] = field(default_factory=list)
 
 
-async def run(url: str, prefix: str, scene: Scene, trusted: str | None = None) -> Outcome:
-    """Asks `url` for `prefix` and the scene's model.  A broken or wrong answer is a fault, told.
+async def run(url: str, prefix: str, workload: Workload, trusted: str | None = None) -> Tally:
+    """Asks `url` for `prefix` and the workload's model.  A broken or wrong answer is a fault, told.
 
     `trusted` is the file of a certificate that an https URL may show.
     """
-    outcome = Outcome()
-    left = scene.requests
+    tally = Tally()
+    left = workload.requests
     body = {
-        "model": prefix + scene.model,
-        "stream": scene.is_stream,
+        "model": prefix + workload.model,
+        "stream": workload.is_stream,
         "messages": [{"role": "user", "content": "Say something."}],
     }
     content = json.dumps(body).encode()
@@ -60,9 +60,9 @@ async def run(url: str, prefix: str, scene: Scene, trusted: str | None = None) -
         while left:
             left -= 1
             try:
-                await _ask(client, content, scene.is_stream, outcome)
+                await _ask(client, content, workload.is_stream, tally)
             except (httpx.HTTPError, ValueError) as fault:
-                outcome.faults.append(f"{type(fault).__name__}: {fault}")
+                tally.faults.append(f"{type(fault).__name__}: {fault}")
 
     began = time.perf_counter()
     context = ssl.create_default_context(cafile=trusted) if trusted else None
@@ -70,13 +70,13 @@ async def run(url: str, prefix: str, scene: Scene, trusted: str | None = None) -
     async with httpx.AsyncClient(transport=transport, base_url=url, timeout=None) as client:
         with trio.fail_after(_LIMIT):
             async with trio.open_nursery() as nursery:
-                for _ in range(scene.at_once):
+                for _ in range(workload.at_once):
                     nursery.start_soon(ask_on, client)
-    outcome.seconds = time.perf_counter() - began
-    return outcome
+    tally.seconds = time.perf_counter() - began
+    return tally
 
 
-async def _ask(client: httpx.AsyncClient, body: bytes, is_stream: bool, outcome: Outcome) -> None:
+async def _ask(client: httpx.AsyncClient, body: bytes, is_stream: bool, tally: Tally) -> None:
     began = time.perf_counter()
     path = "/v1/chat/completions"
     async with client.stream("POST", path, content=body) as response:
@@ -90,15 +90,15 @@ async def _ask(client: httpx.AsyncClient, body: bytes, is_stream: bool, outcome:
                 for event in decoder.receive_data(data):
                     chunks += 1
                     if chunks == 1:
-                        outcome.first.append(time.perf_counter() - began)
+                        tally.first.append(time.perf_counter() - began)
                     text += _delta(event.data)
         else:
             text = json.loads(await response.aread())["choices"][0]["message"]["content"]
     if not text.startswith(_BEGIN):
         raise ValueError("another text than was asked for")
-    outcome.total.append(time.perf_counter() - began)
-    outcome.chunks += chunks
-    outcome.good += 1
+    tally.total.append(time.perf_counter() - began)
+    tally.chunks += chunks
+    tally.good += 1
 
 
 def _delta(data: bytes) -> str:

@@ -121,7 +121,7 @@ class Soak:
         return "error in the stream" if b'"error"' in whole else f"{response.status_code} torn"
 
 
-class Figures:
+class ProcessFigures:
     """What the router's process holds, as the system and its own metrics say."""
 
     def __init__(self, process_id: int, url: str) -> None:
@@ -172,7 +172,7 @@ def main(minutes: float, percent: float) -> None:
         stack.enter_context(running(upstream, folder / "upstream.log", *demo))
         process_id = stack.enter_context(running(port, folder / "router.log", *serve))
         url = f"http://127.0.0.1:{port}"
-        figures = Figures(process_id, url)
+        figures = ProcessFigures(process_id, url)
         before = {**figures.gauges(), "descriptors": figures.descriptors()}
         soak = Soak(url, percent / 100, figures.cpu)
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The command line: `trio-router serve | check | chat | --version`."""
+"""The command line: `trio-router serve | check | chat | reload | --version`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from trio_router import __version__
+from trio_router.version import __version__
 
 if TYPE_CHECKING:
     import socket
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from trio_router.config.schema import Config
     from trio_router.observe.log import LogSettings
+    from trio_router.runtime.source import Source
 
     Listeners = list[socket.socket]
 
@@ -55,10 +56,9 @@ _LOG_FORMAT = click.option(
 _LOG_LEVEL = click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
     envvar="TRIO_ROUTER_LOG_LEVEL",
-    help="The least that is logged.  A request that ends well is info.",
+    help="The least that is logged.  A request that ends well is info.  "
+    "Default: the configuration's, info.",
 )
 
 
@@ -75,7 +75,7 @@ def serve(
     port: int | None,
     workers: int | None,
     log_format: str,
-    log_level: str,
+    log_level: str | None,
 ) -> None:
     """Run the router until SIGTERM or Ctrl-C."""
     from trio_router.observe.log import LogSettings
@@ -84,7 +84,9 @@ def serve(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _hold_standard_descriptors()
     gc.disable()  # while modules are loaded there is nothing to collect; `serve` tunes and enables it
-    config = _load(config_path, host)
+    given = {"server.host": host, "server.port": port, "server.workers": workers}
+    fixed = frozenset(name for name, value in given.items() if value is not None)
+    config, source = _load(config_path, host, fixed)
     server = config.server
     host = server.host if host is None else host
     port = server.port if port is None else port
@@ -95,12 +97,12 @@ def serve(
     logs = LogSettings(log_format, log_level)
     listeners = partial(_bind_all, config, host, port)
     if workers > 1:
-        _serve_with_workers(config, listeners, workers, on_start, logs)
+        _serve_with_workers(config, listeners, workers, on_start, logs, source)
     else:
         from trio_router.serve.serving import run
 
         main, metrics = listeners()
-        run(config, main, on_start, logs, metrics=metrics)
+        run(config, main, on_start, logs, metrics=metrics, source=source)
 
 
 def _serve_with_workers(
@@ -109,6 +111,7 @@ def _serve_with_workers(
     workers: int,
     on_start: Callable[[Config, list[str]], None],
     logs: LogSettings,
+    source: Source | None,
 ) -> None:
     with TemporaryDirectory(prefix="trio-router-") as shared:
         # Where prometheus-client adds up the workers' figures; it looks when it is first imported.
@@ -116,7 +119,8 @@ def _serve_with_workers(
         from trio_router.serve.serving import run_workers
 
         main, metrics = listeners()
-        run_workers(config, main, workers, on_start, logs, Path(shared), metrics=metrics)
+        folder = Path(shared)
+        run_workers(config, main, workers, on_start, logs, folder, metrics=metrics, source=source)
 
 
 def _bind_all(config: Config, host: str, port: int) -> tuple[Listeners, Listeners]:
@@ -167,7 +171,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 @_CONFIG
 def check(config_path: Path | None) -> None:
     """Validate the configuration; print providers, models and routes."""
-    config = _load(config_path)
+    config, _ = _load(config_path)
     click.echo(f"{config_path or 'embedded default'}: good")
     click.echo(f"listens on {config.server.host}:{config.server.port}, {len(config.auth.keys)} keys")
     click.echo(f"dashboard: {_dashboard_state(config)}")
@@ -180,15 +184,18 @@ def check(config_path: Path | None) -> None:
         click.echo(line)
 
 
-@main.command()
-@click.option("-m", "--model", help="Model, as provider/model.  Default: the first the router lists.")
-@click.option(
+_URL = click.option(
     "--url",
     default="http://127.0.0.1:8777",
     show_default=True,
     envvar="TRIO_ROUTER_URL",
     help="The router's address.",
 )
+
+
+@main.command()
+@click.option("-m", "--model", help="Model, as provider/model.  Default: the first the router lists.")
+@_URL
 @click.option("--key", envvar="TRIO_ROUTER_API_KEY", help="Bearer key.  Default: $TRIO_ROUTER_API_KEY.")
 @click.argument("text")
 def chat(model: str | None, url: str, key: str | None, text: str) -> None:
@@ -208,14 +215,42 @@ def chat(model: str | None, url: str, key: str | None, text: str) -> None:
     click.echo()
 
 
-def _load(path: Path | None, host: str | None = None) -> Config:
+@main.command()
+@_URL
+@click.option(
+    "--key", envvar="TRIO_ROUTER_ADMIN_KEY", help="Admin key.  Default: $TRIO_ROUTER_ADMIN_KEY."
+)
+def reload(url: str, key: str | None) -> None:
+    """Make a running router read its configuration again; print what changed.
+
+    Exit 0: taken, or nothing had changed.  2: the configuration was refused, and nothing was changed.
+    1: the router could not be asked.
+    """
+    from trio_router.cli.reloading import ReloadFailed, ask_to_reload
+
+    try:
+        lines, is_refused = ask_to_reload(url, key)
+    except ReloadFailed as fault:
+        _leave(str(fault), code=1)
+    for line in lines:
+        click.echo(line, err=is_refused)
+    sys.exit(2 if is_refused else 0)
+
+
+def _load(
+    path: Path | None, host: str | None = None, fixed: frozenset[str] = frozenset()
+) -> tuple[Config, Source | None]:
+    """The configuration, and the file that it comes from, if any."""
     from trio_router.config.discover import embedded_config
-    from trio_router.config.file import ConfigError, load_config
+    from trio_router.config.file import ConfigError, parse_config, read_text
+    from trio_router.runtime.source import Source
 
     if path is None:
-        return embedded_config(os.environ)
+        return embedded_config(os.environ), None
     try:
-        return load_config(path, host=host)
+        text = read_text(path)
+        config = parse_config(text, os.environ, str(path), host)
+        return config, Source(path, text, os.environ, host, fixed)
     except ConfigError as fault:
         click.echo("The configuration is wrong:", err=True)
         for complaint in fault.complaints:
@@ -232,7 +267,7 @@ _SET_A_KEY = (
 
 def _refuse_open_address(config: Config, host: str) -> None:
     from trio_router.config.access import NO_KEYS
-    from trio_router.transport.addresses import is_loopback
+    from trio_router.wire.addresses import is_loopback
 
     if config.auth.keys or is_loopback(host):
         return
@@ -240,6 +275,8 @@ def _refuse_open_address(config: Config, host: str) -> None:
 
 
 def _banner(config: Config, urls: list[str], *, is_embedded: bool) -> str:
+    from trio_router.runtime.embedded import examples
+
     url = urls[0]
     lines = [f"trio-router {__version__} on {', '.join(urls)}"]
     if config.auth.admin_keys or not config.auth.keys:
@@ -247,12 +284,7 @@ def _banner(config: Config, urls: list[str], *, is_embedded: bool) -> str:
     if is_embedded:
         lines.append("no configuration given; found:")
     lines += _provider_lines(config)
-    if "demo" in config.providers:
-        models = config.providers["demo"].models or {}
-        asks = []
-        if "smollm2" in models:
-            asks.append(("demo/smollm2", "Tell me about the sea in three sentences."))
-        asks.append(("demo/echo", "Hello, Привет, こんにちは, مرحبا 👋🏽"))
+    if asks := examples(config):
         lines.append("\ntry it:\n")
         lines += [f"  {_curl(url, model, text, bool(config.auth.keys))}\n" for model, text in asks]
     elif config.providers:
@@ -291,8 +323,7 @@ def _provider_lines(config: Config) -> list[str]:
                 if provider.models
                 else f"    {name}/... (any model)"
             )
-    if config.server.demo and "demo" not in config.providers:
-        lines.append("  demo: embedded")
+    lines += [f"  {n}: embedded" for n in config.server.embedded if n not in config.providers]
     return lines
 
 

@@ -1,7 +1,7 @@
-"""Alarms that are moved far more often than they ring: one task rings them all.
+"""Alarms that are moved far more often than they ring; one task rings all of them.
 
-A task with a deadline of its own for each idle connection and each silent stream costs eight kilobytes
-and a pass of the scheduler; moving an alarm that is set already costs an assignment.
+A task with its own deadline for each idle connection and each silent stream would cost eight kilobytes
+and a pass of the scheduler.  Moving an alarm that is set already costs one assignment.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 logger = logging.getLogger("trio_router")
-_FEW = 1000  # alarms that were stopped and wait to be due, which are not worth a look at all the others
+_FEW = 1000  # stopped alarms in the queue that are not worth a sweep of the whole queue
 
 
 class Alarm:
-    """Calls `ring` at `when` (`trio.current_time()`, in seconds); `math.inf` is never.
+    """Calls `ring` at `when` (`trio.current_time()`, in seconds); `math.inf` means never.
 
-    `ring` runs in the clock's own task: it must neither wait nor raise (that is logged).
+    `ring` runs in the clock's own task: it must not wait, and should not raise (a fault is logged).
     """
 
     __slots__ = ("_clock", "queued", "ring", "when")
@@ -33,7 +33,7 @@ class Alarm:
         self._clock = clock
         self.ring: Callable[[], None] | None = ring
         self.when = math.inf
-        self.queued = math.inf  # when the clock will look at it
+        self.queued = math.inf  # when the clock will check it
 
     def set(self, when: float) -> None:
         self.when = when
@@ -41,7 +41,7 @@ class Alarm:
             self._clock.look_at(self)
 
     def stop(self) -> None:
-        """For good; nothing that `ring` refers to is kept."""
+        """Stops the alarm for good, and drops the reference to `ring`."""
         self.when = math.inf
         if self.ring is not None:
             self.ring = None
@@ -49,17 +49,17 @@ class Alarm:
 
 
 class AlarmClock:
-    """Looks at an alarm when it was first due, and again if it has been moved meanwhile."""
+    """Checks an alarm when it was first due, and again later if it has been moved since."""
 
     def __init__(self) -> None:
         self._queue: list[tuple[float, int, Alarm]] = []
         self._order = count()
         self._waiting: trio.CancelScope | None = None
-        self._stopped = 0  # alarms in the queue, or more
+        self._stopped = 0  # an upper bound of the stopped alarms in the queue
 
     @property
     def queued(self) -> int:
-        """Alarms that wait to be looked at, stopped ones among them."""
+        """Alarms in the queue, stopped ones included."""
         return len(self._queue)
 
     def alarm(self, ring: Callable[[], None]) -> Alarm:
@@ -72,7 +72,7 @@ class AlarmClock:
             self._waiting.deadline = alarm.when
 
     def stopped(self, alarm: Alarm) -> None:
-        """Those of connections that came and went would wait to be due: a mebibyte for 4,000."""
+        """Sweeps the queue once it holds many stopped alarms, which would take a mebibyte for 4,000."""
         self._stopped += alarm.queued < math.inf
         if self._stopped > max(_FEW, len(self._queue) // 2):
             self._queue = [x for x in self._queue if x[2].ring is not None and x[0] == x[2].queued]
@@ -80,7 +80,7 @@ class AlarmClock:
             self._stopped = 0
 
     async def run(self) -> None:
-        """Rings until it is cancelled."""
+        """Rings alarms until it is cancelled."""
         while True:
             due = self._queue[0][0] if self._queue else math.inf
             with trio.CancelScope(deadline=due) as self._waiting:
@@ -92,7 +92,7 @@ class AlarmClock:
         while self._queue and self._queue[0][0] <= now:
             queued, _, alarm = heappop(self._queue)
             if queued != alarm.queued:
-                continue  # it was set to an earlier time since, and has been looked at then
+                continue  # it was moved to an earlier time since, and checked then
             alarm.queued = math.inf
             if alarm.ring is None:
                 continue
@@ -103,5 +103,5 @@ class AlarmClock:
                 alarm.when = math.inf
                 try:
                     alarm.ring()
-                except Exception:  # the others' alarms are rung all the same
+                except Exception:  # the other alarms must still ring
                     logger.exception("an alarm failed")

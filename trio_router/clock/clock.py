@@ -1,9 +1,8 @@
 """Time and chance, in one value that is passed in.
 
-The router takes the wall's time, the process's monotonic time, random numbers and random bytes from a
-`Clock` and from nowhere else (`tests/test_layers.py` checks it).  A simulation passes one of its own,
-so that a seed decides all of them.  Inside the event loop `trio.current_time()` is the monotonic time:
-the loop's clock is trio's own seam.
+The router takes wall time, monotonic time, random numbers and random bytes only from a `Clock`.  A
+simulation passes its own, so that a seed decides all of them.  Inside the event loop
+`trio.current_time()` is the monotonic time, because trio's clock can be replaced already.
 """
 
 from __future__ import annotations

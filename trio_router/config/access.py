@@ -1,10 +1,10 @@
-"""What is wrong with who may reach the router, as a configuration was read."""
+"""Complaints about who may reach the router."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.transport.addresses import is_loopback
+from trio_router.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,9 +16,9 @@ NO_KEYS = "can be reached from other machines, and no keys are configured"
 
 
 def access_complaints(config: dict[str, Any], host: str | None = None) -> Iterator[Complaint]:
-    """Complaints, each with its place.  Values of a wrong type are passed over.
+    """Complaints, each with its place.  Values of a wrong type are skipped.
 
-    `host` is the address that the router listens on, where it is not the configuration's.
+    `host` is the address to listen on, if it is not the configuration's.
     """
     server, auth = _mapping(config.get("server")), _mapping(config.get("auth"))
     has_keys = bool(auth.get("keys"))

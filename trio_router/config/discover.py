@@ -1,4 +1,4 @@
-"""The embedded default: what a router without a configuration finds around it."""
+"""The embedded default: what a router without a configuration finds on its machine."""
 
 from __future__ import annotations
 
@@ -7,40 +7,23 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from trio_router.config.schema import Config, DialectName, ProviderConfig, ServerConfig
+from trio_router.config.kinds import keyed_kinds, kind_called
+from trio_router.config.schema import Config, ProviderConfig, ServerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-OLLAMA = ("127.0.0.1", 11434)
+OLLAMA = kind_called("ollama").local_address
 _PROBE = 0.5  # s
-
-# Variable that holds the key -> the provider's name, base URL and dialect.
-WELL_KNOWN: dict[str, tuple[str, str, DialectName]] = {
-    "OPENAI_API_KEY": ("openai", "https://api.openai.com/v1", "openai"),
-    "DEEPSEEK_API_KEY": ("deepseek", "https://api.deepseek.com/v1", "openai"),
-    "ANTHROPIC_API_KEY": ("anthropic", "https://api.anthropic.com/v1", "anthropic"),
-    "GEMINI_API_KEY": ("gemini", "https://generativelanguage.googleapis.com/v1beta", "gemini"),
-    "MISTRAL_API_KEY": ("mistral", "https://api.mistral.ai/v1", "openai"),
-    "GROQ_API_KEY": ("groq", "https://api.groq.com/openai/v1", "openai"),
-    "OPENROUTER_API_KEY": ("openrouter", "https://openrouter.ai/api/v1", "openai"),
-    "TOGETHER_API_KEY": ("together", "https://api.together.xyz/v1", "openai"),
-    "XAI_API_KEY": ("xai", "https://api.x.ai/v1", "openai"),
-    "CEREBRAS_API_KEY": ("cerebras", "https://api.cerebras.ai/v1", "openai"),
-    "CO_API_KEY": ("cohere", "https://api.cohere.com/v2", "cohere"),
-    "COHERE_API_KEY": ("cohere", "https://api.cohere.com/v2", "cohere"),
-    "PERPLEXITY_API_KEY": ("perplexity", "https://api.perplexity.ai", "openai"),
-}
 
 
 def embedded_config(environ: Mapping[str, str]) -> Config:
     """`demo`, a local Ollama if one answers, and each well-known provider whose key is there."""
     providers = {
-        name: ProviderConfig(dialect=dialect, base_url=url, api_key=SecretStr(environ[variable]))
-        for variable, (name, url, dialect) in WELL_KNOWN.items()
-        if environ.get(variable, "").strip()
+        kind.name: ProviderConfig(dialect=kind.dialect, base_url=kind.base_url, api_key=SecretStr(key))
+        for kind, key in keyed_kinds(environ)
     }
-    if ollama_answers(*OLLAMA):
+    if OLLAMA is not None and ollama_answers(*OLLAMA):
         providers["ollama"] = ProviderConfig(
             dialect="ollama", base_url=f"http://{OLLAMA[0]}:{OLLAMA[1]}"
         )

@@ -38,13 +38,17 @@ def load_config(
     `${NAME}` and `${NAME:-default}` in any value are taken from `environ` (default: the process's).
     `host` is the address that is listened on instead of the configuration's.
     """
-    path = Path(path)
+    text = read_text(path)
+    return parse_config(text, os.environ if environ is None else environ, str(path), host)
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a configuration file.  Raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return Path(path).read_bytes().decode()
     except (OSError, UnicodeDecodeError) as fault:
         reason = fault.strerror if isinstance(fault, OSError) else "is not UTF-8"
         raise ConfigError([f"{path}: cannot be read: {reason}"]) from None
-    return parse_config(text, os.environ if environ is None else environ, str(path), host)
 
 
 def parse_config(

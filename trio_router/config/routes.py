@@ -1,4 +1,4 @@
-"""What a configuration says of routes, and what can only be judged beside the rest of it."""
+"""The configuration of routes, and complaints that need the rest of the configuration."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from trio_router.config.kinds import embedded_in
 from trio_router.config.section import Seconds, Section
 
 if TYPE_CHECKING:
@@ -85,9 +86,9 @@ class RouteConfig(Section):
 
 
 def route_complaints(config: dict[str, Any]) -> Iterator[Complaint]:
-    """What is wrong with the routes of a configuration as it was read, beside their own shape.
+    """Complaints about the routes of a configuration, beyond their own shape.
 
-    Values of a wrong type are passed over: others complain of them.
+    Values of a wrong type are skipped; the schema complains about them.
     """
     routes = _mapping(config.get("routes"))
     for name, route in routes.items():
@@ -119,7 +120,7 @@ def _unknown(name: str, config: dict[str, Any], routes: dict[str, Any]) -> str:
         return f"{name} is a route; a route's targets are provider/model"
     providers = _mapping(config.get("providers"))
     provider, slash, model = name.partition("/")
-    if _mapping(config.get("server")).get("demo") and provider == "demo" and model:
+    if model and provider in embedded_in(_mapping(config.get("server"))):
         return ""
     settings = providers.get(provider)
     if provider in providers and slash and model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -16,12 +16,17 @@ from pydantic import (
     model_validator,
 )
 
+from trio_router.config.kinds import Kind, embedded_in, kind_at
 from trio_router.config.routes import RouteConfig  # noqa: TC001 - pydantic reads it
 from trio_router.config.section import Seconds, Section
+from trio_router.dialects import DIALECTS
 from trio_router.wire.names import name_complaint
 
 Bytes = Annotated[int, Field(gt=0)]
-DialectName = Literal["openai", "azure", "ollama", "anthropic", "gemini", "cohere"]
+if TYPE_CHECKING:
+    DialectName = str
+else:  # which there are is told in `dialects`
+    DialectName = Literal[tuple(DIALECTS)]
 
 
 def _is_name(name: str) -> str:
@@ -95,12 +100,18 @@ class ServerConfig(Section):
     max_streams: Annotated[int, Field(ge=1)] | None = None  # requests to models at once
     max_queue: Annotated[int, Field(ge=0)] = 1000  # more wait, for `timeouts.pool`; the rest is refused
     max_connections: Annotated[int, Field(ge=1)] | None = None  # None: from the descriptors there are
+    reload: bool = True  # watch the configuration's file, and take it when it changes
     demo: bool = False  # serve the embedded `demo` provider too
     cors: CorsConfig | None = None
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
 
     certfile: FilePath | None = None  # PEM: clients are served over TLS
     keyfile: FilePath | None = None  # PEM; absent: the key is in certfile
+
+    @property
+    def embedded(self) -> list[str]:
+        """The providers that the router runs itself."""
+        return embedded_in(dict(self))
 
     @model_validator(mode="after")
     def _key_needs_a_certificate(self) -> ServerConfig:
@@ -181,6 +192,10 @@ class StreamConfig(Section):
     malformed_event: Literal["error", "skip"] = "error"
 
 
+class LogConfig(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"  # the least that is logged
+
+
 class ModelConfig(Section):
     # None: the name that the client uses
     upstream_model: Annotated[str, AfterValidator(_can_be_printed)] | None = None
@@ -195,18 +210,6 @@ def _no_empty_key(value: Any) -> Any:
     return value
 
 
-_HAVE_RESPONSES = ("api.openai.com", "openai.azure.com", "openrouter.ai", "api.x.ai", "api.groq.com")
-
-_ONLY_CHAT = (
-    "api.anthropic.com",
-    "api.deepseek.com",
-    "api.groq.com",
-    "api.mistral.ai",
-    "api.perplexity.ai",
-    "generativelanguage.googleapis.com",
-)
-
-
 class ProviderConfig(Section):
     dialect: DialectName = "openai"
     base_url: str
@@ -218,8 +221,8 @@ class ProviderConfig(Section):
     ask_usage: bool = True
     lenient_end: bool = False
     drop_unsupported: bool = False  # leave out what the provider cannot do, instead of refusing it
-    responses: bool | None = None  # it has OpenAI's /responses; None: if it is known to
-    completions: bool | None = None  # it has OpenAI's /completions; None: unless it is known not to
+    responses: bool | None = None  # it has OpenAI's /responses; None: as its kind
+    completions: bool | None = None  # it has OpenAI's /completions; None: as its kind
     query: dict[str, str] = Field(default_factory=dict)  # of each request's URL (Azure's api-version)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     models: dict[Annotated[str, AfterValidator(_is_name)], ModelConfig] | None = None
@@ -236,16 +239,25 @@ class ProviderConfig(Section):
         return self.models is None or self.pass_through
 
     @property
+    def kind(self) -> Kind:
+        """What is known of providers at this base URL; it says what the settings leave open."""
+        return kind_at(self.base_url)
+
+    @property
     def has_responses(self) -> bool:
-        return self._is_at(_HAVE_RESPONSES) if self.responses is None else self.responses
+        return self.kind.has_responses if self.responses is None else self.responses
 
     @property
     def has_completions(self) -> bool:
-        return not self._is_at(_ONLY_CHAT) if self.completions is None else self.completions
+        return self.kind.has_completions if self.completions is None else self.completions
 
-    def _is_at(self, hosts: tuple[str, ...]) -> bool:
-        host = urlsplit(self.base_url).hostname or ""
-        return any(host == known or host.endswith("." + known) for known in hosts)
+    @property
+    def asks_usage(self) -> bool:
+        return self.ask_usage if "ask_usage" in self.model_fields_set else self.kind.ask_usage
+
+    @property
+    def is_lenient(self) -> bool:
+        return self.lenient_end if "lenient_end" in self.model_fields_set else self.kind.lenient_end
 
     @field_validator("base_url")
     @classmethod
@@ -262,12 +274,9 @@ class ProviderConfig(Section):
         return url.rstrip("/")
 
     @model_validator(mode="after")
-    def _is_ollamas_root(self) -> ProviderConfig:
-        if self.dialect == "ollama" and self.base_url.endswith(("/v1", "/api", "/api/chat")):
-            raise ValueError(
-                "base_url of an Ollama is its root, such as http://127.0.0.1:11434 "
-                "(dialect: openai speaks to its /v1)"
-            )
+    def _base_url_fits_the_dialect(self) -> ProviderConfig:
+        if complaint := DIALECTS[self.dialect].base_url_complaint(self.base_url):
+            raise ValueError(complaint)
         return self
 
     @field_validator("headers")
@@ -291,6 +300,7 @@ class ProviderConfig(Section):
 
 class Config(Section):
     server: ServerConfig = Field(default_factory=ServerConfig)
+    log: LogConfig = Field(default_factory=LogConfig)
     auth: AuthConfig = Field(default_factory=AuthConfig)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     stream: StreamConfig = Field(default_factory=StreamConfig)

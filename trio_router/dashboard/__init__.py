@@ -1,8 +1,18 @@
-"""The live page: what it shows, how it is fed, and its files.  Its HTTP is downstream's.
+"""The dashboard: what the page shows, how it is fed, its endpoints and its files.
 
-view      what one watcher is told next: values in, values out
-feed      the second's beat: this process's view, and those of the other workers
-peers     the workers' sockets towards each other
-session   who may look: admin keys, and the cookie that stands for one
-static    the page itself: plain files, no build step
+What flows through.  Once a second a `Scene` (running requests, history, targets) becomes a message for
+each watcher, with only what has changed; it goes out as a server-sent event.
+
+    pages                   the endpoints: page, event stream, login, stop
+    feed                    the beat of one second, for this process and the other workers
+    view                    what one watcher is told next; pure
+    static                  the page: plain files, no build step
+
+Invariants.
+- It costs nothing while nobody watches.  A slow watcher misses messages and delays nobody.
+- No prompt or answer is shown, and no text from outside is interpreted as HTML.
+- With keys configured it needs an admin key; without keys it answers on loopback only.
+- The page asks nobody but the router.
+
+What it may not know: how requests are served.  It reads records, and may abort a request.
 """

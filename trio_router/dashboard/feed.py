@@ -1,7 +1,7 @@
-"""The second's beat: this process's view, and those of the other workers, for one watcher or a peer.
+"""Feeds a watcher or a peer once a second with the views of this process and of the other workers.
 
-A view is built only when the one before has been taken: who is slow misses what lay between, and
-holds up nobody.  Nobody watches, nothing runs.
+A view is built only when the one before has been taken: a slow watcher misses those in between, and
+delays nobody.  While nobody watches, nothing runs.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trio_router import __version__
-from trio_router.dashboard.peers import BROKEN, Lines, asked
 from trio_router.dashboard.view import Scene, View
 from trio_router.errors import Stopped
 from trio_router.observe.record import Outcome
+from trio_router.runtime.peers import BROKEN, Lines, asked
+from trio_router.version import __version__
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trio_router.dashboard.peers import Peers
+    from trio_router.relay.stream import WriteNow
+    from trio_router.runtime.peers import Peers
+    from trio_router.runtime.reload import Reloader
     from trio_router.runtime.router import Router
 
     Put = Callable[[bytes], Awaitable[None]]
@@ -30,14 +32,18 @@ _FRESH = 0.9  # s that a sample of the running streams serves all who watch
 
 
 class Board:
-    """What this process shows of itself; with `peers` it speaks for all workers."""
+    """What this process shows of itself; with `peers`, what all workers show."""
 
-    def __init__(self, router: Router, peers: Peers | None) -> None:
+    def __init__(self, router: Router, peers: Peers | None, reloader: Reloader | None = None) -> None:
         self._router = router
+        self._reloader = reloader
         self._peers = peers
         self._sampled_at = 0.0
         self.worker = 0 if peers is None else peers.mine
         self.workers = 1 if peers is None else peers.count
+        if peers is not None:
+            peers.on("watch", self._answer_watch)
+            peers.on("stop", self._answer_stop)
 
     async def scene(self) -> Scene:
         router = self._router
@@ -57,6 +63,7 @@ class Board:
             records=sorted((e.record for e in router.engine.running), key=lambda record: record.number),
             providers=router.generation.config.providers,
             states=router.target_reports(),
+            refused=None if self._reloader is None else self._reloader.refusal,
         )
 
     async def tell(self, put: Put) -> None:
@@ -102,17 +109,12 @@ class Board:
         question = {"do": "stop", "number": number, "request_id": request_id}
         return bool((await asked(self._peers, worker, question)).get("stopped"))
 
-    async def answer_peers(self) -> None:
-        """Answers the other workers, until cancelled."""
-        if self._peers is not None:
-            await self._peers.serve(self._answer_peer)
+    async def _answer_watch(self, _: dict[str, Any], stream: trio.SocketStream) -> None:
+        await self.tell(lambda line: stream.send_all(line + b"\n"))
 
-    async def _answer_peer(self, question: dict[str, Any], stream: trio.SocketStream) -> None:
-        if question.get("do") == "watch":
-            await self.tell(lambda line: stream.send_all(line + b"\n"))
-        elif question.get("do") == "stop":
-            stopped = self._stop(question["number"], question["request_id"])
-            await stream.send_all(dumps({"stopped": stopped}) + b"\n")
+    async def _answer_stop(self, question: dict[str, Any], stream: trio.SocketStream) -> None:
+        stopped = self._stop(question["number"], question["request_id"])
+        await stream.send_all(dumps({"stopped": stopped}) + b"\n")
 
     def _stop(self, number: int, request_id: str) -> bool:
         for exchange in self._router.engine.running:
@@ -135,5 +137,5 @@ class WatchReply:
     async def _put(self, line: bytes) -> None:
         await self._send.send(b"data: %b\n\n" % line)
 
-    async def next(self, write_now: Callable[[bytes], bytes | None]) -> bytes:
+    async def next(self, write_now: WriteNow) -> bytes:
         return await self._frames.receive()

@@ -22,11 +22,8 @@ from trio_router.errors import (
 from trio_router.policy.admins import is_same_origin, no_cookie
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from trio_router.api.request import ClientRequest
-
-    Endpoint = Callable[[ClientRequest], Awaitable[Reply]]
+    from trio_router.api.table import Endpoint
 
 logger = logging.getLogger("trio_router")
 ROOT = "/dashboard"
@@ -50,6 +47,9 @@ _HEADERS = {
     "x-frame-options": "DENY",
 }
 _HTML = "text/html; charset=utf-8"
+
+
+ENDLESS = (f"{ROOT}/events",)  # the paths of streams that go on until their reader leaves
 
 
 class Dashboard:
@@ -78,7 +78,7 @@ class Dashboard:
         return named
 
     def guarded(self, endpoint: Endpoint) -> Endpoint:
-        """`endpoint`, for whom the dashboard is for."""
+        """`endpoint`, for those who may see the dashboard."""
 
         async def answer(asked: ClientRequest) -> Reply:
             self._admit(asked)
@@ -87,7 +87,7 @@ class Dashboard:
         return answer
 
     async def page(self, asked: ClientRequest) -> Reply:
-        """The page, or the form that leads to it."""
+        """The page, or the login form."""
         try:
             self._admit(asked)
         except Unauthorized:
@@ -128,7 +128,7 @@ class Dashboard:
         return reply
 
     async def login(self, asked: ClientRequest) -> Reply:
-        """Takes the form's key, and gives the cookie that stands for it."""
+        """Checks the form's key, and sets the cookie."""
         self._refuse_other_origins(asked)
         form = parse_qs((await _small_body(asked)).decode("utf-8", "surrogateescape"))
         key = "".join(form.get("key", ())).strip()
@@ -150,11 +150,11 @@ class Dashboard:
         return _back(no_cookie(is_secure=_is_secure(asked)))
 
     async def _file(self, name: str, kind: str, asked: ClientRequest) -> Reply:
-        # For everyone: the form wants its style, and there is nothing secret in any of them.
+        # For everyone: the login form needs its style, and the files hold nothing secret.
         return _reply(self._files[name], kind)
 
     def _form(self, status: int, message: str = "") -> Reply:
-        """The form that asks for a key; without it where none would help."""
+        """The login form; only a message if no key would help."""
         page = self._files["login.html"].replace(b"{{message}}", message.encode())
         if status == 403:
             page = page.replace(b'<form method="post"', b'<form hidden method="post"')

@@ -1,7 +1,7 @@
-"""What one watcher is told next: what has changed since the last time.
+"""The next message for one watcher: what has changed since the last one.
 
-A message is bounded by what is live: a watcher that takes its time misses what lay between, and gets
-the latest.  All times in it are milliseconds of the epoch.
+The size of a message is bounded by the live requests: a slow watcher misses messages in between and
+gets the latest state.  All times in it are milliseconds of the epoch.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from trio_router.observe.history import History, Slot
     from trio_router.observe.record import RequestRecord, TargetReport, Try
+    from trio_router.runtime.reload import ReloadReport
 
 MAX_ROWS = 5000  # live requests that are shown one by one; beyond, only their number is told
+_COMPLAINTS = 5  # of a refused configuration, that are told
 _SLICE = 100  # rows that are looked at in one go
 _STAGES = {stage: place for place, stage in enumerate(Stage)}
 
@@ -37,6 +39,7 @@ class Scene:
     records: Sequence[RequestRecord]
     providers: Iterable[str]
     states: Iterable[TargetReport]
+    refused: ReloadReport | None = None  # the last reload, if it was refused
 
     def epoch_ms(self, moment: float) -> int:
         """A record's time as the page has it."""
@@ -72,6 +75,8 @@ class View:
             "slots": self._slots(scene),
             "ended": self._new_ended(scene),
         }
+        if (refused := scene.refused) is not None:
+            told["refused"] = [round(refused.at * 1000), *refused.complaints[:_COMPLAINTS]]
         begun: list[Any] = []
         changed: list[Any] = []
         open_upstreams = dict.fromkeys(scene.providers, 0)

@@ -1,75 +1,69 @@
-"""What bytes mean.  Sans-IO.  This file is the only place that knows all dialects."""
+"""What records mean: requests and answers of every provider, and of every client's API.  Sans-IO.
+
+What flows through.  All dialects meet in the hub, OpenAI's chat JSON as plain dictionaries.  A client's
+request becomes a chat request of the hub, then the upstream's request; the upstream's records become
+chunks of the hub, then the client's frames.  Where both sides speak the same API, both pass through.
+
+    base                    the protocols that a dialect implements
+    openai, anthropic, gemini, cohere, ollama
+                            upstreams (`DIALECTS`; Azure is in `openai`), their embeddings and lists
+    anthropic, responses, completions
+                            clients' APIs other than chat (`CLIENTS`)
+    answer, translate       an upstream's answer to chunks, and to what the client gets
+    native                  an answer that passes through, read along the way
+    chat_request, chat_messages, embedding
+                            checks of clients' requests
+    hub, fold, media        readers and helpers of the hub's shape
+    provider_error          what a provider's error means
+
+Invariants.
+- A dialect knows the hub and itself, no other dialect.  This file alone knows all of them.
+- A request that a dialect cannot express is a 400 that names the field, or the field is dropped if the
+  provider's configuration says so.  Nothing is dropped silently.
+- Unknown fields are kept, and an answer in the hub's own shape stays byte for byte.
+- Bad input from an upstream is a fault in `failure` or an UpstreamError, never another exception.
+
+What it may not know: IO, time, configuration files, routes, who asks.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic import AnthropicDialect, MessagesClient
-from trio_router.dialects.anthropic.listing import AnthropicListing
 from trio_router.dialects.cohere import CohereDialect
-from trio_router.dialects.cohere.embeddings import CohereEmbeddings
-from trio_router.dialects.cohere.listing import CohereListing
 from trio_router.dialects.completions import CompletionsClient
 from trio_router.dialects.gemini import GeminiDialect
-from trio_router.dialects.gemini.embeddings import GeminiEmbeddings
-from trio_router.dialects.gemini.listing import GeminiListing
 from trio_router.dialects.ollama.dialect import OllamaDialect
-from trio_router.dialects.ollama.embeddings import OllamaEmbeddings
-from trio_router.dialects.ollama.listing import OllamaListing
 from trio_router.dialects.openai.dialect import AzureDialect, OpenAIDialect
-from trio_router.dialects.openai.embeddings import AzureEmbeddings, OpenAIEmbeddings
 from trio_router.dialects.openai.listing import OpenAIListing
-from trio_router.dialects.openai.passing import AzurePassing, OpenAIPassing
 from trio_router.dialects.responses import ResponsesClient
 
 if TYPE_CHECKING:
-    from trio_router.dialects.base import (
-        ClientDialect,
-        Dialect,
-        EmbeddingDialect,
-        ModelListing,
-        ModelTeller,
-        PassingDialect,
-    )
+    from trio_router.dialects.base import ClientDialect, Dialect, ModelTeller
 
-# Of upstreams.
-DIALECTS: dict[str, Dialect] = {
-    dialect.name: dialect
-    for dialect in (
-        OpenAIDialect(),
-        AzureDialect(),
-        AnthropicDialect(),
-        GeminiDialect(),
-        CohereDialect(),
-        OllamaDialect(),
-    )
-}
+# Of upstreams, by name.
+_UPSTREAMS: tuple[Dialect, ...] = (
+    OpenAIDialect(),
+    AzureDialect(),
+    AnthropicDialect(),
+    GeminiDialect(),
+    CohereDialect(),
+    OllamaDialect(),
+)
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in _UPSTREAMS}
+
 # Of clients of other APIs than the hub's, by the path that they ask.
-CLIENTS: dict[str, ClientDialect] = {
-    "/v1/messages": MessagesClient(),
-    "/v1/completions": CompletionsClient(),
-    "/v1/responses": ResponsesClient(),
-}
+_CLIENTS: tuple[ClientDialect, ...] = (MessagesClient(), CompletionsClient(), ResponsesClient())
+CLIENTS: dict[str, ClientDialect] = {client.path: client for client in _CLIENTS}
 
-# What else upstreams can do, by the name of their dialect; one that is not here cannot.
-EMBEDDINGS: dict[str, EmbeddingDialect] = {
-    "openai": OpenAIEmbeddings(),
-    "azure": AzureEmbeddings(),
-    "ollama": OllamaEmbeddings(),
-    "gemini": GeminiEmbeddings(),
-    "cohere": CohereEmbeddings(),
-}
-LISTINGS: dict[str, ModelListing] = {  # Azure lists the models it has, not the deployments
-    "openai": OpenAIListing(),
-    "anthropic": AnthropicListing(),
-    "ollama": OllamaListing(),
-    "gemini": GeminiListing(),
-    "cohere": CohereListing(),
-}
-PASSING: dict[str, PassingDialect] = {"openai": OpenAIPassing(), "azure": AzurePassing()}
 # How clients are told of models: those of other APIs than OpenAI's by a header that they send.
 MODELS: ModelTeller = OpenAIListing()
-MODELS_BY_HEADER: dict[bytes, ModelTeller] = {b"anthropic-version": AnthropicListing()}
+MODELS_BY_HEADER: dict[bytes, ModelTeller] = {
+    client.header: client.models
+    for client in _CLIENTS
+    if client.header is not None and client.models is not None
+}
 
 
 def recognise(record: dict[str, Any], configured: Dialect) -> Dialect:

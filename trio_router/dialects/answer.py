@@ -2,17 +2,17 @@
 
     bytes -> FormatReader -> records -> AnswerReader -> Items (a chunk, and the event it came in)
 
-The reader never raises for what an upstream sends: everything it understood before a fault is given
-back first, and the fault stands in `failure`.  So the outcome does not depend on where the reads were
-cut.  Only an opening waits: it is given back together with the first event that says something.
+The reader never raises for what an upstream sends: it first returns everything that it understood
+before a fault, and the fault is in `failure`.  So the outcome does not depend on where the reads were
+cut.  Only an opening waits: it is returned together with the first event that has content.
 
 How an answer may end:
 
 - each choice ends with its finish reason; a body that ends before all of them came was cut off;
-- `[DONE]`, and what other dialects have for it, ends text without a finish reason too (some providers
-  give none): the reason stays unknown then, here and in every client's API;
+- `[DONE]`, or its counterpart in other dialects, also ends text without a finish reason (some providers
+  give none): then the reason stays unknown, here and in every client's API;
 - but a tool call whose arguments are not whole JSON was cut off, unless its choice has a finish reason;
-- what says nothing, not even a finish reason, is empty.
+- an answer without any content, not even a finish reason, is empty.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from trio_router.wire.sse import ServerSentEvent
 
 
-# What reading JSON of good form and wrong shape raises: it is the upstream's fault, not ours.
+# Raised when valid JSON has an unexpected shape: the upstream's fault, not ours.
 WRONG_SHAPE = (TypeError, AttributeError, KeyError, ValueError)
 _KNOWN = frozenset({"choices", "object", "type", "usage"})  # one of these is in what has a known shape
 _HELD = 512  # bytes that an event counts for, beside its own, while it is held back
@@ -73,7 +73,7 @@ class Item:
 
 
 class AnswerReader:
-    """Reads one answer.  `failure` is set once something made the rest of it worthless."""
+    """Reads one answer.  `failure` is set once a fault has made the rest of it useless."""
 
     def __init__(
         self, dialect: Dialect, identity: AnswerIdentity, content_type: str, rules: ReadingRules
@@ -84,7 +84,7 @@ class AnswerReader:
         self._frames = FormatReader(content_type, rules.max_event)
         self._decoder: ChunkDecoder | None = None
         self.failure: UpstreamError | None = None
-        self.has_first = False  # an event that says something has come, or a failure
+        self.has_first = False  # an event with content has come, or a failure
         self.said = 0  # events, or parts of them, that say something
         self.is_done = False  # the upstream said so: [DONE], done: true, or a whole answer
         self._finished: set[Any] = set()  # indices of the choices that have a finish reason
@@ -110,7 +110,7 @@ class AnswerReader:
         return bool(self._finished) and self._choices <= self._finished
 
     def receive_data(self, data: bytes) -> list[Item]:
-        """What `data` completes.  After a failure or the end, nothing."""
+        """The items that `data` completes; none after a failure or the end."""
         if self.failure or self.is_done:
             return []
         try:
@@ -125,9 +125,9 @@ class AnswerReader:
         return items if self._opening is None else self._opened(items)
 
     def receive_eof(self, *, clean: bool = True) -> list[Item]:
-        """The body has ended.  What was left in the buffer counts; then the end is judged.
+        """The body has ended.  Reads the rest of the buffer, then checks the end.
 
-        `clean` is False if the connection broke: then a finish reason of every choice is asked for.
+        `clean` is False if the connection broke: then every choice must have its finish reason.
         """
         if self.failure or self.is_done:
             return []
@@ -142,7 +142,7 @@ class AnswerReader:
         return items if self._opening is None else self._opened(items)
 
     def _opened(self, items: list[Item]) -> list[Item]:
-        """What may go out, as long as nothing has said anything: nothing; then all that was held."""
+        """The items that may be sent: none before the first content, then everything that was held."""
         held = self._opening
         assert held is not None
         held += items
@@ -159,7 +159,7 @@ class AnswerReader:
             self._fail(fault)
 
     def _fault_of_end(self) -> UpstreamError | None:
-        """What is wrong with an answer whose upstream says that it is at its end."""
+        """The fault of an answer whose upstream said that it has ended; None if it is good."""
         if self.said == 0:
             return Empty("the upstream's answer says nothing")
         if self._has_cut_call():
@@ -167,7 +167,7 @@ class AnswerReader:
         return None
 
     def _fault_of_eof(self, *, clean: bool) -> UpstreamError | None:
-        """The same of an answer whose body just ended."""
+        """The fault of an answer whose body ended without such a word."""
         if self.is_whole:
             return None
         is_lenient = self._rules.lenient_end or self._is_document()
@@ -176,7 +176,7 @@ class AnswerReader:
         return Truncated("the upstream's stream ended before the answer was complete")
 
     def _is_document(self) -> bool:
-        """Whether the body is one JSON value that says nothing: no more of it can have been meant."""
+        """Whether the body is one JSON value without content, so that nothing more can be expected."""
         return self.format == "json" and self.said == 0
 
     def _has_cut_call(self) -> bool:
@@ -343,6 +343,11 @@ class AnswerReader:
         self._calls.pop(index, None)
         if finish == "error":
             raise stream_error(choice)
+
+    def refuse(self, fault: UpstreamError) -> None:
+        """Whoever takes the items has found that the answer is worthless from here on."""
+        self.failure = fault
+        self.is_done = False
 
     def judge(self) -> None:
         """Raises UpstreamError if the whole answer that was observed is none."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from trio_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from trio_router.errors import RouterError
 
@@ -23,7 +23,7 @@ Completion = dict[str, Any]  # a chat.completion
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """What is to be sent: `path` is appended to the provider's base URL."""
+    """A request for an upstream: `path` is appended to the provider's base URL."""
 
     path: str
     body: bytes
@@ -32,7 +32,7 @@ class UpstreamRequest:
 
 @dataclass(frozen=True, slots=True)
 class AnswerIdentity:
-    """What an answer is called where the upstream gives it no name.  `created` is in Unix seconds."""
+    """Id, time (Unix seconds) and model of an answer, used where the upstream gives none."""
 
     id: str
     created: int
@@ -40,7 +40,7 @@ class AnswerIdentity:
 
 
 class Unsupported:
-    """What becomes of a field that `who` has no word for: refused, or dropped if `drop` says so."""
+    """Handles fields that `who` does not support: refuses them, or drops them if `drop` is true."""
 
     def __init__(self, who: str, *, drop: bool) -> None:
         self._who = who
@@ -67,25 +67,53 @@ class ChunkDecoder(Protocol):
 
 @runtime_checkable
 class HoldingDecoder(ChunkDecoder, Protocol):
-    """Where no record says that it is the last one, some chunks wait for the end of the body."""
+    """A decoder of a dialect without a last record: some chunks wait for the end of the body."""
 
     def end(self, *, is_whole: bool) -> list[Chunk]:
-        """These chunks.  `is_whole`: the body was one JSON value, so it says all there is."""
+        """The chunks that waited.  `is_whole`: the body was one JSON value, so it is complete."""
         ...
 
 
 class Dialect(Protocol):
-    """How one family of providers wants to be asked, and how it answers."""
+    """All that is known of one family of providers: how it wants to be asked, and how it answers.
+
+    A dialect is a class under this one and a line in `dialects/__init__.py`.  What it leaves as it
+    stands here, its providers do not have.
+    """
 
     name: str
+
+    @property
+    def embeddings(self) -> EmbeddingDialect | None:
+        return None
+
+    @property
+    def listing(self) -> ModelListing | None:
+        return None
+
+    @property
+    def passing(self) -> PassingDialect | None:
+        return None
+
+    def native_paths(self, model: str, query: Mapping[str, str]) -> dict[str, str]:
+        """The clients' APIs that such providers may have themselves, by the names of their dialects.
+
+        The values are the paths under the base URL.  `model` is the upstream's name of it, empty where
+        no model is asked for; `query` is what the URL of each request carries.
+        """
+        return {}
+
+    def base_url_complaint(self, base_url: str) -> str:
+        """Why `base_url` cannot be that of such a provider; empty if it can be."""
+        return ""
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
     ) -> UpstreamRequest:
         """`body` is a chat request in OpenAI's shape, with the upstream's model name.
 
-        It is not changed.  Raises InvalidRequest, which names the field, for what cannot be said in
-        this dialect; with `drop_unsupported` such a field is left out.
+        It is not changed.  Raises InvalidRequest, which names the field, for what this dialect cannot
+        express; with `drop_unsupported` such a field is left out.
         """
         ...
 
@@ -112,7 +140,7 @@ class Embeddings:
 
 
 class EmbeddingDialect(Protocol):
-    """How one family of providers embeds texts.  One that cannot has none: see `EMBEDDINGS`."""
+    """How one family of providers embeds texts."""
 
     is_openai: bool  # its answers reach the client as they are
 
@@ -138,7 +166,7 @@ class ListedModel:
 
 
 class ModelListing(Protocol):
-    """How a provider tells which models it has, page by page.  See `LISTINGS`."""
+    """How a provider tells which models it has, page by page."""
 
     def path(self, mark: str | None) -> str:
         """Of the page that `mark` stands for, None for the first; appended to the base URL."""
@@ -173,14 +201,14 @@ class StreamEncoder(Protocol):
         ...
 
     def passes(self, event: dict[str, Any]) -> bool:
-        """An event of the API's own is about to pass by: whether the client asked for it.
+        """An event of the API itself is about to be passed on.  Returns whether the client wants it.
 
-        What `fail` says later must follow on the events that passed.
+        What `fail` says later must be consistent with the events that were passed on.
         """
         ...
 
     def finish(self) -> bytes:
-        """The last frames of an answer that came to its honest end."""
+        """The last frames of an answer that ended well."""
         ...
 
     def fail(self, error: RouterError) -> bytes:
@@ -189,7 +217,7 @@ class StreamEncoder(Protocol):
 
 
 class NativeApi(Protocol):
-    """A client's API as upstreams themselves have it: what passes through is read for the record."""
+    """A client's API as upstreams themselves offer it: what passes through is read for the record."""
 
     end: bytes  # the frame that ends a good stream, beside the upstream's own events
     missing_end: bytes  # the same, where the upstream has told its reason to stop and no more
@@ -220,9 +248,24 @@ class NativeApi(Protocol):
 
 
 class ClientDialect(Protocol):
-    """How clients of one API ask and are answered; between them and any upstream is the hub."""
+    """How clients of one API ask and are answered; between them and any upstream is the hub.
+
+    An API is a class under this one and a line in `dialects/__init__.py`.
+    """
 
     name: str
+    path: str  # that its clients ask
+
+    @property
+    def header(self) -> bytes | None:
+        """In lower case.  On a path that APIs share, a request with it is of this API's clients."""
+        return None
+
+    @property
+    def models(self) -> ModelTeller | None:
+        """How requests with `header` are told of models; all others are told as OpenAI's clients."""
+        return None
+
     native: NativeApi
     keepalive: bytes  # what bridges silence in this API's streams
 
@@ -242,7 +285,7 @@ class ClientDialect(Protocol):
         ...
 
     def for_others(self, chat: dict[str, Any]) -> dict[str, Any]:
-        """What `chat_request` gave, without what only this API's own upstreams have a use for."""
+        """The result of `chat_request`, without fields that only this API's own upstreams use."""
         ...
 
     def encoder(self, identity: AnswerIdentity, body: dict[str, Any]) -> StreamEncoder: ...

@@ -1,15 +1,15 @@
 """OpenAI's legacy text completions, `POST /v1/completions`, as a client's API.
 
 Fields are from the API reference, platform.openai.com/docs/api-reference/completions.  For upstreams
-that only chat, the prompt is a user's message; how long the answer may be is then the upstream's to say
-where the client does not.
+that only chat, the prompt becomes a user's message.  If the client does not limit the answer's length,
+the upstream's default counts.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.base import Unsupported
+from trio_router.dialects.base import ClientDialect, Unsupported
 from trio_router.dialects.hub import as_dict, dicts, text_of
 from trio_router.errors import InvalidRequest
 from trio_router.wire.jsoncodec import dumps
@@ -104,8 +104,9 @@ class CompletionsReader:
         return [{**record, "choices": choices}]
 
 
-class CompletionsClient:
+class CompletionsClient(ClientDialect):
     name = "completions"
+    path = "/v1/completions"
     native: NativeApi = CompletionsApi()
     keepalive = b": keep-alive\n\n"
 

@@ -8,7 +8,7 @@ from typing import Any
 from trio_router.wire.json_end import JSONEnd
 from trio_router.wire.jsoncodec import dumps
 
-# Strings under these names tell how an answer is told, not what.
+# Strings under these names describe the form of an answer, not its content.
 _FRAME = frozenset({"role", "id", "call_id", "type", "index", "object", "format", "status"})
 _PIECES = 64  # of a call's arguments, that may wait to be looked at
 _DEPTH = 16  # of a value; what is nested deeper says something
@@ -19,12 +19,12 @@ def as_dict(value: Any) -> dict[str, Any]:
 
 
 def dicts(value: Any) -> list[dict[str, Any]]:
-    """The objects in an array; whatever else it is, none."""
+    """The objects in an array; none if it is something else."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def legacy_call(message: dict[str, Any]) -> dict[str, Any]:
-    """A call of the old kind, if there is one: Snowflake puts an empty one in every message."""
+    """A `function_call`, if there is one; Snowflake puts an empty one in every message."""
     call = as_dict(message.get("function_call"))
     return call if call.get("name") or call.get("arguments") else {}
 
@@ -57,7 +57,7 @@ class _Known:
 
 
 class CallSorter:
-    """Which call a piece of one belongs to.
+    """Finds the call to which a piece belongs.
 
     Some providers give calls no index, some the same one to every call, some no id.
     """
@@ -97,7 +97,7 @@ class CallSorter:
 
 
 class OpenCalls:
-    """The tool calls of one choice that has not said why it ended."""
+    """The tool calls of one choice that has no finish reason yet."""
 
     def __init__(self) -> None:
         self._sorter = CallSorter()
@@ -114,7 +114,7 @@ class OpenCalls:
     def add(self, message: dict[str, Any]) -> bool:
         """Notes the calls, or pieces of calls, of a delta or a message.
 
-        True if that is seen to say something on the way; False leaves it open.
+        Returns True if it certainly has content; False leaves that open.
         """
         pieces = message.get("tool_calls")
         if self._last is not None and type(pieces) is list and len(pieces) == 1 and len(message) == 1:

@@ -1,7 +1,7 @@
-"""An answer in the client's own API: passed through as it is, and read along the way.
+"""An answer in the client's own API: passed through unchanged, and read along the way.
 
-What is read is what the record needs: usage, the end, errors.  What is sent is the upstream's own.
-An upstream that answers in the shape of chat completions all the same is translated.
+The record needs usage, the end and errors, so these are read.  The upstream's own bytes are sent.  If
+the upstream answers in the shape of chat completions nevertheless, the answer is translated.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any, cast
 from trio_router.dialects import recognise
 from trio_router.dialects.answer import WRONG_SHAPE, AnswerReader, Item
 from trio_router.dialects.provider_error import stream_error
+from trio_router.dialects.taps import tapped
+from trio_router.dialects.translate import EncodedTranslator
 from trio_router.errors import MalformedJSON, StreamError
 from trio_router.wire.jsoncodec import JSONError, dumps, loads
 from trio_router.wire.lines import repair_utf8
 from trio_router.wire.sse import encode_event
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio_router.dialects.answer import ReadingRules
     from trio_router.dialects.base import (
         AnswerIdentity,
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
         NativeApi,
         StreamEncoder,
     )
+    from trio_router.dialects.taps import Tap
     from trio_router.dialects.translate import EncodedAnswer
     from trio_router.errors import RouterError, UpstreamError
     from trio_router.wire.sse import ServerSentEvent
@@ -111,8 +116,15 @@ def _object(data: bytes) -> dict[str, Any]:
 class NativeTranslator:
     """One stream; see StreamTranslator."""
 
-    def __init__(self, api: NativeApi, reader: NativeReader, encoder: StreamEncoder) -> None:
+    def __init__(
+        self,
+        api: NativeApi,
+        reader: NativeReader,
+        encoder: StreamEncoder,
+        taps: Sequence[Tap] = (),
+    ) -> None:
         self.reader: AnswerReader = reader
+        self._items = tapped(reader, taps)
         self._api = api
         self._own = reader
         self._encoder = encoder
@@ -121,13 +133,13 @@ class NativeTranslator:
     def receive_data(self, data: bytes) -> bytes:
         if self.reader.is_done:
             return b""
-        frames = [self._frame(item) for item in self.reader.receive_data(data)]
+        frames = [self._frame(item) for item in self._items.receive_data(data)]
         if self.reader.is_done and self.reader.failure is None:
             frames.append(self._end(self._api.end))
         return b"".join(frames)
 
     def receive_eof(self, *, clean: bool = True) -> bytes:
-        frames = [self._frame(item) for item in self.reader.receive_eof(clean=clean)]
+        frames = [self._frame(item) for item in self._items.receive_eof(clean=clean)]
         if self.reader.failure is None:
             frames.append(self._end(self._api.missing_end))
         return b"".join(frames)
@@ -136,6 +148,9 @@ class NativeTranslator:
         if self._own.told is not None:
             return b""  # the upstream's own words were passed on
         return self._encoder.fail(error)
+
+    def going_on(self, reader: AnswerReader, taps: Sequence[Tap]) -> EncodedTranslator:
+        return EncodedTranslator(reader, self._encoder, taps)
 
     def _frame(self, item: Item) -> bytes:
         if item.event is not None:
@@ -164,25 +179,17 @@ class PlainAnswer:
             raise MalformedJSON("the upstream's answer is no JSON object")
         if value.get("error"):
             raise stream_error(value)
-        if not self._is_own(value):
-            return self._of_another(body)
-        self.reader.unicode_errors += wrong
-        self.reader.is_json = True
-        self.reader.events += 1
-        self._note(value)
-        return text
+        return self._read(body, value, text, wrong)
 
     def _no_json(self, body: bytes) -> bytes:
         raise MalformedJSON("the upstream's answer is no JSON object")
 
-    def _is_own(self, value: dict[str, Any]) -> bool:
-        return True
-
-    def _of_another(self, body: bytes) -> bytes:
-        raise NotImplementedError
-
-    def _note(self, value: dict[str, Any]) -> None:
-        """What else the record is told of an answer."""
+    def _read(self, body: bytes, value: dict[str, Any], text: bytes, wrong: int) -> bytes:
+        """What the client gets of `body`: `text`, whose UTF-8 had `wrong` faults.  It says `value`."""
+        self.reader.unicode_errors += wrong
+        self.reader.is_json = True
+        self.reader.events += 1
+        return text
 
 
 class NativeAnswer(PlainAnswer):
@@ -203,14 +210,15 @@ class NativeAnswer(PlainAnswer):
         whole = self._api.whole(items[-1].chunk) if items and items[-1].event is not None else None
         return self._of_another(body) if whole is None else dumps(whole)
 
-    def _is_own(self, value: dict[str, Any]) -> bool:
+    def _read(self, body: bytes, value: dict[str, Any], text: bytes, wrong: int) -> bytes:
         api: object = self._api
-        return recognise(value, cast("Dialect", api)) is api
+        if recognise(value, cast("Dialect", api)) is not api:
+            return self._of_another(body)
+        super()._read(body, value, text, wrong)
+        self._native.read_whole(value)
+        self.reader.usage = self._api.usage(value)
+        return text
 
     def _of_another(self, body: bytes) -> bytes:
         self.reader = self._other.reader
         return self._other.translate(body)
-
-    def _note(self, value: dict[str, Any]) -> None:
-        self._native.read_whole(value)
-        self.reader.usage = self._api.usage(value)

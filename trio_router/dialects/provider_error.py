@@ -79,7 +79,7 @@ def error_message(value: Any) -> str | None:
 
 
 def answer_error(provider: str, status: int, body: bytes, retry_after: str | None) -> UpstreamError:
-    """What a 4xx or 5xx answer of an upstream is to the router's client.
+    """The error that the router's client gets for a 4xx or 5xx answer of an upstream.
 
     A refusal of the router's credentials is no fault of the client's key: ProviderAuthError.  A 403
     that is a verdict on the content is a content filter's 400.  All else is what it is.
@@ -184,7 +184,7 @@ def _named_status(told: dict[str, Any]) -> int | None:
 
 
 def _retry_delay(inner: dict[str, Any], details: list[dict[str, Any]]) -> str | None:
-    """When to come again, where the body says it.
+    """The time until a retry, if the body names it.
 
     Google has a `RetryInfo` with a delay such as "37.5s"; gateways give `retry_after` in seconds, or
     the headers that they got, among the metadata.
@@ -203,7 +203,7 @@ def _retry_delay(inner: dict[str, Any], details: list[dict[str, Any]]) -> str | 
 
 
 def _prose(text: str) -> str | None:
-    """What an error that is no JSON says: a page's title, or the text itself; None if it is empty."""
+    """The text of an error that is not JSON: a page's title, or the text itself; None if empty."""
     if text.lstrip().startswith("<"):
         title = _TITLE.search(text)
         text = html.unescape(title[1]) if title else ""

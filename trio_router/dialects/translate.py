@@ -9,12 +9,15 @@ from trio_router.dialects.answer import WRONG_SHAPE, AnswerReader, Item
 from trio_router.dialects.fold import Fold
 from trio_router.dialects.hub import dicts, implied_finish
 from trio_router.dialects.provider_error import status_error as status_error, stream_error
+from trio_router.dialects.taps import tapped
 from trio_router.errors import MalformedJSON, MalformedUTF8, RouterError
 from trio_router.wire.jsoncodec import JSONError, dumps, loads
 from trio_router.wire.lines import repair_utf8
 from trio_router.wire.sse import encode_data, encode_event
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio_router.dialects.answer import ReadingRules
     from trio_router.dialects.base import (
         AnswerIdentity,
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
         Dialect,
         StreamEncoder,
     )
+    from trio_router.dialects.taps import Tap
 
 
 DONE = b"data: [DONE]\n\n"
@@ -30,33 +34,40 @@ KEEPALIVE = b": keep-alive\n\n"
 
 
 class StreamTranslator:
-    """One stream.  `frames` in the answers below are finished bytes for the client."""
+    """One stream: what `reader` reads goes through `taps`, and is encoded for the client.
 
-    def __init__(self, reader: AnswerReader, *, with_usage: bool) -> None:
+    `frames` in the answers below are finished bytes for the client.
+    """
+
+    def __init__(self, reader: AnswerReader, taps: Sequence[Tap] = (), *, with_usage: bool) -> None:
         self.reader = reader
+        self._items = tapped(reader, taps)
         self._with_usage = with_usage
 
     def receive_data(self, data: bytes) -> bytes:
         """The frames that `data` completes, the end's among them; then look at `reader.failure`.
 
-        What comes after the end is no part of the answer: it gives nothing.
+        Data after the end does not belong to the answer and gives nothing.
         """
         if self.reader.is_done:
             return b""
-        frames = [self._frame(item) for item in self.reader.receive_data(data)]
+        frames = [self._frame(item) for item in self._items.receive_data(data)]
         if self.reader.is_done and self.reader.failure is None:
             frames.append(DONE)
         return frames[0] if len(frames) == 1 else b"".join(frames)
 
     def receive_eof(self, *, clean: bool = True) -> bytes:
         """The last frames; then look at `reader.failure`.  Not to be called once `reader.is_done`."""
-        frames = [self._frame(item) for item in self.reader.receive_eof(clean=clean)]
+        frames = [self._frame(item) for item in self._items.receive_eof(clean=clean)]
         if self.reader.failure is None:
             frames.append(DONE)
         return b"".join(frames)
 
     def fail(self, error: RouterError) -> bytes:
         return render_error(error)
+
+    def going_on(self, reader: AnswerReader, taps: Sequence[Tap]) -> StreamTranslator:
+        return StreamTranslator(reader, taps, with_usage=self._with_usage)
 
     def _frame(self, item: Item) -> bytes:
         chunk, event = item.chunk, item.event
@@ -73,26 +84,30 @@ class StreamTranslator:
 class EncodedTranslator:
     """One stream for a client of another API; see StreamTranslator."""
 
-    def __init__(self, reader: AnswerReader, encoder: StreamEncoder) -> None:
+    def __init__(self, reader: AnswerReader, encoder: StreamEncoder, taps: Sequence[Tap] = ()) -> None:
         self.reader = reader
+        self._items = tapped(reader, taps)
         self._encoder = encoder
 
     def receive_data(self, data: bytes) -> bytes:
         if self.reader.is_done:
             return b""
-        frames = [self._encoder.encode(item.chunk) for item in self.reader.receive_data(data)]
+        frames = [self._encoder.encode(item.chunk) for item in self._items.receive_data(data)]
         if self.reader.is_done and self.reader.failure is None:
             frames.append(self._encoder.finish())
         return b"".join(frames)
 
     def receive_eof(self, *, clean: bool = True) -> bytes:
-        frames = [self._encoder.encode(item.chunk) for item in self.reader.receive_eof(clean=clean)]
+        frames = [self._encoder.encode(item.chunk) for item in self._items.receive_eof(clean=clean)]
         if self.reader.failure is None:
             frames.append(self._encoder.finish())
         return b"".join(frames)
 
     def fail(self, error: RouterError) -> bytes:
         return self._encoder.fail(error)
+
+    def going_on(self, reader: AnswerReader, taps: Sequence[Tap]) -> EncodedTranslator:
+        return EncodedTranslator(reader, self._encoder, taps)
 
 
 def render_error(error: RouterError) -> bytes:

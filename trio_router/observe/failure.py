@@ -1,4 +1,4 @@
-"""What an operator is told of a failure: its kind, and a text that holds no content and no secret."""
+"""How operators see a failure: its kind, and a text without content and without secrets."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from trio_router.errors import (
     UpstreamTimeout,
 )
 
-# Their messages are the router's own words.  Those of the others may quote what the upstream said,
-# and an upstream may quote the prompt.
+# The messages of these errors are the router's own.  Other messages may quote the upstream, and an
+# upstream may quote the prompt.
 _OURS = (NetworkError, UpstreamTimeout, MalformedUTF8, Truncated, Empty, EventTooLarge)
 
 
 def kind_of(error: RouterError) -> str:
-    """One of few: what an upstream calls its errors is not taken over."""
+    """One of a few kinds; an upstream's own name for its error is not used."""
     if isinstance(error, UpstreamStatus):
         return f"http_{error.status}"
     if isinstance(error, UpstreamTimeout):

@@ -1,8 +1,8 @@
-"""The last quarter of an hour, in slots of five seconds, by provider and model; and how requests ended.
+"""The last 15 minutes in slots of five seconds, by provider and model; and the last ended requests.
 
-Streams that run are looked at once a slot (`sample`), those that end once (`ended`): what a chunk costs
-does not change.  Times to the first event are kept as counts in buckets of equal ratio, so that any
-selection of models over any span still has its percentiles.
+Running streams are sampled once a slot (`sample`) and counted once when they end (`ended`), so a chunk
+costs nothing.  Times to the first event are counts in buckets of equal ratio, so that percentiles can
+be computed for any selection of models over any span.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 SLOT = 5  # s
 SLOTS = 180
-RATIO = 1.15  # between the bounds of two buckets; bucket n holds times up to RATIO**n ms
+RATIO = 1.15  # ratio of the bounds of two buckets; bucket n holds times up to RATIO**n ms
 _LAST_BUCKET = 90
 _MAX_SERIES = 64  # in one slot; the rest are counted together
 _OTHERS = ("", "other")
-_SLICE = 100  # records that are looked at in one go
-_ENDED = 200  # requests that are remembered after their end
+_SLICE = 100  # records that are sampled in one step
+_ENDED = 200  # ended requests that are kept
 
 
 def bucket(seconds: float) -> int:
@@ -41,24 +41,24 @@ def bucket(seconds: float) -> int:
 
 @dataclass(slots=True)
 class Figures:
-    """One model in one slot."""
+    """The figures of one model in one slot."""
 
     open: int = 0  # requests under way when the slot was last sampled
-    waiting: int = 0  # bytes that waited for clients then
+    waiting: int = 0  # bytes that waited for clients at that moment
     ended: int = 0
     failed: int = 0
     chunks: int = 0
-    tokens: int = 0  # that upstreams counted for answers
+    tokens: int = 0  # completion tokens, as upstreams report them
     tries: int = 0
-    errors: dict[str, int] = field(default_factory=dict)  # of tries, by kind
+    errors: dict[str, int] = field(default_factory=dict)  # failed tries, by kind
     first: dict[int, int] = field(default_factory=dict)  # times to the first event, by bucket
 
 
 @dataclass(slots=True)
 class Slot:
-    number: int  # of the slot that began at `number * SLOT` seconds of the epoch
+    number: int  # the slot began at `number * SLOT` seconds of the epoch
     series: dict[Labels, Figures] = field(default_factory=dict)
-    lag: float = 0.0  # s, the event loop's worst
+    lag: float = 0.0  # s, the longest lag of the event loop
 
     def of(self, labels: Labels) -> Figures:
         figures = self.series.get(labels)
@@ -71,7 +71,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class LastError:
-    """The last thing that went wrong with a provider.  `at`: seconds of the epoch."""
+    """The last error of a provider.  `at`: seconds of the epoch."""
 
     at: float
     model: str
@@ -80,7 +80,7 @@ class LastError:
 
 
 class History:
-    """What the dashboard shows of the past.  `now` is always seconds of the epoch."""
+    """What the dashboard shows about the past.  `now` is always in seconds of the epoch."""
 
     def __init__(self, labels: LabelsOf) -> None:
         self.slots: deque[Slot] = deque(maxlen=SLOTS)
@@ -96,7 +96,7 @@ class History:
         return self.slots[-1]
 
     def sample(self, records: Iterable[RequestRecord], now: float) -> Iterator[None]:
-        """Looks at all that run; yields now and then, so that others can run."""
+        """Samples all running requests; yields now and then, so that other tasks can run."""
         slot = self.slot(now)
         for figures in slot.series.values():
             figures.open = figures.waiting = 0
@@ -104,7 +104,7 @@ class History:
             if place % _SLICE == 0:
                 yield
             if record.ended_at is not None:
-                continue  # meanwhile
+                continue  # it ended meanwhile
             figures = slot.of(self._labels(record))
             figures.open += 1
             figures.waiting += record.bytes_waiting
@@ -120,7 +120,7 @@ class History:
         figures.tokens += record.completion_tokens or 0
         for attempt in record.tries:
             target = (attempt.provider, attempt.model)
-            # Another than the one that answered was named by a route, and those are few.
+            # Other providers than the one that answered come from routes, so there are few.
             figures = slot.of(own if target == (record.provider, record.model) else target)
             figures.tries += 1
             if attempt.error is not None:

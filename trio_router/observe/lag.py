@@ -1,4 +1,4 @@
-"""The event loop's health: how late a task wakes that was to wake at a known moment."""
+"""The event loop's lag: how late a task wakes after its deadline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EVERY = 0.25  # s: four wakes a second cost 0.01 % of a core
 
 
 async def watch_lag(observe: Callable[[float], None]) -> None:
-    """Tells `observe` how many seconds late each wake was, until cancelled."""
+    """Calls `observe` with the seconds by which each wake was late, until cancelled."""
     due = trio.current_time() + _EVERY
     while True:
         await trio.sleep_until(due)

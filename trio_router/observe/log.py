@@ -1,4 +1,4 @@
-"""The log: one JSON object a line, written by a thread so that a slow terminal stalls no stream."""
+"""The log: one JSON object a line.  A thread writes it, so that a slow terminal stalls no stream."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trio_router")
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-_LAST_LINES = 0.3  # s that the last lines may take when the process leaves
-_QUEUE = 10_000  # lines; beyond, the oldest are dropped rather than waited for
-_GATHER = 0.05  # s in which lines gather, to be written at once
-_AT_ONCE = 4096  # bytes of one write: so many a pipe takes in one piece, whoever else writes to it
+_LAST_LINES = 0.3  # s that the last lines may take when the process exits
+_QUEUE = 10_000  # lines; beyond that the oldest are dropped
+_GATHER = 0.05  # s in which lines are gathered for one write
+_AT_ONCE = 4096  # bytes of one write, which a pipe takes atomically
 
 
 def log_request(record: RequestRecord) -> None:
-    """The line that ends a request.  It holds no text of prompt or answer and no secret."""
+    """Logs the end of a request, without any text of prompt or answer and without secrets."""
     level = _level(record.outcome)
     if logger.isEnabledFor(level):
-        # Not `logger.log`: it would look for the caller's line, which nobody asks for.
+        # Not `logger.log`: it would look up the caller's line, which is not shown.
         fields = {"fields": request_fields(record)}
         logger.handle(logger.makeRecord(logger.name, level, "", 0, "request", (), None, extra=fields))
 
@@ -97,17 +97,17 @@ def _ms(seconds: float) -> float:
 
 
 def _code(code: str | None) -> str | None:
-    """An upstream's word for its error: only if it is a word, and no text that may quote something."""
+    """An upstream's error code, only if it is a single word: a text may quote something."""
     return code if code is None or _CODE.fullmatch(code) else "other"
 
 
-def write_line(event: str, level: str, descriptor: int = 2, **fields: Any) -> None:
-    """A line at once and by hand: for a process that must not have a thread.
+def write_line(wall: float, event: str, level: str, descriptor: int = 2, **fields: Any) -> None:
+    """Writes a line at once, without a thread: for a process that must not have one.
 
-    It is lost where it would have to wait for a reader.
+    The line is lost if writing it would block.
     """
-    line = {"time": _time(time.time()), "level": level, "event": event, **fields}
-    with suppress(OSError, ValueError):  # closed, or the reader is gone
+    line = {"time": _time(wall), "level": level, "event": event, **fields}
+    with suppress(OSError, ValueError):  # closed, or the reader has gone
         if select.select([], [descriptor], [], 0)[1]:
             os.write(descriptor, dumps(line) + b"\n")
 
@@ -132,7 +132,7 @@ class JSONFormatter(logging.Formatter):
         text = dumps(line).decode()
         if text.isprintable():
             return text
-        # Some readers take U+0085 or U+2028 for a line's end.  Such stand in strings alone.
+        # Some readers treat U+0085 and U+2028 as line ends.  They only occur inside strings.
         return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
@@ -184,10 +184,13 @@ FORMATS: dict[str, type[logging.Formatter]] = {"json": JSONFormatter, "console":
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """How to log: `format` is one of FORMATS, `level` the least that is logged."""
+    """How to log: `format` is one of FORMATS, `level` the lowest level that is logged.
+
+    Without a level the configuration's counts.
+    """
 
     format: str = "json"
-    level: str = "info"
+    level: str | None = None
 
 
 _DEFAULT = LogSettings()
@@ -196,10 +199,10 @@ _DEFAULT = LogSettings()
 class _Writer(logging.Handler):
     """Hands records to a thread, which formats them and writes them to a file descriptor.
 
-    The thread wakes for many lines at once: waking it for each would cost more than the line, and
-    take the interpreter's lock from the event loop.  What does not fit the queue is dropped rather
-    than waited for.  It writes past Python's buffers: their lock, held by a write that nobody's
-    reading lets end, would stop the process from leaving.
+    The thread wakes for many lines at once: waking it for each line would cost more than the line,
+    and take the interpreter's lock from the event loop.  Lines that do not fit the queue are dropped.
+    The thread bypasses Python's buffers, because a write that blocks for lack of a reader would hold
+    their lock and keep the process from exiting.
     """
 
     def __init__(self, descriptor: int, formatter: logging.Formatter) -> None:
@@ -213,14 +216,14 @@ class _Writer(logging.Handler):
         self._thread.start()
 
     def handle(self, record: logging.LogRecord) -> bool:
-        # Without the lock that the base class takes: appending to a deque needs none.
+        # Without the base class's lock: appending to a deque needs none.
         self._lines.append(record)
         if not self._some.is_set():
             self._some.set()
         return True
 
     def close(self) -> None:
-        """Waits a moment for the last lines, not for a reader that does not read."""
+        """Waits a moment for the last lines, but not for a reader that does not read."""
         self._is_ending.set()
         self._some.set()
         self._thread.join(_LAST_LINES)
@@ -246,13 +249,13 @@ class _Writer(logging.Handler):
     def _line(self, record: logging.LogRecord) -> bytes:
         try:
             return f"{self.format(record)}\n".encode(errors="backslashreplace")
-        except Exception as fault:  # a line that cannot be written must not end the log
+        except Exception as fault:  # a line that cannot be formatted must not end the log
             told = {"level": "error", "event": "a line could not be written", "reason": repr(fault)}
             return dumps(told) + b"\n"
 
     def _write(self, text: bytes) -> None:
         rest = memoryview(text)
-        with suppress(OSError):  # the reader is gone: there is nobody to tell
+        with suppress(OSError):  # the reader has gone
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
 
@@ -264,8 +267,8 @@ def logging_to(descriptor: int = 2, settings: LogSettings = _DEFAULT) -> Iterato
     root = logging.getLogger()
     level = logger.level
     root.addHandler(writer)
-    logger.setLevel(settings.level.upper())
-    # What no line shows need not be found out for each (Python's logging HOWTO, "Optimization").
+    log_level(settings.level or "info")
+    # Do not collect what no line shows (Python's logging HOWTO, "Optimization").
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     try:
         yield
@@ -274,3 +277,8 @@ def logging_to(descriptor: int = 2, settings: LogSettings = _DEFAULT) -> Iterato
         root.removeHandler(writer)
         logger.setLevel(level)
         writer.close()
+
+
+def log_level(level: str) -> None:
+    """From now on this is the least that is logged."""
+    logger.setLevel(level.upper())

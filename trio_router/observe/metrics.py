@@ -16,127 +16,123 @@ from trio_router.wire.names import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, Literal
 
     from trio_router.observe.record import Outcome, RequestRecord, TargetReport
 
-# prometheus-client's own name: a folder for the figures of several processes.  It is looked at when
+# prometheus-client's own variable: the folder for the figures of several processes.  It is read when
 # prometheus-client is first imported.
 MANY_PROCESSES = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "trio_router_"
+_BY_MODEL = ["provider", "model"]
 _FIRST_EVENT = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)  # s
 _GAP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # s
 _STREAM = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800)  # s
 _RELEASE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)  # s
 _LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)  # s
-# Names that clients make up must not become time series without end.
+# Label for names that clients make up, which must not become unlimited time series.
 _MAX_UNLISTED = 100
 
 
 class Metrics:
-    """One router's metrics, in a registry of their own."""
+    """One router's metrics, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        by_model = ["provider", "model"]
-        self.requests = self._counter("requests", "Requests by outcome", [*by_model, "outcome"])
-        self.streams_open = Gauge(
-            f"{_PREFIX}streams_open",
-            "Streams open towards clients",
-            by_model,
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
-        self.upstreams_open = Gauge(
-            f"{_PREFIX}upstreams_open",
-            "Upstream answers open",
-            by_model,
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
+        self._count_requests()
+        self._count_chunks()
+        self._count_attempts()
+        self._watch_process()
+        self._were_cooling: set[tuple[str, str]] = set()
+        self._rendering = trio.Lock()
+        self._rendered = (-math.inf, b"")  # when rendering of the latest text began, and the text
+        self._unlisted: dict[str, dict[str, str]] = {}
+        self._series: dict[tuple[str, str], ModelMetrics] = {}
+
+    def _count_requests(self) -> None:
+        self.requests = self._counter("requests", "Requests by outcome", [*_BY_MODEL, "outcome"])
+        self.requests_open = self._gauge("requests_open", "Requests under way, whatever they wait for")
+        self.streams_open = self._gauge("streams_open", "Streams open towards clients", _BY_MODEL)
         self.first_event = self._histogram(
-            "first_event_seconds", "Time to the first event", by_model, _FIRST_EVENT
+            "first_event_seconds", "Time to the first event", _BY_MODEL, _FIRST_EVENT
         )
         self.gap = self._histogram(
-            "event_gap_seconds", "Silence between two reads of a running stream", by_model, _GAP
+            "event_gap_seconds", "Silence between two reads of a running stream", _BY_MODEL, _GAP
         )
         self.stream_seconds = self._histogram(
-            "stream_seconds", "Length of streams", [*by_model, "outcome"], _STREAM
+            "stream_seconds", "Length of streams", [*_BY_MODEL, "outcome"], _STREAM
         )
-        self.processed = self._counter("chunks_processed", "Events read", by_model)
-        self.failed = self._counter("chunks_failed", "Events that could not be used", by_model)
-        self.bytes = self._counter("bytes_received", "Body bytes from upstreams", by_model)
-        self.unicode = self._counter("unicode_errors", "U+FFFD put in for bad bytes", by_model)
-        self.json = self._counter("json_errors", "Events that were not JSON", by_model)
         self.tokens = self._counter(
-            "tokens", "Tokens, as upstreams count them", [*by_model, "direction"]
+            "tokens", "Tokens, as upstreams count them", [*_BY_MODEL, "direction"]
         )
         self.tokens_estimated = self._counter(
             "tokens_estimated",
-            "Tokens of answers whose upstream did not count them, guessed from sizes",
-            [*by_model, "direction"],
+            "Tokens of answers whose upstream reported no usage, estimated from sizes",
+            [*_BY_MODEL, "direction"],
         )
-        self.attempts = self._counter("attempts", "Attempts by outcome", [*by_model, "outcome"])
+
+    def _count_chunks(self) -> None:
+        self.processed = self._counter("chunks_processed", "Events read", _BY_MODEL)
+        self.failed = self._counter("chunks_failed", "Events that could not be used", _BY_MODEL)
+        self.bytes = self._counter("bytes_received", "Body bytes from upstreams", _BY_MODEL)
+        self.unicode = self._counter("unicode_errors", "U+FFFD put in for bad bytes", _BY_MODEL)
+        self.json = self._counter("json_errors", "Events that were not JSON", _BY_MODEL)
+        self.backpressure = self._counter(
+            "backpressure_seconds", "Time that upstreams waited for clients", _BY_MODEL
+        )
+
+    def _count_attempts(self) -> None:
+        outcomes = [*_BY_MODEL, "outcome"]
+        self.upstreams_open = self._gauge("upstreams_open", "Upstream answers open", _BY_MODEL)
+        self.attempts = self._counter("attempts", "Attempts by outcome", outcomes)
         self.hedges = self._counter(
-            "hedges", "Second targets raced, by whether they answered first", [*by_model, "outcome"]
+            "hedges", "Second targets raced, by whether they answered first", outcomes
         )
         self.replays = self._counter(
-            "replays", "Answers of others gone on with, by whether it went well", [*by_model, "outcome"]
-        )
-        self.target_state = Gauge(
-            f"{_PREFIX}target_state",
-            "Circuit of a route's target: 0 closed, 1 half-open, 2 open",
-            by_model,
-            registry=self.registry,
-            multiprocess_mode="livemax",
-        )
-        self.backpressure = self._counter(
-            "backpressure_seconds", "Time that upstreams waited for clients", by_model
+            "replays", "Broken answers continued by another target, by outcome", outcomes
         )
         self.release = self._histogram(
-            "release_seconds", "From the client's leaving to the upstream's close", by_model, _RELEASE
+            "release_seconds", "From the client's leaving to the upstream's close", _BY_MODEL, _RELEASE
         )
-        self._tasks = Gauge(
-            f"{_PREFIX}tasks",
-            "Tasks alive in the event loop",
-            registry=self.registry,
-            multiprocess_mode="livesum",
+        self.target_state = self._gauge(
+            "target_state",
+            "Circuit of a route's target: 0 closed, 1 half-open, 2 open",
+            _BY_MODEL,
+            of_all="max",
         )
-        self.requests_open = Gauge(
-            f"{_PREFIX}requests_open",
-            "Requests under way, whatever they wait for",
-            registry=self.registry,
-            multiprocess_mode="livesum",
+        self._cooling = self._gauge(
+            "target_cooling_down", "1 for a target in cooldown", _BY_MODEL, of_all="max"
         )
+
+    def _watch_process(self) -> None:
+        self._tasks = self._gauge("tasks", "Tasks alive in the event loop")
         self.loop_lag = self._histogram(
             "loop_lag_seconds", "How late the event loop wakes a task that is due", [], _LAG
         )
-        self._cooling = Gauge(
-            f"{_PREFIX}target_cooling_down",
-            "1 for a target that is given no requests for a while",
-            by_model,
-            registry=self.registry,
-            multiprocess_mode="livemax",
+        self._generation = self._gauge(
+            "config_generation", "Number of the configuration in force, from 1", of_all="min"
         )
-        self._generation = Gauge(
-            f"{_PREFIX}config_generation",
-            "Number of the configuration in force, from 1",
-            registry=self.registry,
-            multiprocess_mode="livemin",
-        )
-        self._loaded_at = Gauge(
-            f"{_PREFIX}config_loaded_timestamp_seconds",
-            "When the configuration in force was taken, in Unix time",
-            registry=self.registry,
-            multiprocess_mode="livemin",
+        self._loaded_at = self._gauge(
+            "config_loaded_timestamp_seconds",
+            "When the configuration in force was loaded, in Unix time",
+            of_all="min",
         )
         self.reloads = self._counter(
-            "config_reloads", "Configurations that were to be taken, by what became of them", ["result"]
+            "config_reloads", "Attempts to load a new configuration, by result", ["result"]
         )
-        self._were_cooling: set[tuple[str, str]] = set()
-        self._rendering = trio.Lock()
-        self._rendered = (-math.inf, b"")  # when the latest text was begun, and that text
-        self._unlisted: dict[str, dict[str, str]] = {}
-        self._series: dict[tuple[str, str], ModelMetrics] = {}
+
+    def _gauge(
+        self,
+        name: str,
+        text: str,
+        labels: list[str] | None = None,
+        of_all: Literal["sum", "max", "min"] = "sum",
+    ) -> Gauge:
+        """`of_all` says what the figure of several live processes is."""
+        mode: Any = f"live{of_all}"
+        return Gauge(
+            f"{_PREFIX}{name}", text, labels or [], registry=self.registry, multiprocess_mode=mode
+        )
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(f"{_PREFIX}{name}", text, labels, registry=self.registry)
@@ -153,14 +149,14 @@ class Metrics:
         known = self._unlisted.setdefault(record.provider, {})
         label = known.get(record.model)
         if label is None:
-            # A model is known once its provider has answered for it.
+            # A model is trusted once its provider has answered for it.
             if record.first_event_at is None or len(known) >= _MAX_UNLISTED:
                 return record.provider, "other"
             label = known[record.model] = escaped(record.model)
         return record.provider, label
 
     def of(self, labels: tuple[str, str]) -> ModelMetrics:
-        """One model's metrics: looked up once a request, not once a figure."""
+        """One model's metrics, looked up once a request instead of once a figure."""
         series = self._series.get(labels)
         if series is None:
             series = self._series[labels] = ModelMetrics(self, *labels)
@@ -170,15 +166,15 @@ class Metrics:
         self.release.labels(*self.labels(record)).observe(seconds)
 
     def ended(self, record: RequestRecord) -> None:
-        """Books a request, at its end, once."""
+        """Counts a request, once, at its end."""
         self.of(self.labels(record)).ended(record)
 
     def tried(self, attempt: RequestRecord, outcome: str) -> None:
-        """Books one attempt of a route's request, at its end, once."""
+        """Counts one attempt of a route's request, once, at its end."""
         self.of(self.labels(attempt)).tried(attempt, outcome)
 
     def sample(self, states: Iterable[TargetReport]) -> None:
-        """Sets what is a state and no event: to be called now and then, in each process."""
+        """Sets the gauges; called now and then, in each process."""
         self._tasks.set(trio.lowlevel.current_statistics().tasks_living)
         cooling = {(state.provider, state.model) for state in states if state.until is not None}
         for labels in cooling | self._were_cooling:
@@ -186,21 +182,21 @@ class Metrics:
         self._were_cooling |= cooling
 
     def took_configuration(self, generation: int, at: float) -> None:
-        """A configuration is in force, since the Unix time `at`."""
+        """A configuration is in force since the Unix time `at`."""
         self._generation.set(generation)
         self._loaded_at.set(at)
 
     def forget_targets(self, targets: Iterable[tuple[str, str]]) -> None:
-        """These stand in no route any more: nothing is known of them."""
+        """Drops the gauges of targets that stand in no route any more."""
         for labels in targets:
             self.target_state.labels(*labels).set(0)
 
     async def render(self, sample: Callable[[], None] | None = None) -> bytes:
-        """The Prometheus text: this process's figures, or the sum over all that share the work.
+        """The Prometheus text: the figures of this process, or the sum over all workers.
 
-        Made in a thread: on the event loop a thousand series would stop every stream for tens of
-        milliseconds.  One at a time, after `sample` has set what is a state; whoever asks in the
-        second in which a text was begun, or before that text was begun, shares it.
+        Rendered in a thread: on the event loop a thousand series would stop every stream for tens of
+        milliseconds.  Only one text is rendered at a time, after `sample` has set the gauges.  Callers
+        within one second of its beginning, or from before it, share the text.
         """
         asked = math.floor(trio.current_time())
         async with self._rendering:
@@ -222,14 +218,14 @@ class Metrics:
 def _text_of(registry: CollectorRegistry) -> bytes:
     try:
         return text_of(registry)
-    except UnicodeEncodeError:  # one bad label must not take all the others with it
+    except UnicodeEncodeError:  # one bad label must not break the whole text
         whole = CollectorRegistry()
         whole.register(_Escaped(registry))
         return text_of(whole)
 
 
 class _Escaped(Collector):
-    """What a registry holds, its labels such that they can be encoded."""
+    """The content of a registry, with labels escaped so that they can be encoded."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -247,12 +243,12 @@ class _Escaped(Collector):
 
 
 def forget_process(process_id: int) -> None:
-    """A process that shared the work has ended: what it had open is open no more."""
+    """A worker has ended: drops its gauges."""
     mark_process_dead(process_id)  # type: ignore[no-untyped-call]
 
 
 class ModelMetrics:
-    """The metrics of one provider's model.  `gap` is bound to it already, as are the gauges."""
+    """The metrics of one model of one provider, with `gap` and the gauges already bound to it."""
 
     def __init__(self, metrics: Metrics, *labels: str) -> None:
         self.streams_open = metrics.streams_open.labels(*labels)
@@ -291,7 +287,7 @@ class ModelMetrics:
             self._stream_seconds(outcome).observe(record.duration)
         if record.first_event_after is not None:
             self._first_event.observe(record.first_event_after)
-        if record.attempts and not record.tried:  # else its attempts have been booked one by one
+        if record.attempts and not record.tried:  # otherwise its attempts were counted one by one
             self.tried(record, str(outcome))
 
     def tried(self, record: RequestRecord, outcome: str) -> None:

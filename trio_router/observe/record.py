@@ -1,4 +1,4 @@
-"""What is remembered of one request: written by the relay, read by the log line and the metrics."""
+"""The record of one request: written by the relay, read by the log, the metrics, history and traces."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ class Outcome(StrEnum):
     STOPPED = "stopped"  # an operator ended it
 
 
-# What the provider or the router is to blame for: neither a client that left nor one that was refused.
+# Outcomes that are the provider's or the router's fault; not: the client left or was refused.
 FAULTS = frozenset(
     {Outcome.UPSTREAM_ERROR, Outcome.UPSTREAM_TIMEOUT, Outcome.TRUNCATED, Outcome.INTERNAL_ERROR}
 )
 
 
 class Stage(StrEnum):
-    """Where a running request is."""
+    """What a running request is doing."""
 
     QUEUED = "queued"  # its body is being read, or it waits for a slot
-    CONNECTING = "connecting"  # until the request's last byte is with the upstream
+    CONNECTING = "connecting"  # until the request's last byte is sent
     FIRST_EVENT = "waiting first event"
     STREAMING = "streaming"
-    CLIENT = "waiting for client"  # no room: the client takes less than the upstream gives
+    CLIENT = "waiting for client"  # the client is slower than the upstream, and the buffer is full
     DRAINING = "draining"  # the client has left, the upstream is read on
 
 
 class Progress(Protocol):
-    """What reads an answer, as it counts."""
+    """The counts of a reader while it reads an answer."""
 
     events: int
 
 
 @dataclass(slots=True)
 class Try:
-    """One attempt at one target.  `error` is its kind, of few; `error_text` tells no content."""
+    """One attempt at one target.  `error` is one of a few kinds; `error_text` holds no content."""
 
     provider: str
     model: str
     started_at: float
-    sent_at: float | None = None  # the request's last byte was with the upstream
+    sent_at: float | None = None  # when the request's last byte was sent
     first_event_at: float | None = None
     ended_at: float | None = None
     error: str | None = None
@@ -61,7 +61,7 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class TargetReport:
-    """A target that is not simply healthy.  `until`: when it is tried again, as the record's times."""
+    """A target that is not healthy.  `until`: when it is tried again, in the record's time."""
 
     provider: str
     model: str
@@ -72,7 +72,7 @@ class TargetReport:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One attempt at a target, as the log line tells it.  `seconds` is how long it took."""
+    """One attempt at a target, as the log line shows it.  `seconds` is its duration."""
 
     target: str  # provider/model
     outcome: str  # an Outcome's value, or "gave_way" for the loser of a race
@@ -89,25 +89,25 @@ class RequestRecord:
 
     request_id: str
     started_at: float
-    number: int = 0  # this process's own: request ids may repeat; 0 of an attempt
+    number: int = 0  # unique in this process, while request ids may repeat; 0 for an attempt
     key: str | None = None  # the name of the client's key, never the key
     provider: str = ""
     model: str = ""
     base_url: str = ""  # of the provider that was asked
-    is_listed: bool = False  # the configuration names this model: its name may be a metric's label
+    is_listed: bool = False  # the configuration names this model, so it may be a metric's label
     is_stream: bool = False
     format: str | None = None  # how the upstream answered: sse, ndjson or json
-    status: int = 0  # HTTP status that went to the client; 0: none did
+    status: int = 0  # HTTP status sent to the client; 0: none was
     outcome: Outcome | None = None
     error_code: str | None = None
     attempts: int = 0
     tries: list[Try] = field(default_factory=list)
     stage: Stage = Stage.QUEUED
-    progress: Progress | None = None  # of an answer that is being read and not counted below yet
+    progress: Progress | None = None  # counts of the answer being read, which are not added below yet
     first_event_at: float | None = None
     last_read_at: float | None = None
     max_gap: float = 0.0  # s, the longest silence between two reads
-    left_at: float | None = None  # the client's leaving was noticed
+    left_at: float | None = None  # when it was noticed that the client left
     ended_at: float | None = None
     chunks_processed: int = 0
     chunks_failed: int = 0
@@ -117,30 +117,30 @@ class RequestRecord:
     backpressure: float = 0.0  # s that the upstream waited for the client
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    bytes_waiting: int = 0  # on their way from the upstream to the client
-    operation: str = "chat"  # what is asked for, of few
+    bytes_waiting: int = 0  # bytes between the upstream and the client
+    operation: str = "chat"  # one of a few
     span: Any = None  # of a tracer, if there is one
-    trace_headers: bytes = b""  # header lines that tell the upstream of the trace
-    # What the history has seen of it already.
+    trace_headers: bytes = b""  # header lines with the trace context for the upstream
+    # What the history has counted already.
     seen_chunks: int = 0
     seen_first: bool = False
 
-    running: RequestRecord | None = None  # a route's attempt that was begun last, and has not ended
-    is_estimated: bool = False  # the tokens are guessed from sizes: the upstream told none
-    route: str | None = None  # the route that was asked for
-    tried: list[Tried] = field(default_factory=list)  # by a route; its attempts are booked one by one
-    is_hedged: bool = False  # a second target was raced
-    is_replayed: bool = False  # the answer broke off, and another target went on with it
+    running: RequestRecord | None = None  # a route's latest attempt that is still running
+    is_estimated: bool = False  # the tokens are estimated: the upstream reported no usage
+    route: str | None = None  # the route that the client asked for
+    tried: list[Tried] = field(default_factory=list)  # a route's attempts, which are counted singly
+    is_hedged: bool = False  # a second target was asked too
+    is_replayed: bool = False  # the answer broke off, and another target continued it
 
     @property
     def usage(self) -> str | None:
-        """Where the tokens are from: "reported" or "estimated"; None if there are none."""
+        """The source of the tokens: "reported" or "estimated"; None if there are none."""
         if self.prompt_tokens is None and self.completion_tokens is None:
             return None
         return "estimated" if self.is_estimated else "reported"
 
     def add(self, attempt: RequestRecord) -> None:
-        """Takes over what one attempt of this request has counted."""
+        """Adds the counts of one attempt of this request."""
         self.format = attempt.format or self.format
         self.chunks_processed += attempt.chunks_processed
         self.chunks_failed += attempt.chunks_failed
@@ -168,7 +168,7 @@ class RequestRecord:
 
     @property
     def read_at(self) -> float | None:
-        """The last read of any attempt."""
+        """When any attempt last read something."""
         return (self.running and self.running.last_read_at) or self.last_read_at
 
     @property

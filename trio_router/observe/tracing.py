@@ -1,10 +1,10 @@
-"""OpenTelemetry traces, an extra: a span a request, with children for connect, first event and stream.
+"""OpenTelemetry traces (optional): a span for each request; children: connect, first event, stream.
 
-Nothing happens on the way of a chunk: spans are made of the record when the request ends, and a thread
-sends them, dropping what does not fit its queue.  The names are those of the semantic conventions for
-generative AI, which stand as text here: they are still "in development", and their module moves.
+A chunk costs nothing: spans are made from the record when the request ends, and a thread sends them; it
+drops what does not fit its queue.  The names are those of the semantic conventions for generative AI.
+They are literals here, because the conventions are still "in development" and their module moves.
 
-Without tracing a client's `traceparent` and `tracestate` are passed on to the upstream as they are.
+Without tracing, a client's `traceparent` and `tracestate` are passed to the upstream unchanged.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import trio
 
+from trio_router.config.kinds import traced_name
 from trio_router.observe.record import FAULTS
 from trio_router.wire.names import escaped
 
@@ -33,18 +34,10 @@ _PARENT = re.compile(
 _STATE = re.compile(rb"[ -~]{1,512}")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-# The conventions' own names of providers, where they are not what people call them.
-_PROVIDERS = {
-    "azure": "azure.ai.openai",
-    "gemini": "gcp.gemini",
-    "mistral": "mistral_ai",
-    "xai": "x_ai",
-    "bedrock": "aws.bedrock",
-}
 
 
 def passed_on(traceparent: bytes, tracestate: bytes) -> bytes:
-    """Header lines with a client's own trace context; nothing if it has none that is sane."""
+    """Header lines with the client's own trace context; empty if it has none or it is invalid."""
     if not _PARENT.fullmatch(traceparent):
         return b""
     lines = b"traceparent: %b\r\n" % traceparent
@@ -52,10 +45,10 @@ def passed_on(traceparent: bytes, tracestate: bytes) -> bytes:
 
 
 class Tracing:
-    """Makes spans of records.  `labels` gives the names that are few, for the spans' own."""
+    """Makes spans from records.  `labels` gives the bounded names for the spans."""
 
     def __init__(self, provider: Any, labels: LabelsOf, wall: Callable[[], float]) -> None:
-        # The package is an extra: it is there only if somebody wants traces.
+        # Imported here because the package is optional.
         from opentelemetry import trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -67,7 +60,7 @@ class Tracing:
         self._propagator = TraceContextTextMapPropagator()
 
     def begin(self, record: RequestRecord, traceparent: bytes, tracestate: bytes) -> bytes:
-        """Begins the span of a request; the header lines that tell the upstream of it."""
+        """Begins the span of a request.  Returns the header lines for the upstream."""
         carrier = {
             "traceparent": traceparent.decode("latin-1"),
             "tracestate": tracestate.decode("latin-1"),
@@ -100,7 +93,7 @@ class Tracing:
         span.end(_nanoseconds(epoch + (record.ended_at or record.started_at)))
 
     def close(self) -> None:
-        """Sends what is left; it may take as long as the exporter's timeout."""
+        """Sends the remaining spans.  It may take as long as the exporter's timeout."""
         self._provider.shutdown()
 
     def _children(
@@ -114,14 +107,14 @@ class Tracing:
             if began is None:
                 return
             attributes = {
-                "gen_ai.provider.name": _provider_name(attempt.provider),
+                "gen_ai.provider.name": traced_name(attempt.provider),
                 "gen_ai.request.model": escaped(attempt.model),
                 "trio_router.attempt": number,
             }
             child = self._tracer.start_span(
                 name, context=inside, attributes=attributes, start_time=_nanoseconds(epoch + began)
             )
-            # The phase that never ended is the one that failed.
+            # The phase that did not end is the one that failed.
             if (ended is None or name == "stream") and attempt.error is not None:
                 child.set_attribute("error.type", attempt.error)
                 child.set_status(self._trace.StatusCode.ERROR, attempt.error_text)
@@ -131,9 +124,9 @@ class Tracing:
 def tracing_from(
     environ: Mapping[str, str], labels: LabelsOf, wall: Callable[[], float]
 ) -> Tracing | None:
-    """What the standard OTEL_* variables ask for; None if they ask for nothing.
+    """Tracing as the standard OTEL_* variables configure it; None if they configure none.
 
-    Starts a thread: in a process that is not going to fork.
+    It starts a thread, so the process must not fork afterwards.
     """
     exporter = environ.get("OTEL_TRACES_EXPORTER", "")
     is_wanted = any(environ.get(name) for name in _ENDPOINTS) or exporter == "otlp"
@@ -142,7 +135,7 @@ def tracing_from(
         return None
     protocol = next((environ[name] for name in _PROTOCOLS if environ.get(name)), "http/protobuf")
     if protocol != "http/protobuf" or exporter not in ("", "otlp"):
-        logger.error("no traces: the only exporter is otlp, with the protocol http/protobuf")
+        logger.error("no traces: only the otlp exporter with protocol http/protobuf is supported")
         return None
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -150,7 +143,7 @@ def tracing_from(
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        logger.error("no traces: they need `pip install 'trio-router[otel]'`")
+        logger.error("no traces: install the extra with `pip install 'trio-router[otel]'`")
         return None
     ours = Resource.create({"service.name": "trio-router"})
     provider = TracerProvider(
@@ -163,7 +156,7 @@ def tracing_from(
 def _attributes(record: RequestRecord, base_url: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "gen_ai.operation.name": record.operation,
-        "gen_ai.provider.name": _provider_name(record.provider),
+        "gen_ai.provider.name": traced_name(record.provider),
         "gen_ai.request.model": escaped(record.model),
         "gen_ai.request.stream": record.is_stream,
         "gen_ai.response.time_to_first_chunk": record.first_event_after,
@@ -183,10 +176,6 @@ def _attributes(record: RequestRecord, base_url: str) -> dict[str, Any]:
         found["server.address"] = parts.hostname
         found["server.port"] = parts.port or (443 if parts.scheme == "https" else 80)
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _provider_name(provider: str) -> str:
-    return _PROVIDERS.get(provider, provider)
 
 
 def _nanoseconds(seconds: float) -> int:

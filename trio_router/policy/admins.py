@@ -1,7 +1,7 @@
-"""Who may look: admin keys, and the cookie that stands for one.
+"""Admin keys, and the cookie that replaces one.
 
-The cookie holds whose key it was and until when, signed with what is derived from that key: so it is
-good with every worker and after a restart, and worthless once the configuration has another key.
+The cookie holds the key's name and its expiry, signed with a secret derived from that key.  So it is
+valid with every worker and after a restart, and invalid once the configuration has another key.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import hashlib
 import hmac
 import logging
 import math
-import time
 from typing import TYPE_CHECKING
 
 from trio_router.errors import Forbidden, TooManyGuesses, Unauthorized
 from trio_router.policy.guesses import Guesses
-from trio_router.transport.addresses import is_loopback
+from trio_router.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +33,7 @@ NOT_LOOPBACK = "Without auth.admin_keys in the configuration the dashboard is sh
 
 
 class Admins:
-    """The keys of those who may look and stop.
+    """The keys of administrators, who may see and stop requests.
 
     `clock` gives seconds of the epoch, `ticks` seconds that never go back.
     """
@@ -42,8 +41,8 @@ class Admins:
     def __init__(
         self,
         config: AuthConfig,
-        clock: Callable[[], float] = time.time,
-        ticks: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
+        ticks: Callable[[], float],
     ) -> None:
         self._clock = clock
         self._ticks = ticks
@@ -52,7 +51,7 @@ class Admins:
             key.name or f"admin-{number}": key.key.get_secret_value().encode()
             for number, key in enumerate(config.admin_keys, 1)
         }
-        # Slow on purpose: a cookie that was stolen must not tell a weak key by trying.
+        # Slow on purpose: a stolen cookie must not help to guess a weak key.
         self._signing = {name: _derived(key) for name, key in self._keys.items()}
         self._has_client_keys = bool(config.keys)
 
@@ -68,12 +67,11 @@ class Admins:
         server: str | None,
         client: str | None = None,
     ) -> str | None:
-        """The name of whose key it is; None where none is needed.
+        """The name of the key; None where no key is needed.
 
-        `server` is the address the request came in on, `client` the one it comes from.  Raises
-        Unauthorized if a key has to be given, Forbidden if none would help, and TooManyGuesses as
-        `check` does.  (By which name it came, and from which page, is looked at for all of the router:
-        see `downstream/origins.py`.)
+        `server` is the address that the request came in on, `client` the one it comes from.  Raises
+        Unauthorized if a key is needed, Forbidden if no key would help, and TooManyGuesses as `check`
+        does.  (`policy/origins.py` checks the Host and the Origin of every request.)
         """
         if not self._keys:
             if self._has_client_keys:
@@ -91,9 +89,9 @@ class Admins:
         return name
 
     def check(self, key: str, client: str | None) -> str | None:
-        """As `name_of`, for a key that `client` (an address) gives.
+        """Like `name_of`, for a key that came from the address `client`.
 
-        A wrong one is logged.  Raises TooManyGuesses, without a look at the key, after too many.
+        Logs a wrong key.  After too many wrong keys it raises TooManyGuesses without checking the key.
         """
         now = self._ticks()
         if wait := self._guesses.wait(client, now):
@@ -110,16 +108,16 @@ class Admins:
         return name
 
     def name_of(self, key: str) -> str | None:
-        """Whose admin key it is."""
+        """The name of an admin key; None if it is wrong."""
         given = key.encode("utf-8", "surrogateescape")
         found = None
-        for name, known in self._keys.items():  # all of them, so that time tells nothing
+        for name, known in self._keys.items():  # all of them, so that the time reveals nothing
             if hmac.compare_digest(known, given):
                 found = name
         return found
 
     def cookie(self, name: str, *, is_secure: bool) -> str:
-        """The header that lets `name` in from now on."""
+        """The header that sets the cookie of `name`."""
         text = f"{int(self._clock()) + LIFE}.{base64.urlsafe_b64encode(name.encode()).decode()}"
         return _set_cookie(f"{text}.{self._sign(name, text)}", LIFE, is_secure)
 
@@ -141,12 +139,12 @@ class Admins:
 
 
 def no_cookie(*, is_secure: bool) -> str:
-    """The header that takes the cookie away."""
+    """The header that deletes the cookie."""
     return _set_cookie("", 0, is_secure)
 
 
 def is_same_origin(*, site: str, origin: str, host: str) -> bool:
-    """Whether a page of ours sent this request: `site` is Sec-Fetch-Site, which no script can set."""
+    """Whether a page of ours sent the request.  `site` is Sec-Fetch-Site, which no script can set."""
     if site:
         return site == "same-origin"
     return bool(host) and origin.partition("://")[2] == host

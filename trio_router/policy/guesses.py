@@ -1,28 +1,28 @@
-"""Wrong keys, counted by where they come from.  No input or output: the time is passed in."""
+"""Wrong keys, counted for each client address.  Pure: the time is passed in."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict
 
-_AT_ONCE = 10  # wrong keys that one address may give at once
-_EACH = 6.0  # s after which it may give one more
+_AT_ONCE = 10  # wrong keys that one address may send in a burst
+_EACH = 6.0  # s after which it may send one more
 _REMEMBERED = 10_000  # addresses
 
 
 class Guesses:
-    """Says how long an address has to wait before a key of it is looked at again.
+    """Says how long an address has to wait until its next key is checked.
 
-    Nobody waits in here, and no address waits for another's guesses.  An IPv6 address counts as its
-    network of 64 bits, for whoever has one has them all.
+    It does not wait itself, and no address waits for another's guesses.  An IPv6 address counts as its
+    /64 network, because whoever has one address of it has them all.
     """
 
     def __init__(self) -> None:
-        # When all that the address gave is forgiven; the one that gave a wrong key last stands last.
+        # When all wrong keys of the address are forgiven; the latest offender stands last.
         self._forgiven: OrderedDict[str, float] = OrderedDict()
 
     def wait(self, client: str | None, now: float) -> float:
-        """Seconds until a key from `client` may be looked at; 0 if it may be now."""
+        """Seconds until a key from `client` is checked; 0: it is checked now."""
         forgiven = self._forgiven.get(_origin(client), 0.0)
         return max(0.0, forgiven - now - (_AT_ONCE - 1) * _EACH)
 
@@ -36,7 +36,7 @@ class Guesses:
 
 
 def _origin(client: str | None) -> str:
-    """What guesses are counted by; those without an address (a Unix socket) count together."""
+    """The key of the count; clients without an address (a Unix socket) count together."""
     try:
         address = ipaddress.ip_address((client or "").partition("%")[0])
     except ValueError:

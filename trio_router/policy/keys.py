@@ -1,4 +1,4 @@
-"""Who asks: bearer keys, compared in constant time."""
+"""Clients' bearer keys, compared in constant time."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import hmac
 from typing import TYPE_CHECKING
 
 from trio_router.errors import Unauthorized
-from trio_router.transport.addresses import is_loopback
+from trio_router.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from trio_router.config.schema import AuthConfig
 
 
 class Authenticator:
-    """Names the key of a request.  With no keys configured anyone may ask, on loopback only."""
+    """Finds the name of a request's key.  Without configured keys anyone may ask, on loopback only."""
 
     def __init__(self, config: AuthConfig) -> None:
         self._keys = [
@@ -22,9 +22,9 @@ class Authenticator:
         ]
 
     def check(self, authorization: str | None, server: str | None) -> str | None:
-        """The key's name, None where none is needed.  Raises Unauthorized.
+        """The key's name; None where no key is needed.  Raises Unauthorized.
 
-        `server` is the address the request came in on, None if it has none (a Unix socket).
+        `server` is the address that the request came in on; None if it has none (a Unix socket).
         """
         if not self._keys:
             if server is None or is_loopback(server):
@@ -36,7 +36,7 @@ class Authenticator:
             raise Unauthorized("no API key given: send it as `Authorization: Bearer KEY`")
         given = token.encode("utf-8", "surrogateescape")
         found = None
-        for name, key in self._keys:  # all of them, so that time tells nothing
+        for name, key in self._keys:  # all of them, so that the time reveals nothing
             if hmac.compare_digest(key, given):
                 found = name
         if found is None:

@@ -1,20 +1,20 @@
-"""Which web pages may ask.  A request's head tells: before its key, before its body, for every path.
+"""Which web pages may ask.  Checked on a request's head, before its key and body, for every path.
 
 A router without keys answers whoever reaches it, and every web page that its user opens can reach
-loopback.  So a router without keys refuses
+loopback.  So a router without keys refuses:
 
-- names in Host that are not loopback's own: a page can make a name of its own mean loopback;
-- an Origin of another site, and Sec-Fetch-Site: cross-site.  Pages that loopback itself serves, on
-  whatever port, are no other site.  One kind of request is let through: a link to the dashboard's page;
-- bodies that a browser sends to other sites without asking first (CORS calls their types simple).
-  `text/plain` is always refused, for no client of ours needs it.  A form's types, and no type at all,
-  are what `curl -d` and uploads send: they are refused only if the request has an Origin or a
-  Sec-Fetch-* header, without which no browser posts.
+- a Host that is not a loopback name, because a page can make a name of its own resolve to loopback;
+- an Origin of another site, and Sec-Fetch-Site: cross-site.  Pages that loopback serves, on any port,
+  are not another site.  One exception: a link to the dashboard's page;
+- bodies that a browser sends to other sites without a preflight (CORS calls their types simple).
+  `text/plain` is always refused, because no client needs it.  `curl -d` and uploads send a form's
+  types or none; these are refused only if the request has an Origin or a Sec-Fetch-* header, which
+  every browser adds.
 
-A router with keys needs none of this: no page has a key that its user did not give it.
+A router with keys needs none of this: a page has only the key that its user gave it.
 
-`server.cors` names origins whose pages may ask, and read the answers.  Keys come in headers and
-no cookie is meant, so credentials are never allowed.  The dashboard and the metrics are never shared.
+`server.cors` names origins whose pages may ask and may read the answers.  Keys come in headers, so
+credentials (cookies) are never allowed.  The dashboard and the metrics are never shared.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ from trio_router.errors import ForbiddenOrigin, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from trio_router.config.schema import CorsConfig
-    from trio_router.server.link import Headers
+
+    Headers = list[tuple[bytes, bytes]]  # names in lower case
 
 _HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{0,5})?")
-_LONGEST = 300  # bytes of a Host or Origin that are looked at (and may be remembered)
+_LONGEST = 300  # bytes of a Host or Origin that are checked (and may be cached)
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OF_PAGES = frozenset(
     {b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"sec-fetch-user"}
 )
-_EVERYONE = {"*", "null"}  # any page can have the origin null
+_EVERYONE = {"*", "null"}  # any page can get the origin null
 _OWN_SITE = frozenset({b"same-origin", b"same-site", b"none"})  # "none": typed by the user
 _SIMPLE = frozenset({b"", b"application/x-www-form-urlencoded", b"multipart/form-data"})
 _NO_TYPE = [(b"content-type", b"")]
@@ -70,7 +71,7 @@ _NOT_SHARED = "server.cors does not name this origin"
 class Origins:
     """The rules of one listener.
 
-    `is_any_host` is for a listener that is meant to be reached by other names than loopback's.
+    `is_any_host` is for a listener that may be reached by other names than loopback's.
     """
 
     def __init__(self, cors: CorsConfig | None, *, has_keys: bool, is_any_host: bool = False) -> None:
@@ -82,7 +83,7 @@ class Origins:
             origins -= _EVERYONE
         self._is_for_all = "*" in origins
         self._origins = frozenset(origin.encode() for origin in origins)
-        self.is_idle = has_keys and cors is None  # nothing is checked, nothing added
+        self.is_idle = has_keys and cors is None  # nothing to check, nothing to add
 
     def check(self, method: str, path: str, headers: Headers) -> None:
         """Raises ForbiddenOrigin and UnsupportedMediaType.  Header names are in lower case."""
@@ -106,7 +107,7 @@ class Origins:
             _check_type(path, kinds, is_browser=bool(pages) and not is_listed)
 
     def _check_page(self, method: str, path: str, pages: Headers) -> bool:
-        """Whether it is a page that `server.cors` names.  Raises ForbiddenOrigin."""
+        """Whether the page's origin is in `server.cors`.  Raises ForbiddenOrigin."""
         is_listed = self._listed(pages) is not None
         for name, value in pages:
             if name == b"origin":
@@ -120,7 +121,7 @@ class Origins:
         return is_listed
 
     def preflight(self, method: str, path: str, headers: Headers) -> dict[str, str] | None:
-        """The headers of the answer to a CORS preflight; None if the request is none, or CORS is off.
+        """The headers that answer a CORS preflight; None if it is no preflight, or CORS is off.
 
         Raises ForbiddenOrigin.
         """
@@ -143,7 +144,7 @@ class Origins:
         return answer
 
     def answer_headers(self, path: str, headers: Headers) -> dict[str, str]:
-        """What every answer to this request carries, whatever its status."""
+        """Headers for every answer to this request, whatever its status."""
         if self._cors is None or not _is_shared(path):
             return {}
         listed = self._listed(headers)
@@ -158,7 +159,7 @@ class Origins:
         }
 
     def _listed(self, headers: Headers) -> bytes | None:
-        """The request's only origin, if `server.cors` names it."""
+        """The request's only origin, if it is in `server.cors`."""
         given = [value for name, value in headers if name == b"origin"]
         if len(given) == 1 and (self._is_for_all or given[0] in self._origins):
             return given[0]
@@ -169,23 +170,23 @@ def _check_host(path: str, hosts: Headers) -> None:
     if len(hosts) == 1 and is_loopback_host(hosts[0][1]):
         return
     if not any(value for _, value in hosts) and path in _HEALTH:
-        return  # some that check health in HTTP/1.0 send none; every browser does
+        return  # some health checks in HTTP/1.0 send no Host; every browser does
     if not hosts or not all(is_loopback_host(value) for _, value in hosts):
         raise ForbiddenOrigin(_ONLY_LOOPBACK)
 
 
 def is_loopback_host(value: bytes) -> bool:
-    """Whether a Host header names this machine by a name that nobody else can give a meaning to."""
+    """Whether a Host header is a loopback name, which nobody can redirect elsewhere."""
     return len(value) <= _LONGEST and _is_loopback_host(value)
 
 
 def is_loopback_origin(value: bytes) -> bool:
-    """Whether an Origin header names a page that this machine itself serves."""
+    """Whether an Origin header names a page that this machine serves."""
     scheme, _, host = value.partition(b"://")
     return scheme in (b"http", b"https") and is_loopback_host(host)
 
 
-@lru_cache(maxsize=512)  # asked for every request, of a handful of names
+@lru_cache(maxsize=512)  # called for every request, with a handful of names
 def _is_loopback_host(value: bytes) -> bool:
     found = _HOST.fullmatch(value)
     if found is None:
@@ -215,7 +216,7 @@ def _check_type(path: str, kinds: Headers, *, is_browser: bool) -> None:
                 "no keys are configured, so text/plain, which any web page can send, is not taken: "
                 "send application/json"
             )
-        # The dashboard's own form is a form, and looks at its origin more closely than this.
+        # The dashboard's login is a form, and checks its origin more strictly itself.
         if is_browser and essence in _SIMPLE and not _is_dashboard(path):
             raise UnsupportedMediaType(
                 "no keys are configured, so a page's request needs a content type that pages of other "
@@ -224,7 +225,7 @@ def _check_type(path: str, kinds: Headers, *, is_browser: bool) -> None:
 
 
 def _is_link(method: str, path: str, headers: Headers) -> bool:
-    """Whether it is the user who goes to the dashboard's page, by a link on another site."""
+    """Whether the user follows a link on another site to the dashboard's page."""
     given = dict(headers)
     return (
         method == "GET"
@@ -239,11 +240,11 @@ def _is_dashboard(path: str) -> bool:
 
 
 def _is_shared(path: str) -> bool:
-    return path != "/metrics" and not _is_dashboard(path)
+    return path != "/metrics" and not path.startswith("/admin/") and not _is_dashboard(path)
 
 
 def _asked_headers(headers: Headers) -> str:
-    """The header names that a preflight asks for, where they are names; empty if it asks for none."""
+    """The header names that a preflight asks for, if they are valid; empty if it asks for none."""
     asked = b",".join([v for name, v in headers if name == b"access-control-request-headers"])
     if len(asked) > _MAX_ASKED:
         return ""

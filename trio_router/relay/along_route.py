@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_router.errors import RouterError
+from trio_router.errors import ClientStalled, RouterError
 from trio_router.observe.record import Outcome, RequestRecord, Tried
-from trio_router.relay.attempt import ClientStalled
-from trio_router.relay.call import HubCall
+from trio_router.relay.pump import move_stream
 from trio_router.relay.race import Lane, Race
 from trio_router.relay.resume import ResumableCall
 from trio_router.relay.sinks import HoldingSink, PassingSink
+from trio_router.relay.whole import whole_answer
 from trio_router.routing.hedge import hedge_after
 from trio_router.routing.plan import Plan
 from trio_router.routing.route import with_key
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
     from trio_router.relay.attempt import Attempt
     from trio_router.relay.books import Books
-    from trio_router.relay.call import Call, Translator
+    from trio_router.relay.call import HubCall, StreamCall, Translator, WholeCall
     from trio_router.relay.engine import Engine, Upstreams
     from trio_router.relay.sinks import OnFirst, RouteSink, Stream
     from trio_router.routing.fleet import Fleet, Visit
     from trio_router.routing.route import Route, RouteTarget
     from trio_router.routing.target import Target
 
-    MakeAttempt = Callable[[Target, Call, RequestRecord], Attempt]
+    MakeAttempt = Callable[[Target, RequestRecord], Attempt]
 
 _MOST_HELD = 8  # times `stream.max_event`: what `commit: complete` may hold back
 
 
 class RouteRun:
-    """Asks one target after the other, as the plan says, until one has answered.
+    """Asks one target after another, as the plan says, until one has answered.
 
-    Everything happens in the task that calls; attempts that race have a task each, which ends before
-    the race does.
+    Everything happens in the caller's task.  Attempts that race have one task each, and these tasks end
+    before the race does.
     """
 
     def __init__(
@@ -49,7 +49,6 @@ class RouteRun:
         engine: Engine,
         upstreams: Upstreams,
         route: Route,
-        call: Call,
         attempt: MakeAttempt,
         sticky: str | None,
     ) -> None:
@@ -60,47 +59,45 @@ class RouteRun:
         self._route = route
         self._policy = route.policy
         self._record = books.record
-        self._call = call
         self._make_attempt = attempt
         self._resumable: ResumableCall | None = None
         order = self._fleet.order(route, trio.current_time(), engine.clock.random, sticky)
         self._plan = Plan(route, order, self._fleet)
         self._visits: dict[str, Visit] = {}  # to targets that are about to be asked
 
-    async def whole(self) -> bytes:
+    async def whole(self, call: WholeCall) -> bytes:
         """The client's JSON of an answer without streaming.  Raises RouterError."""
         while (target := await self._next()) is not None:
             trial = self._trial(target)
             try:
                 with trial:
-                    return await self._attempt(trial).whole()
+                    return await whole_answer(self._attempt(trial), call)
             except RouterError as error:
                 self._failed(trial, error.bare())
         raise self._plan.error(trio.current_time())
 
-    async def stream(self, stream: Stream) -> None:
+    async def stream(self, call: HubCall, stream: Stream) -> None:
         """Moves a stream into `stream`, up to its honest end.  Raises RouterError, ClientStalled."""
-        if self._route.keeps_request and isinstance(self._call, HubCall):
-            self._call = self._resumable = ResumableCall(
-                self._call, prefill=self._policy.midstream == "prefill"
-            )
+        if self._route.keeps_request:
+            is_prefilled = self._policy.midstream == "prefill"
+            self._resumable = ResumableCall(call, prefill=is_prefilled)
         if self._policy.hedge is not None:
             self._fleet.route(self._route).hedges.deposit(self._policy.hedge.share)
         try:
-            await self._move(stream)
+            await self._move(self._resumable or call, stream)
         finally:
             if self._resumable is not None:
                 self._resumable.forget_all()
 
-    async def _move(self, stream: Stream) -> None:
+    async def _move(self, call: StreamCall, stream: Stream) -> None:
         while (target := await self._next()) is not None:
             after = None
             if not stream.has_begun:
                 after = hedge_after(self._policy.hedge, self._fleet.state(target).latency)
             if after is None:
-                is_over = await self._one(target, stream)
+                is_over = await self._one(call, target, stream)
             else:
-                is_over = await self._race(target, stream, after)
+                is_over = await self._race(call, target, stream, after)
             if is_over:
                 return
         raise self._plan.error(trio.current_time())
@@ -114,21 +111,23 @@ class RouteRun:
         return None
 
     def _begin(self, target: RouteTarget) -> bool:
-        """Whether the target may be asked now; then its visit has begun, before others look at it."""
+        """Whether the target may be asked now.  If so, its visit begins at once, before others look."""
         now = trio.current_time()
         if not self._plan.may_begin(target, now):
             return False
         self._visits[target.name] = self._fleet.visit(self._route, target, now)
         return True
 
-    async def _one(self, target: RouteTarget, stream: Stream, lane: Lane | None = None) -> bool:
+    async def _one(
+        self, call: StreamCall, target: RouteTarget, stream: Stream, lane: Lane | None = None
+    ) -> bool:
         """One attempt; whether it came to a good end."""
         trial = self._trial(target, lane)
         sink = self._sink(stream, partial(self._first_event_came, trial))
         was_begun = stream.has_begun
         try:
             with trial:
-                await self._attempt(trial).stream(sink)
+                await move_stream(self._attempt(trial), call, sink)
                 await sink.release()
         except RouterError as error:
             error.bare()
@@ -152,7 +151,7 @@ class RouteRun:
             return HoldingSink(stream, on_first, _MOST_HELD * self._upstreams.stream.max_event)
         return PassingSink(stream, on_first)
 
-    async def _race(self, target: RouteTarget, stream: Stream, after: float) -> bool:
+    async def _race(self, call: StreamCall, target: RouteTarget, stream: Stream, after: float) -> bool:
         started: list[RouteTarget] = []
 
         def rival() -> RouteTarget | None:
@@ -165,7 +164,7 @@ class RouteRun:
             started.append(found)
             return found
 
-        race = Race(lambda one, lane: self._one(one, stream, lane))
+        race = Race(lambda one, lane: self._one(call, one, stream, lane))
         try:
             return await race.run(target, after, rival)
         finally:
@@ -179,7 +178,7 @@ class RouteRun:
         return _Trial(self._books, self._engine, self._fleet, visit, target, lane)
 
     def _attempt(self, trial: _Trial) -> Attempt:
-        return self._make_attempt(trial.keyed, self._call, trial.record)
+        return self._make_attempt(trial.keyed, trial.record)
 
     def _failed(self, trial: _Trial, error: RouterError) -> None:
         self._plan.failed(
@@ -206,7 +205,7 @@ class RouteRun:
 
 
 class _Trial:
-    """One attempt, as the target's state, the record and the metrics are told of it."""
+    """One attempt, and how it is reported to the target's state, the record and the metrics."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What becomes of one request: its outcome, its attempts, and the moment in which it is booked."""
+"""Bookkeeping of one request: its outcome, its attempts, and what its record says of them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 class Books:
     """Keeps the record of one request.
 
-    The first cause of an end is the true one: what follows from it does not overwrite it.
+    The first outcome stays: later faults only follow from it and do not overwrite it.
     """
 
     def __init__(self, record: RequestRecord, engine: Engine, upstreams: Upstreams) -> None:
         self.record = record
         self._engine = engine
         self._fleet = upstreams.fleet
-        self._attempts: list[RequestRecord] = []  # of a route, while they run
-        self._state: TargetState | None = None  # of a plain request's target, if a route has it too
+        self._attempts: list[RequestRecord] = []  # a route's attempts that are running
+        # The state of a plain request's target, if the target also stands in a route.
+        self._state: TargetState | None = None
         self._open_streams: Gauge | None = None
 
     # -- what is asked
@@ -46,7 +47,7 @@ class Books:
         self.record.is_listed = target.is_listed
 
     def plain_attempt(self, target: Target) -> None:
-        """The only attempt of a request that names its target."""
+        """Notes the only attempt of a request that names its target."""
         self.record.attempts += 1
         self._state = self._fleet.targets.get(target.name)
 
@@ -58,7 +59,7 @@ class Books:
     # -- the attempts of a route
 
     def begin(self, target: Target, attempt: RequestRecord) -> None:
-        """An attempt of the route begins, which counts in `attempt`."""
+        """An attempt of the route begins; `attempt` is its own record."""
         self._attempts.append(attempt)
         self.record.running = attempt
         self.record.attempts += 1
@@ -86,7 +87,7 @@ class Books:
         self.end_as(Outcome.CLIENT_GONE)
 
     def failed(self, error: RouterError) -> None:
-        """`error` is what the client is told."""
+        """The request failed with `error`, which the client is told."""
         self.record.error_code = error.code or None
         if self._state is not None:
             self._state.failed(error, trio.current_time(), self.record.started_at)
@@ -104,7 +105,7 @@ class Books:
             self.record.outcome = outcome
 
     def close(self) -> None:
-        """The client's side is at its end."""
+        """The client's side has ended."""
         record = self.record
         record.ended_at = trio.current_time()
         is_good = 0 < record.status < 400

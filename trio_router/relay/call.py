@@ -1,13 +1,13 @@
-"""What one request asks of its target, and how the answer is told: the part of an attempt without IO.
+"""What one request asks of its target, and how the answer is translated: an attempt without the IO.
 
-The endpoint that was asked decides it.  Chat requests are in the hub's own shape; clients of other
-APIs have a dialect of theirs, which is between them and the hub; and where the target speaks the
-client's own API, both pass through as they are.
+The endpoint chooses the call.  Chat requests are in the hub's own shape.  Requests of other APIs go
+through a client dialect, which translates between that API and the hub.  If the target speaks the
+client's API itself, request and answer pass through unchanged.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
@@ -23,9 +23,10 @@ from trio_router.dialects.translate import (
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from trio_router.dialects.base import ClientDialect
+    from trio_router.dialects.taps import Tap
     from trio_router.errors import RouterError
     from trio_router.routing.target import Target
 
@@ -46,6 +47,10 @@ class Translator(Protocol):
         """What ends the stream badly, after what this translator has given so far."""
         ...
 
+    def going_on(self, reader: AnswerReader, taps: Sequence[Tap]) -> Translator:
+        """Another target's answer, for a client who has got what this translator has given so far."""
+        ...
+
 
 class Whole(Protocol):
     """One answer without streaming.  See WholeAnswer."""
@@ -55,32 +60,47 @@ class Whole(Protocol):
     def translate(self, body: bytes) -> bytes: ...
 
 
-class Call(Protocol):
-    """One request.  `forget` is called when it will not be asked again: a long prompt is let go."""
+class AnyCall(Protocol):
+    """One request, however its answer comes."""
 
-    is_stream: bool
     is_heavy: bool  # what is done with the request belongs into a thread, see `heavy`
-    keepalive: bytes  # what bridges silence
-    max_answer: int | None  # bytes of an answer without streaming; None: `stream.max_event`
 
     def request_for(self, target: Target) -> UpstreamRequest:
         """Raises InvalidRequest for what `target` cannot do."""
         ...
 
-    def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator: ...
+    def forget(self) -> None:
+        """It will not be asked again: a long prompt is let go."""
+
+
+class WholeCall(AnyCall, Protocol):
+    """A request whose answer comes whole."""
+
+    max_answer: int | None  # bytes of an answer; None: `stream.max_event`
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole: ...
 
+
+class StreamCall(AnyCall, Protocol):
+    """A request whose answer is streamed."""
+
+    keepalive: bytes  # what bridges silence
+
+    def translator(
+        self,
+        target: Target,
+        identity: AnswerIdentity,
+        content_type: str,
+        taps: Sequence[Tap] = (),
+    ) -> Translator: ...
+
     def fail(self, error: RouterError) -> bytes:
-        """What ends a stream badly of which nothing but silence's comments has gone out."""
+        """The frames that end a stream with `error` if only keepalive comments have been sent."""
         ...
 
-    def forget(self) -> None: ...
 
-
-@runtime_checkable
-class HubCall(Protocol):
-    """A request that has a shape in the hub: its answer can be gone on with by another target."""
+class HubCall(StreamCall, Protocol):
+    """A streamed request that has a shape in the hub: another target can continue its answer."""
 
     @property
     def chat(self) -> dict[str, Any]:
@@ -90,12 +110,18 @@ class HubCall(Protocol):
     def reader(self, target: Target, identity: AnswerIdentity, content_type: str) -> AnswerReader: ...
 
     def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
-        """`chat` asked of `target` in this request's stead."""
+        """The upstream's request for `chat`, which replaces this request's own body."""
         ...
 
 
+class Call(HubCall, WholeCall, Protocol):
+    """A request for text: `is_stream` says which of the two ways the client wants its answer."""
+
+    is_stream: bool
+
+
 class ChatCall:
-    """`POST /v1/chat/completions`: `body` is checked, and in the hub's shape."""
+    """`POST /v1/chat/completions`.  `body` has been checked and is in the hub's shape."""
 
     keepalive = KEEPALIVE
     max_answer: int | None = None
@@ -109,10 +135,15 @@ class ChatCall:
     def request_for(self, target: Target) -> UpstreamRequest:
         return _chat_request(target, self._body, is_stream=self.is_stream)
 
-    def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator:
-        return StreamTranslator(
-            self.reader(target, identity, content_type), with_usage=self._with_usage
-        )
+    def translator(
+        self,
+        target: Target,
+        identity: AnswerIdentity,
+        content_type: str,
+        taps: Sequence[Tap] = (),
+    ) -> Translator:
+        reader = self.reader(target, identity, content_type)
+        return StreamTranslator(reader, taps, with_usage=self._with_usage)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         return WholeAnswer(target.dialect, identity, content_type, target.rules)
@@ -123,7 +154,7 @@ class ChatCall:
     def forget(self) -> None:
         self._body = {}
 
-    # -- what going on with an answer takes, see HubCall
+    # -- what continuing an answer needs, see HubCall
 
     @property
     def chat(self) -> dict[str, Any]:
@@ -137,9 +168,9 @@ class ChatCall:
 
 
 class ClientCall:
-    """A request in another API, `client`'s: `body` as it came, checked.
+    """A request in the API of `client`.  `body` is the client's own, checked.
 
-    `headers` are the client's, with lower-case names: some of them are the API's own.
+    `headers` are the client's, with lower-case names; those that belong to the API are forwarded.
     """
 
     max_answer: int | None = None
@@ -159,7 +190,7 @@ class ClientCall:
         self._body = body
         own = client.native.forwarded
         self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
-        self._chats: dict[bool, dict[str, Any]] = {}  # by whether what is not supported is dropped
+        self._chats: dict[bool, dict[str, Any]] = {}  # by `drop`: unsupported fields left out or not
 
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._client.name)
@@ -169,13 +200,19 @@ class ClientCall:
         body = self._client.native.request(target.body_for(self._body), ask_usage=ask_usage)
         return UpstreamRequest(path, dumps(body), self._headers)
 
-    def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> Translator:
+    def translator(
+        self,
+        target: Target,
+        identity: AnswerIdentity,
+        content_type: str,
+        taps: Sequence[Tap] = (),
+    ) -> Translator:
         encoder = self._client.encoder(identity, self._body)
         if self._is_native(target):
             native = self._client.native
             reader = NativeReader(native, identity, content_type, target.rules)
-            return NativeTranslator(native, reader, encoder)
-        return EncodedTranslator(self.reader(target, identity, content_type), encoder)
+            return NativeTranslator(native, reader, encoder, taps)
+        return EncodedTranslator(self.reader(target, identity, content_type), encoder, taps)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         answer = WholeAnswer(target.dialect, identity, content_type, target.rules)
@@ -189,7 +226,7 @@ class ClientCall:
         return self._client.encoder(AnswerIdentity("", 0, ""), self._body).fail(error)
 
     def forget(self) -> None:
-        # Answers tell parts of the request again; the conversation, which is long, they do not.
+        # Answers repeat parts of the request, but never the conversation, which is long.
         self._body = {name: value for name, value in self._body.items() if name not in _CONVERSATION}
         self._chats = {}
 

@@ -1,4 +1,4 @@
-"""Asking an upstream: one client a provider, over a transport made for streams."""
+"""The client of one provider, over a transport made for streams."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import UpstreamRequest
     from trio_router.relay.gate import Gate
     from trio_router.routing.target import Target
-    from trio_router.transport import Answer, PreparedPost, StreamTransport
+    from trio_router.transport import PreparedPost, StreamTransport, TransportResponse
 
-_REMEMBERED = 1000  # heads of requests; models are many where any name is passed on
+_REMEMBERED = 1000  # request heads kept; there are many models where any name is passed on
 _TIMEOUTS = (
     (httpx.ConnectTimeout, "connect"),
     (httpx.WriteTimeout, "write"),
@@ -37,9 +37,9 @@ _TIMEOUTS = (
 
 @dataclass(frozen=True, slots=True)
 class PassingRequest:
-    """What is to be sent where it is no chat: `path` is appended to the provider's base URL.
+    """A request that passes through.  `path` is appended to the provider's base URL.
 
-    `length` is that of a body in pieces, in bytes; None if it is not known.
+    `length` is the length in bytes of a body that comes in pieces; None if it is unknown.
     """
 
     method: str
@@ -47,11 +47,11 @@ class PassingRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | AsyncIterable[bytes] = b""
     length: int | None = None
-    takes_slot: bool = True  # counts as one of the provider's `max_in_flight`
+    takes_slot: bool = True  # counts against the provider's `max_in_flight`
 
 
 class UpstreamClient:
-    """Sends requests to one provider.  `gate` bounds its open answers; None does not."""
+    """Sends requests to one provider.  `gate` limits its open answers; None: no limit."""
 
     def __init__(
         self,
@@ -75,12 +75,12 @@ class UpstreamClient:
         on_admitted: Callable[[], None] | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> UpstreamAnswer:
-        """The upstream's answer, whose body has not been read; to be entered with `with` at once.
+        """The upstream's answer, its body unread.  The caller enters it with `with` at once.
 
-        `more` are header lines of this request alone.  `on_admitted` is called when there is a slot,
-        `on_sent` when the request's last byte is out.  Raises NetworkError, UpstreamTimeout and, if too
-        many wait for a slot, Overloaded.  On cancel the connection is closed at once and the slot given
-        back.
+        `more` are header lines of this request alone.  `on_admitted` is called when the request has its
+        slot, `on_sent` when its last byte is out.  Raises NetworkError, UpstreamTimeout and, if too
+        many requests wait for a slot, Overloaded.  On cancel the connection is closed at once and the
+        slot is released.
         """
         if self._gate is not None:
             await self._enter(self._gate, target)
@@ -109,7 +109,7 @@ class UpstreamClient:
         on_admitted: Callable[[], None] | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> UpstreamAnswer:
-        """As `ask`, for what is no chat; what `request.body` raises comes out of here too."""
+        """Like `ask`, for requests that pass through.  Also raises what `request.body` raises."""
         gate = self._gate if request.takes_slot else None
         if gate is not None:
             await self._enter(gate, target)
@@ -148,7 +148,7 @@ class UpstreamClient:
         return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
     def forget_targets(self) -> None:
-        """Lets go what it remembers of targets: they are of a configuration that is replaced."""
+        """Drops the cached heads of targets, which belong to a configuration that was replaced."""
         self._prepared.clear()
 
     def close(self) -> None:
@@ -173,13 +173,13 @@ class UpstreamClient:
     def _headers(self, target: Target, request: UpstreamRequest) -> list[tuple[bytes, bytes]]:
         headers = {
             "accept": "text/event-stream, application/x-ndjson, application/json",
-            "accept-encoding": "identity",  # compression holds events back
+            "accept-encoding": "identity",  # compression would delay events
             "content-type": "application/json",
             "user-agent": self._user_agent,
             **request.headers,
             **target.headers,
         }
-        headers.pop("x-request-id", None)  # goes out with each request's own
+        headers.pop("x-request-id", None)  # each request sends its own
         return [(name.encode(), value.encode()) for name, value in headers.items()]
 
     async def _enter(self, gate: Gate, target: Target) -> None:
@@ -189,27 +189,27 @@ class UpstreamClient:
 
 
 class UpstreamAnswer:
-    """An answer and its body: an item a read, or of at most 64 KiB where the upstream insisted on
-    compressing.
+    """An answer and its body.  Each item is one read; of a body that the upstream compressed all the
+    same, an item is at most 64 KiB.
 
     Reading raises NetworkError if the connection breaks or a compressed body ends too early, and
-    MalformedJSON if it cannot be inflated.  Leaving the `with` closes what was not read.
+    MalformedJSON if it cannot be inflated.  Leaving the `with` closes an answer that was not read.
     """
 
-    def __init__(self, answer: Answer, target: Target, gate: Gate | None) -> None:
+    def __init__(self, answer: TransportResponse, target: Target, gate: Gate | None) -> None:
         self.status = answer.status
         self._answer = answer
         self._target = target
         self._gate = gate
         self._reads: AsyncIterator[bytes] = answer.body
         self.is_encoded = bool(self.header(b"content-encoding"))
-        self._codings: list[str] = []  # that are still to be undone
+        self._codings: list[str] = []  # codings that are still to be undone
         if self.is_encoded:
             fields = answer.headers
             self._codings = [v.decode("latin-1") for k, v in fields if k.lower() == b"content-encoding"]
 
     def take_as_it_is(self) -> None:
-        """Nothing is to be inflated: who gets the body is told of its coding."""
+        """Leaves the body compressed: the client gets the Content-Encoding too."""
         self._codings = []
 
     def __enter__(self) -> UpstreamAnswer:
@@ -229,7 +229,7 @@ class UpstreamAnswer:
                 self._begin_inflating()
             return await anext(self._reads)
         except InflateError as fault:
-            if self.status >= 300:  # tells enough
+            if self.status >= 300:  # the status tells enough
                 raise StopAsyncIteration from None
             provider = self._target.provider
             raise MalformedJSON(f"{provider}: the answer cannot be decompressed: {fault}") from fault
@@ -243,7 +243,7 @@ class UpstreamAnswer:
             self._reads = InflatedReads(self._answer.body, coding)
 
     def forget_headers(self) -> None:
-        """A stream would keep them for as long as it lasts."""
+        """Frees the headers, which a stream would otherwise keep for as long as it lasts."""
         self._answer.headers.clear()
 
     def header(self, name: bytes) -> str:
@@ -260,7 +260,7 @@ def _fields(lines: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _as_ours(fault: httpx.TransportError, target: Target) -> UpstreamError:
-    """httpx's error as ours.  Its text names hosts and reasons, never headers."""
+    """Translates httpx's error into ours.  Its text names hosts and reasons, never headers."""
     provider = target.provider
     match fault:
         case httpx.TimeoutException():
@@ -284,7 +284,7 @@ def _limits(target: Target) -> dict[str, float | None]:
         "connect": target.timeouts.connect,
         "write": target.timeouts.write,
         "pool": target.timeouts.pool,
-        "read": None,  # silence is the watchdog's matter
+        "read": None,  # the watchdog limits silence
     }
 
 
@@ -294,5 +294,5 @@ def _url(target: Target, path: str) -> httpx.URL:
 
 
 def trio_seconds(limit: float | None) -> float:
-    """A limit as trio takes it: infinity for None."""
+    """A limit as trio expects it: infinity for None."""
     return float("inf") if limit is None else limit

@@ -33,7 +33,7 @@ logger = logging.getLogger("trio_router")
 
 
 class Running(Protocol):
-    """A request under way, as those see it who may end it."""
+    """A request under way, as seen by whoever may end it."""
 
     record: RequestRecord
 
@@ -42,9 +42,9 @@ class Running(Protocol):
 
 
 class Upstreams:
-    """What the exchanges of one configuration ask with.
+    """The clients, target states and stream limits that the exchanges of one configuration use.
 
-    `on_unused` is called each time the last exchange that uses it has ended.
+    `on_unused` is called whenever the last exchange that uses it has ended.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Upstreams:
         self.on_unused: Callable[[], None] | None = None
 
     def enter(self) -> None:
-        """One more uses it, and calls `leave` exactly once."""
+        """Counts one more user, who calls `leave` exactly once."""
         self.users += 1
 
     def leave(self) -> None:
@@ -67,9 +67,9 @@ class Upstreams:
 
 
 class Engine:
-    """What all exchanges of one process share.  `gate` bounds the requests to models at once.
+    """What all exchanges of one process share.  `gate` limits the requests to models at one time.
 
-    `consumers` are told of each request once, when it has ended: metrics, history, log, trace.
+    Each of `consumers` is called once for each request that has ended: metrics, history, log, trace.
     """
 
     def __init__(self, metrics: Metrics, clock: Clock = SYSTEM) -> None:
@@ -79,14 +79,14 @@ class Engine:
         self.gate: Gate | None = None
         self.consumers: list[Consumer] = []
         self.running: set[Running] = set()
-        # For upstreams that may end after their client has left; None while the router does not run.
+        # Runs upstreams that may outlive their client; None while the router does not run.
         self.nursery: trio.Nursery | None = None
-        self.drains = 0  # such upstreams
+        self.drains = 0  # upstreams that outlive their client now
         self._requests = 0
         self._idle = trio.Event()
 
     def next_number(self) -> int:
-        """A number for one more request: this process's own, because request ids may repeat."""
+        """The number of one more request, unique in this process; request ids may repeat."""
         self._requests += 1
         return self._requests
 
@@ -95,7 +95,7 @@ class Engine:
         self.metrics.requests_open.inc()
 
     def booked(self, request: Running) -> None:
-        """`request` has ended: its record goes to every consumer, whatever one of them does."""
+        """`request` has ended: passes its record to every consumer, even if one of them raises."""
         self.running.discard(request)
         for consume in self.consumers:
             try:
@@ -112,7 +112,7 @@ class Engine:
             await self._idle.wait()
 
     def show_state(self, fleet: Fleet, provider: str, model: str) -> None:
-        """Notes how a target does, if it stands in a route: other processes may render the metric."""
+        """Sets the metric of a target's state, if it stands in a route; any process may render it."""
         state = fleet.targets.get(f"{provider}/{model}")
         if state is not None:
             now = trio.current_time()

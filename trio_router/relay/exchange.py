@@ -1,6 +1,6 @@
-"""One request's life between the client's side and the upstreams: who is asked, and in which task.
+"""One request's life between client and upstreams: which target is asked, and in which task.
 
-What becomes of the request is `books`' matter, what it may touch is `engine`'s.
+`books` keeps its outcome; `engine` is all of the router that it may touch.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_router.dialects.base import AnswerIdentity
-from trio_router.errors import Draining, InternalError, Overloaded, RouterError
+from trio_router.errors import ClientStalled, Draining, InternalError, Overloaded, RouterError
 from trio_router.observe.record import Outcome
 from trio_router.relay.along_route import RouteRun
-from trio_router.relay.attempt import Attempt, ClientStalled
+from trio_router.relay.attempt import Attempt
 from trio_router.relay.books import Books
 from trio_router.relay.client import trio_seconds
-from trio_router.relay.passage import Passage, PassageAttempt, PassageCall
+from trio_router.relay.passage import Passage, move_passage
+from trio_router.relay.pump import move_stream
 from trio_router.relay.stream import StreamRun
+from trio_router.relay.whole import whole_answer
 from trio_router.routing.route import Route
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from trio_router.config.routes import DrainConfig
     from trio_router.config.schema import Timeouts
     from trio_router.observe.record import RequestRecord
-    from trio_router.relay.call import Call
+    from trio_router.relay.call import HubCall, WholeCall
     from trio_router.relay.engine import Engine, Upstreams
     from trio_router.relay.gate import Gate
     from trio_router.relay.passage import Opening
@@ -40,11 +42,11 @@ logger = logging.getLogger("trio_router")
 
 
 class _Phase(Enum):
-    """How far a request is on its way into the books."""
+    """How far a request is on its way to being booked."""
 
     UNCOUNTED = "uncounted"  # a health check or a scrape: it is never booked
     OPEN = "open"
-    CLOSED = "closed"  # the client's side has ended; the upstream is let end
+    CLOSED = "closed"  # the client's side has ended; the upstream may still run
     BOOKED = "booked"
 
 
@@ -65,15 +67,15 @@ class Exchange:
         is_booked: bool = True,
     ) -> None:
         self.record = record
-        self.sticky: str | None = None  # what keeps this client's requests with one target
+        self.sticky: str | None = None  # requests with the same value go to the same target first
         self._engine = engine
         self._upstreams = upstreams
         self._nursery = nursery
         self._books = Books(record, engine, upstreams)
         self._work = trio.CancelScope()
         self._abort_error: RouterError | None = None
-        self._alarm: Alarm | None = None  # of the stream's silence
-        self._gate: Gate | None = None  # in which it holds a slot
+        self._alarm: Alarm | None = None  # rings when the stream is silent
+        self._gate: Gate | None = None  # the gate in which it holds a slot
         # A stream that runs in the router's nursery, and how long it may outlive its client.
         self._detached: tuple[StreamRun, DrainConfig] | None = None
         self._phase = _Phase.OPEN if is_booked else _Phase.UNCOUNTED
@@ -83,22 +85,22 @@ class Exchange:
 
     # -- what the client's side calls
 
-    async def whole(self, asked: Target | Route, call: Call) -> bytes:
+    async def whole(self, asked: Target | Route, call: WholeCall) -> bytes:
         """The JSON of an answer without streaming.  Raises RouterError."""
         answer = b""
         with self._work:
             await self._admit(asked.timeouts)
             if isinstance(asked, Route):
                 self._books.asks_route(asked)
-                answer = await self._along(asked, call).whole()
+                answer = await self._along(asked).whole(call)
             else:
                 self._books.asks_target(asked)
-                answer = await self._plain_attempt(asked, call).whole()
+                answer = await whole_answer(self._plain_attempt(asked), call)
         if self._abort_error:
             raise self._abort_error
         return answer
 
-    async def stream(self, asked: Target | Route, call: Call) -> StreamReply:
+    async def stream(self, asked: Target | Route, call: HubCall) -> StreamReply:
         """A stream whose first event has come.  Raises RouterError if none did."""
         self.record.is_stream = True
         if isinstance(asked, Route):
@@ -107,13 +109,13 @@ class Exchange:
             self._books.asks_target(asked)
         keeps_request = isinstance(asked, Route) and asked.keeps_request
         run = StreamRun(self.record, call, self._upstreams.stream.buffer, keeps_request=keeps_request)
-        self._nursery_of(run, asked).start_soon(self._run_stream, run, asked)
+        self._nursery_of(run, asked).start_soon(self._run_stream, run, asked, call)
         with trio.move_on_after(trio_seconds(asked.timeouts.early_commit)):
             await run.begun.wait()
         if run.error:
             raise run.error
         if not run.begun.is_set():
-            # The early commit: the status has to have something to go with.
+            # The early commit: the status goes out together with a keepalive comment.
             run.put_nowait(call.keepalive)
         run.promise()
         self._books.stream_began()
@@ -122,12 +124,12 @@ class Exchange:
         return run
 
     async def passage(self, opening: Opening) -> Passage:
-        """An answer that passes through as it is, whose head has come.  Raises RouterError.
+        """An answer that passes through unchanged, once its head has come.  Raises RouterError.
 
-        `opening` is entered by the task that asks: what it holds lives as long as the asking.
+        `opening` is entered by the task that asks the upstream, and left when the answer has ended.
         """
         passage = Passage(opening, self._upstreams.stream.buffer)
-        self._nursery.start_soon(self._move_passage, passage)
+        self._nursery.start_soon(self._run_passage, passage)
         await passage.begun.wait()
         if passage.error is not None:
             raise passage.error
@@ -140,7 +142,7 @@ class Exchange:
             self._drain(*self._detached)
 
     def client_stalled(self) -> None:
-        """The client takes nothing: the whole request is given up."""
+        """The client takes nothing: cancels the whole request."""
         self._books.end_as(Outcome.CLIENT_STALLED)
         self._nursery.cancel_scope.cancel()
 
@@ -152,13 +154,13 @@ class Exchange:
             self._work.cancel()
 
     def failed(self, error: RouterError) -> None:
-        """`error` is what the client is told."""
+        """Notes that the client is told `error`."""
         self._books.failed(error)
 
     def close(self) -> None:
-        """The client's side is at its end.  The request is booked once, whatever its end was.
+        """The client's side has ended.  The request is booked once, whatever its outcome.
 
-        A stream that is let end after its client is booked when it has ended.
+        A stream that outlives its client is booked when it has ended.
         """
         if self._phase is not _Phase.OPEN:
             return
@@ -176,36 +178,7 @@ class Exchange:
         else:
             self._work.cancel()
 
-    # -- inside
-
-    def _book(self) -> None:
-        self._phase = _Phase.BOOKED
-        self._engine.booked(self)
-        self._upstreams.leave()
-
-    def _along(self, route: Route, call: Call) -> RouteRun:
-        return RouteRun(
-            self._books, self._engine, self._upstreams, route, call, self._route_attempt, self.sticky
-        )
-
-    def _route_attempt(self, target: Target, call: Call, record: RequestRecord) -> Attempt:
-        return self._attempt(target, call, record, is_impatient=True)
-
-    def _plain_attempt(self, target: Target, call: Call) -> Attempt:
-        self._books.plain_attempt(target)
-        return self._attempt(target, call, self.record)
-
-    def _attempt(
-        self, target: Target, call: Call, record: RequestRecord, *, is_impatient: bool = False
-    ) -> Attempt:
-        """An attempt that counts in `record`."""
-        identity = AnswerIdentity(
-            f"chatcmpl-{record.request_id.removeprefix('req_')}",
-            int(self._engine.clock.wall()),
-            target.name,
-        )
-        client, metrics = self._upstreams.clients[target.provider], self._engine.metrics
-        return Attempt(target, client, call, identity, record, metrics, is_impatient=is_impatient)
+    # -- one attempt, or a route's run of them
 
     async def _admit(self, limits: Timeouts) -> None:
         gate = self._engine.gate
@@ -216,6 +189,30 @@ class Exchange:
             raise Overloaded(refusal, retry_after="1")
         self._gate = gate  # a new configuration may have another
 
+    def _along(self, route: Route) -> RouteRun:
+        return RouteRun(
+            self._books, self._engine, self._upstreams, route, self._route_attempt, self.sticky
+        )
+
+    def _route_attempt(self, target: Target, record: RequestRecord) -> Attempt:
+        return self._attempt(target, record, is_impatient=True)
+
+    def _plain_attempt(self, target: Target) -> Attempt:
+        self._books.plain_attempt(target)
+        return self._attempt(target, self.record)
+
+    def _attempt(self, target: Target, record: RequestRecord, *, is_impatient: bool = False) -> Attempt:
+        """An attempt that counts in `record`."""
+        identity = AnswerIdentity(
+            f"chatcmpl-{record.request_id.removeprefix('req_')}",
+            int(self._engine.clock.wall()),
+            target.name,
+        )
+        client, metrics = self._upstreams.clients[target.provider], self._engine.metrics
+        return Attempt(target, client, identity, record, metrics, is_impatient=is_impatient)
+
+    # -- the task of a stream
+
     def _nursery_of(self, run: StreamRun, asked: Target | Route) -> trio.Nursery:
         nursery, limits = self._engine.nursery, _drain_of(asked)
         if limits is None or nursery is None:
@@ -223,11 +220,11 @@ class Exchange:
         self._detached = run, limits
         return nursery
 
-    async def _run_stream(self, run: StreamRun, asked: Target | Route) -> None:
+    async def _run_stream(self, run: StreamRun, asked: Target | Route, call: HubCall) -> None:
         """The stream's task, to its end; every fault of it ends in `run.fail`."""
         try:
             with run.sending():
-                if error := await self._fault_of(lambda: self._move(run, asked)):
+                if error := await self._fault_of(lambda: self._move(run, asked, call)):
                     run.fail(error)
                     if run.is_promised and not run.is_whole:
                         self._books.failed(error)
@@ -236,34 +233,34 @@ class Exchange:
                 self._engine.drains -= 1
             self._stream_ended()
 
+    async def _move(self, run: StreamRun, asked: Target | Route, call: HubCall) -> None:
+        await self._admit(asked.timeouts)
+        if isinstance(asked, Route):
+            await self._along(asked).stream(call, run)
+        else:
+            await move_stream(self._plain_attempt(asked), call, run)
+
+    def _drain(self, run: StreamRun, limits: DrainConfig) -> None:
+        """The client has left: lets the upstream finish, unless too many of them do so already."""
+        if run.has_begun and self._engine.drains < limits.max:
+            run.drain()
+            self._engine.drains += 1
+            self._work.deadline = trio.current_time() + limits.seconds
+
     def _stream_ended(self) -> None:
         if self._detached is not None:
             self._detached = None
             if self._phase is _Phase.CLOSED:
                 self._book()
 
-    async def _move(self, run: StreamRun, asked: Target | Route) -> None:
-        await self._admit(asked.timeouts)
-        if isinstance(asked, Route):
-            await self._along(asked, run.call).stream(run)
-        else:
-            await self._plain_attempt(asked, run.call).stream(run)
+    # -- the task of a passage
 
-    def _drain(self, run: StreamRun, limits: DrainConfig) -> None:
-        """The client is gone: the upstream may come to its end, if there are not too many of these."""
-        if run.is_flowing and self._engine.drains < limits.max:
-            run.drain()
-            self._engine.drains += 1
-            self._work.deadline = trio.current_time() + limits.seconds
-
-    async def _move_passage(self, passage: Passage) -> None:
+    async def _run_passage(self, passage: Passage) -> None:
         with passage.send:
-            error = await self._fault_of(lambda: self._pass(passage))
-            if error is not None and passage.is_committed:
-                self._books.failed(error)
-                passage.is_torn = True
-            else:
-                passage.error = error
+            if error := await self._fault_of(lambda: self._pass(passage)):
+                if passage.is_committed:
+                    self._books.failed(error)
+                passage.fail(error)
             passage.begun.set()
 
     async def _pass(self, passage: Passage) -> None:
@@ -271,12 +268,12 @@ class Exchange:
             self._books.asks_target(target)
             await self._admit(target.timeouts)
             self.record.attempts += 1
-            client, metrics = self._upstreams.clients[target.provider], self._engine.metrics
-            call = PassageCall(request, passage)
-            await PassageAttempt(target, client, call, self.record, metrics).run()
+            await move_passage(self._attempt(target, self.record), request, passage)
+
+    # -- how both end
 
     async def _fault_of(self, work: Callable[[], Awaitable[None]]) -> RouterError | None:
-        """Does `work`, of which nothing is raised; the error that the client is to be told of."""
+        """Does `work` and raises nothing.  Returns the error that the client is to be told."""
         try:
             with self._work:
                 await work()
@@ -292,9 +289,14 @@ class Exchange:
             return InternalError(f"internal error; request id {request_id}")
         return None
 
+    def _book(self) -> None:
+        self._phase = _Phase.BOOKED
+        self._engine.booked(self)
+        self._upstreams.leave()
+
 
 def _drain_of(asked: Target | Route) -> DrainConfig | None:
-    """How the upstream may go on when the client has left; None if it may not."""
+    """How long the upstream may go on when the client has left; None if it may not."""
     if isinstance(asked, Route) and asked.policy.on_disconnect is not None:
         return asked.policy.on_disconnect.drain
     return None

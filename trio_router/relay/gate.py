@@ -1,4 +1,4 @@
-"""A bound on what is done at once, with a bounded queue before it."""
+"""A limit on what runs at one time, with a bounded queue in front of it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from trio_router.routing.admission import Admission, Entry
 
 
 class Gate:
-    """At most `limit` are inside; at most `queue` more wait, and are let in in their order."""
+    """At most `limit` are inside.  At most `queue` more wait, and enter in the order they came."""
 
     def __init__(self, limit: int, queue: int) -> None:
         self.admission: Admission[trio.Event] = Admission(limit, queue)
 
     async def enter(self, patience: float, refusal: str) -> bool:
-        """Waits up to `patience` seconds; whether it is inside now.  Who is calls `leave` once.
+        """Waits up to `patience` seconds.  Returns whether the caller is inside; then it calls `leave`.
 
-        Raises Overloaded, which says `refusal`, if the queue is full.  On cancel nothing is held.
+        Raises Overloaded with the message `refusal` if the queue is full.  On cancel it holds nothing.
         """
         ticket = trio.Event()
         match self.admission.enter(ticket):
@@ -32,7 +32,7 @@ class Gate:
                 is_inside = True
         finally:
             if not is_inside and not self.admission.give_up(ticket):
-                self.leave()  # let in at the very moment it gave up
+                self.leave()  # it was admitted at the moment it gave up
         return is_inside
 
     def leave(self) -> None:
@@ -40,6 +40,6 @@ class Gate:
             ticket.set()
 
     def resize(self, limit: int, queue: int) -> None:
-        """Takes new limits: who waits and has room now is let in."""
+        """Takes new limits, and admits those who wait as far as there is room now."""
         for ticket in self.admission.resize(limit, queue):
             ticket.set()

@@ -1,7 +1,7 @@
-"""Work on long JSON, away from the event loop: one piece of it at a time, in a thread, in slices.
+"""Work on long JSON away from the event loop: one job at a time, in a thread, in slices.
 
-A thread costs 45 us there and back, and 60 us for each slice of 64 KB: what is short, which is the
-usual case, stays on the loop.  `jsoncodec.is_heavy` says what is not.
+A thread costs 45 us there and back, and 60 us for each slice of 64 KB.  So short JSON, the usual case,
+stays on the loop; `jsoncodec.is_heavy` says which JSON is long.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# One for the whole process: two threads would keep the loop from its lock twice as long, and each piece
-# of work takes several times its text in memory.
+# One for the whole process: two threads would hold the interpreter's lock twice as long, and each job
+# takes several times its text in memory.
 _ONE = trio.CapacityLimiter(1)
 
 
 async def in_slices(work: Callable[[], T]) -> T:
-    """What `work()` gives, or what it raises; in a thread, in its turn.
+    """Runs `work()` in a thread, in its turn.  Returns or raises what it does.
 
-    On cancel it is not waited for: what it works on is nobody's any more.
+    On cancel the thread is abandoned: nobody uses its data any more.
     """
     return await trio.to_thread.run_sync(partial(_sliced, work), abandon_on_cancel=True, limiter=_ONE)
 
@@ -35,12 +35,12 @@ async def in_slices(work: Callable[[], T]) -> T:
 async def understood(
     data: bytes | bytearray, parse: Callable[[bytes | bytearray], T]
 ) -> tuple[T, bool]:
-    """What `parse` makes of a request's body, and whether what is done with it is heavy work too."""
+    """What `parse` makes of a request's body, and whether further work on it is heavy, too."""
     if is_heavy(data):
         return await in_slices(partial(parse, data)), True
     return parse(data), False
 
 
 def _sliced(work: Callable[[], T]) -> T:
-    with sliced(partial(time.sleep, 0)):  # lets go of the interpreter's lock
+    with sliced(partial(time.sleep, 0)):  # releases the interpreter's lock
         return work()

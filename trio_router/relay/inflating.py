@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class InflatedReads:
-    """At most 64 KiB an item; between two items the other tasks have their turn.
+    """Items of at most 64 KiB; other tasks run between two items.
 
-    Raises InflateError for what is not in `coding`, httpx.ReadError for a body that ends too early, and
-    what reading `body` raises.
+    Raises InflateError if the body is not in `coding`, httpx.ReadError if it ends too early, and what
+    reading `body` raises.
     """
 
     def __init__(self, body: AsyncIterator[bytes], coding: str) -> None:

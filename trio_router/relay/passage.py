@@ -1,20 +1,17 @@
-"""What passes through as it is: a request whose body may be long, an answer of any kind.
+"""Requests that pass through unchanged: the body may be long, the answer is of any kind.
 
-One task, the request's own, takes the body from the client as the upstream takes it, and gives the
-answer to the client as the client takes it.
+One task of the request's own reads the body from the client as fast as the upstream takes it, and reads
+the answer from the upstream as fast as the client takes it.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, NoReturn, cast
+from enum import Enum
+from typing import TYPE_CHECKING
 
 import trio
 
-from trio_router.dialects.base import AnswerIdentity
-from trio_router.observe.record import Stage
-from trio_router.relay.attempt import Attempt
-from trio_router.relay.side_calls import WholeCall
+from trio_router.relay.tally import tokens
 from trio_router.wire.jsoncodec import JSONError, loads
 
 if TYPE_CHECKING:
@@ -22,16 +19,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from trio_router.errors import RouterError
-    from trio_router.observe.metrics import Metrics
     from trio_router.observe.record import RequestRecord
-    from trio_router.relay.attempt import Sink
-    from trio_router.relay.call import Translator
-    from trio_router.relay.client import PassingRequest, UpstreamAnswer, UpstreamClient
+    from trio_router.relay.attempt import Attempt
+    from trio_router.relay.client import PassingRequest, UpstreamAnswer
     from trio_router.routing.target import Target
 
     Opening = Callable[[], AbstractAsyncContextManager[tuple[Target, PassingRequest]]]
 
-# Of the answer's head; the rest is between the upstream and us.
+# Header fields of the answer that reach the client; the others concern only the upstream and us.
 _HEADERS = (
     b"content-type",
     b"content-encoding",
@@ -40,11 +35,19 @@ _HEADERS = (
     b"etag",
     b"last-modified",
 )
-_READ = 65536  # bytes of an answer in JSON up to which it is looked into for what was used
+_READ = 65536  # bytes: a JSON answer up to this long is searched for its usage
+
+
+class _State(Enum):
+    """How far an answer is."""
+
+    OPENING = "opening"  # the client has nothing of it
+    FLOWING = "flowing"  # the client has its head
+    TORN = "torn"  # it broke off after its head
 
 
 class Passage:
-    """An answer on its way; see StreamReply.  `opening` gives what is to be asked, and of whom."""
+    """An answer on its way; see StreamReply.  `opening` gives the request and its target."""
 
     tail = b""
 
@@ -52,13 +55,22 @@ class Passage:
         self.opening = opening
         self.begun = trio.Event()  # the head is there, or it is known that there will be none
         self.error: RouterError | None = None  # why there will be none
-        self.is_committed = False
-        self.is_torn = False
+        self._state = _State.OPENING
         self.status = 0
         self.headers: dict[str, str] = {}
         self.send, self._pieces = trio.open_memory_channel[bytes](buffer)
 
-    def head(self, response: UpstreamAnswer) -> None:
+    @property
+    def is_committed(self) -> bool:
+        """The client has the answer's head."""
+        return self._state is not _State.OPENING
+
+    @property
+    def is_torn(self) -> bool:
+        return self._state is _State.TORN
+
+    def begin(self, response: UpstreamAnswer) -> None:
+        """The head is here: the client is given it, and from now on the body."""
         self.status = response.status
         for name in _HEADERS:
             if value := response.header(name):
@@ -66,28 +78,27 @@ class Passage:
         response.take_as_it_is()
         if length := response.header(b"content-length"):
             self.headers["content-length"] = length
-
-    # -- the attempt's Sink
-
-    def begin(self, translator: Translator) -> None:
-        pass  # nothing is translated
-
-    def commit(self) -> None:
-        self.is_committed = True
+        self._state = _State.FLOWING
         self.begun.set()
 
-    def put_nowait(self, frames: bytes) -> bool:
+    def fail(self, error: RouterError) -> None:
+        """Before the head `error` becomes the answer's status; after it the answer is torn."""
+        if self.is_committed:
+            self._state = _State.TORN
+        else:
+            self.error = error
+
+    def put_nowait(self, data: bytes) -> bool:
+        """Hands a piece over; False if there is no room."""
         try:
-            self.send.send_nowait(frames)
+            self.send.send_nowait(data)
         except trio.WouldBlock:
             return False
         return True
 
-    async def put(self, frames: bytes) -> None:
-        await self.send.send(frames)
-
-    def end(self) -> None:
-        pass  # the end of the body is its end
+    async def put(self, data: bytes) -> None:
+        """Waits for room, and hands a piece over."""
+        await self.send.send(data)
 
     # -- the client's StreamReply
 
@@ -98,83 +109,33 @@ class Passage:
             return None
 
 
-class PassageCall(WholeCall):
-    """What a passage asks; see Call, of which only the attempt's own part is asked for here."""
+async def move_passage(attempt: Attempt, request: PassingRequest, passage: Passage) -> None:
+    """Passes the answer to `request` into `passage`, to its end.  Raises RouterError, ClientStalled."""
+    watchdog, limits, record = attempt.watchdog, attempt.limits, attempt.record
 
-    def __init__(self, request: PassingRequest, passage: Passage) -> None:
-        super().__init__({})
-        self.request = request
-        self.passage = passage
+    def on_asked() -> None:
+        watchdog.enter("response", limits.response)
 
-    def request_for(self, target: Target) -> NoReturn:
-        raise NotImplementedError("this passes as it is")
-
-    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> NoReturn:
-        raise NotImplementedError("this passes as it is")
-
-
-class PassageAttempt(Attempt):
-    """One passage to one target."""
-
-    def __init__(
-        self,
-        target: Target,
-        client: UpstreamClient,
-        call: PassageCall,
-        record: RequestRecord,
-        metrics: Metrics,
-    ) -> None:
-        super().__init__(target, client, call, AnswerIdentity("", 0, ""), record, metrics)
-        self._passing = call
-
-    async def run(self) -> None:
-        """To the answer's end.  Raises RouterError and ClientStalled."""
-        await self.stream(self._passing.passage)
-
-    async def _ask(self, on_asked: Callable[[], None] | None = None) -> UpstreamAnswer:
-        record = self._record
-        return await self._client.send(
-            self.target,
-            self._passing.request,
-            request_id=record.request_id,
-            more=record.trace_headers,
-            on_admitted=partial(self._note_slot, None),
-            on_sent=partial(self._note_sent, on_asked),
-        )
-
-    def _await_first_event(self) -> None:
-        self._watchdog.enter("response", self._limits.response)
-
-    async def _relay(self, response: UpstreamAnswer, sink: Sink) -> None:
-        self._passing.passage.head(response)
-        sink.commit()
+    with attempt, await attempt.send(request, on_asked) as response:
+        await attempt.check_status(response)
+        passage.begin(response)
         used = _Used("" if response.is_encoded else response.header(b"content-type"))
-        self._watchdog.enter("read", self._limits.read)
+        watchdog.enter("read", limits.read)
         async for data in response:
             now = trio.current_time()
-            if self._record.first_event_at is None:
-                self._note_first_event(now)
-            self._record.last_read_at = now
-            self._record.bytes_received += len(data)
+            if record.first_event_at is None:
+                attempt.note_first_event(now)
+            record.last_read_at = now
+            record.bytes_received += len(data)
             used.add(data)
-            if not sink.put_nowait(data):
-                await self._wait_for_client(data, sink)
-            self._watchdog.enter("read", self._limits.read)
-        used.book(self._record)
-
-    async def _wait_for_client(self, data: bytes, sink: Sink) -> None:
-        began = trio.current_time()
-        self._watchdog.enter("stall", self._limits.stall)
-        self._record.stage = Stage.CLIENT
-        try:
-            await sink.put(data)
-        finally:
-            self._record.backpressure += trio.current_time() - began
-        self._record.stage = Stage.STREAMING
+            if not passage.put_nowait(data):
+                await attempt.wait_for_client(passage.put, data)
+            watchdog.enter("read", limits.read)
+        used.book(record)
 
 
 class _Used:
-    """Finds the tokens that a short answer in JSON says were used."""
+    """Finds the token usage that a short JSON answer reports."""
 
     def __init__(self, content_type: str) -> None:
         self._parts: list[bytes] | None = [] if content_type.startswith("application/json") else None
@@ -194,10 +155,5 @@ class _Used:
             return
         usage = answer.get("usage") if isinstance(answer, dict) else None
         if isinstance(usage, dict):
-            record.prompt_tokens = _count(usage, "input_tokens", "prompt_tokens")
-            record.completion_tokens = _count(usage, "output_tokens", "completion_tokens")
-
-
-def _count(usage: dict[str, object], *names: str) -> int | None:
-    found = (usage[name] for name in names if type(usage.get(name)) is int)
-    return cast("int | None", next(found, None))
+            record.prompt_tokens = tokens(usage, "input_tokens", "prompt_tokens")
+            record.completion_tokens = tokens(usage, "output_tokens", "completion_tokens")

@@ -1,4 +1,4 @@
-"""A race: a second target is started when the first is slow, and who answers first goes on alone."""
+"""Hedging: when the first target is slow, a second one is asked too.  The first to answer wins."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
 
 class Lost(Exception):
-    """Another has answered first."""
+    """Another lane has answered first."""
 
 
 class Lane:
-    """One attempt of a race."""
+    """One attempt in a race."""
 
     def __init__(self, race: Race) -> None:
         self.scope = trio.CancelScope()
         self.has_lost = False
-        self._race = weakref.proxy(race)  # which holds us
+        self._race = weakref.proxy(race)  # weak: the race holds us
 
     def claim(self) -> None:
-        """The first event is here.  Raises Lost if another's was here before."""
+        """The first event has come.  Raises Lost if another lane's came before."""
         self._race.claim(self)
 
 
 class Race:
-    """`run` makes one attempt in a lane, and tells whether it came to a good end."""
+    """`run` makes one attempt in a lane, and returns whether it ended well."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._lanes: list[Lane] = []
-        self._is_settled = trio.Event()  # an event has come, or nobody runs any more
+        self._is_settled = trio.Event()  # an event has come, or no lane runs any more
         self._running = 0
         self._winner: Lane | None = None
         self._has_succeeded = False
@@ -48,10 +48,10 @@ class Race:
     async def run(
         self, first: RouteTarget, after: float, rival: Callable[[], RouteTarget | None]
     ) -> bool:
-        """Whether one of them came to a good end.
+        """Runs the race.  Returns whether one of its attempts ended well.
 
-        `rival` names the second target after `after` seconds without an event, or says None.  Both
-        have ended when this returns or raises: nothing outlives it.
+        After `after` seconds without an event `rival` gives the second target, or None.  Both attempts
+        have ended when this returns or raises.
         """
         async with trio.open_nursery() as nursery:
             self._start(nursery, first)
@@ -64,7 +64,7 @@ class Race:
             if fault is not None:
                 raise fault
         finally:
-            del fault  # it holds this frame
+            del fault  # its traceback holds this frame
         return self._has_succeeded
 
     def claim(self, lane: Lane) -> None:
@@ -79,7 +79,7 @@ class Race:
             raise Lost
 
     def has_won(self, number: int) -> bool:
-        """Whether the lane that was started as that number has answered first."""
+        """Whether lane `number`, in the order of their starts, has answered first."""
         return len(self._lanes) > number and self._lanes[number] is self._winner
 
     def _start(self, nursery: trio.Nursery, target: RouteTarget) -> None:

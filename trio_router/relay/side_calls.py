@@ -1,10 +1,9 @@
-"""Calls beside chat whose answers come whole: embeddings, and counting a message's tokens."""
+"""Calls that are never streamed: embeddings, and counting a message's tokens."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects import EMBEDDINGS
 from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
 from trio_router.dialects.embedding_answer import EmbeddingAnswer
@@ -15,52 +14,49 @@ from trio_router.wire.jsoncodec import dumps
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio_router.dialects.base import ClientDialect
+    from trio_router.dialects.base import ClientDialect, EmbeddingDialect
     from trio_router.relay.call import Whole
     from trio_router.routing.target import Target
 
-_EMBEDDINGS = 1 << 26  # bytes of an answer: 2,048 vectors of 3,072 numbers in base64 are 34 million
+_EMBEDDINGS = 1 << 26  # bytes of an answer: 2,048 vectors of 3,072 numbers take 34 million in base64
 
 
-class WholeCall:
-    """A call that is never streamed.  `body` is the client's request, checked."""
+class _SideCall:
+    """What these calls share; see WholeCall.  `body` is the client's request, checked."""
 
-    is_stream = False
-    keepalive = b""
     max_answer: int | None = None
 
     def __init__(self, body: dict[str, Any], *, is_heavy: bool = False) -> None:
         self.is_heavy = is_heavy
         self._body = body
 
-    def translator(self, target: Target, identity: AnswerIdentity, content_type: str) -> NoReturn:
-        raise NotImplementedError("this is never streamed")
-
-    def fail(self, error: Exception) -> bytes:
-        return b""
-
     def forget(self) -> None:
         self._body = {}
 
 
-class EmbeddingCall(WholeCall):
+class EmbeddingCall(_SideCall):
     """`POST /v1/embeddings`."""
 
     max_answer: int | None = _EMBEDDINGS
 
     def request_for(self, target: Target) -> UpstreamRequest:
-        dialect = EMBEDDINGS.get(target.dialect.name)
-        if dialect is None:
-            raise InvalidRequest(f"{target.provider} has no embeddings", param="model")
+        dialect = _embeddings_of(target)
         body = target.body_for(self._body)
         return dialect.request(body, drop_unsupported=target.drop_unsupported)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         reader = AnswerReader(target.dialect, identity, content_type, target.rules)
-        return EmbeddingAnswer(EMBEDDINGS[target.dialect.name], self._body, target.model, reader)
+        return EmbeddingAnswer(_embeddings_of(target), self._body, target.model, reader)
 
 
-class CountCall(WholeCall):
+def _embeddings_of(target: Target) -> EmbeddingDialect:
+    """Raises InvalidRequest if the target's providers have none."""
+    if target.dialect.embeddings is None:
+        raise InvalidRequest(f"{target.provider} has no embeddings", param="model")
+    return target.dialect.embeddings
+
+
+class CountCall(_SideCall):
     """`POST /v1/messages/count_tokens`, for targets that speak the client's own API."""
 
     def __init__(
@@ -80,7 +76,7 @@ class CountCall(WholeCall):
         path = target.native.get(self._api)
         if path is None:
             raise NotFound(f"{target.provider} cannot count tokens: its API has no such endpoint")
-        # Not the configuration's defaults: they are for answers, and refused here.
+        # Without the configuration's defaults: they concern answers, and this endpoint refuses them.
         body = {**self._body, "model": target.upstream_model}
         return UpstreamRequest(f"{path}/count_tokens", dumps(body), self._headers)
 

@@ -1,11 +1,10 @@
-"""Where the attempts of a route put their frames."""
+"""Where the attempts of a route put their frames: at once to the client, or held until the end."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 from trio_router.errors import EventTooLarge
-from trio_router.relay.attempt import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,14 +14,33 @@ if TYPE_CHECKING:
     OnFirst = Callable[[Translator], None]
 
 
+class Sink(Protocol):
+    """Where a stream's frames go."""
+
+    def begin(self, translator: Translator) -> None:
+        """The frames to come are `translator`'s, who also knows how to end them badly."""
+
+    def commit(self) -> None:
+        """The first event that says something is there: the client is promised an answer."""
+
+    def put_nowait(self, frames: bytes) -> bool:
+        """Hands frames over; False if there is no room."""
+
+    async def put(self, frames: bytes) -> None:
+        """Waits for room, and hands frames over."""
+
+    def end(self) -> None:
+        """The whole answer has been handed over: no error can follow it."""
+
+
 class Stream(Sink, Protocol):
     """The client's stream."""
 
-    is_draining: bool  # nobody reads the answer any more, it is only let come to its end
+    is_draining: bool  # the client has left; the upstream may only finish
 
     @property
     def has_begun(self) -> bool:
-        """An event of an answer has gone out."""
+        """Whether an event of an answer has been sent."""
         ...
 
 
@@ -30,11 +48,11 @@ class RouteSink(Sink, Protocol):
     has_answered: bool  # the first event has come
 
     async def release(self) -> None:
-        """The answer is whole and good."""
+        """The answer is complete and good: sends what was held back."""
 
 
 class PassingSink:
-    """Hands over at once.  `on_first` is called at the first event, and may raise."""
+    """Hands frames over at once.  `on_first` is called at the first event, and may raise."""
 
     _translator: Translator
 
@@ -42,7 +60,7 @@ class PassingSink:
         self.has_answered = False
         self._stream = stream
         self._on_first = on_first
-        # No step of our own in a chunk's way:
+        # Bound directly, so that a chunk costs no extra call:
         self.put_nowait = stream.put_nowait
         self.put = stream.put
         self.end = stream.end
@@ -62,7 +80,7 @@ class PassingSink:
 
 
 class HoldingSink:
-    """Holds everything back until the answer is whole; at most `most` bytes."""
+    """Holds everything back, at most `most` bytes, until the answer is complete."""
 
     _translator: Translator
 

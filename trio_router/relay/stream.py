@@ -9,45 +9,65 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from trio_router.wire.written import Written
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from trio_router.clock.alarms import Alarm, AlarmClock
     from trio_router.errors import RouterError
     from trio_router.observe.record import RequestRecord
-    from trio_router.relay.call import Call, Translator
+    from trio_router.relay.call import StreamCall, Translator
 
-    WriteNow = Callable[[bytes], bytes | None]
+    WriteNow = Callable[[bytes], Written]
 
-_JOIN = 65536  # bytes: frames that wait already go out in one write, up to about this
+_JOIN = 65536  # bytes: waiting frames are joined into one write, up to about this many
 
 
 class StreamReply(Protocol):
-    """A stream that has begun, as the client's side takes it."""
+    """A stream that has begun, as the client's side reads it."""
 
-    is_torn: bool  # it has ended badly, and nothing that could follow would say so
     tail: bytes  # what follows the frames once they end: the error event of a bad end, or nothing
 
-    async def next(self, write_now: WriteNow) -> bytes | None:
-        """Finished frames, all that wait joined; None at the end.
+    @property
+    def is_torn(self) -> bool:
+        """It has ended badly, and nothing that could follow would say so."""
+        ...
 
-        While it waits for some, those that come are given to `write_now`, which says what it left
-        (`None` for nothing): a scheduler's pass is saved, and nothing can be overtaken.
+    async def next(self, write_now: WriteNow) -> bytes | None:
+        """All waiting frames, joined; None at the end.
+
+        While it waits, the upstream's task may pass new frames straight to `write_now`, which saves a
+        pass of the scheduler.  The caller writes nothing until `next` has returned.
         """
 
 
-class State(Enum):
-    """How far a stream is.  It goes through them in this order, and may leave some out."""
+class StreamState(Enum):
+    """How far an answer is.  It passes these states in order, and may skip some."""
 
-    OPENING = 0  # nothing is known of an answer
-    PROMISED = 1  # the client has a status (an early commit); no event has come
-    FLOWING = 2  # an event of an answer has come, and the client has a status
-    DRAINING = 3  # the client has left; what comes is counted and dropped
-    ENDED = 4  # nothing more will come
+    OPENING = "opening"  # no answer yet, and no status sent
+    PROMISED = "promised"  # the client has a status (an early commit); no event has come
+    FLOWING = "flowing"  # an event of an answer has come, and the client has a status
+    WHOLE = "whole"  # the client has been given a good end; the upstream's connection may go on
+    ENDED = "ended"  # nothing more will come
+
+
+_ALL, _HELD = Written.ALL, Written.HELD
+_FLOWING, _WHOLE, _ENDED = StreamState.FLOWING, StreamState.WHOLE, StreamState.ENDED
 
 
 class StreamRun:
     """A stream on its way: the channel between the upstream's task and the client's.
+
+    Frames go to the client in the order in which they are put, whichever of two ways they take: the
+    channel, or `write_now` past it.  This rests on one invariant: `_write_now` is set only while the
+    client's task waits in `next`, the channel is empty, and all that it ever held has been written.
+
+    - `next` sets it right after it found the channel empty, with no checkpoint between, and unsets it
+      before it returns: frames that the client's task still has to write are never passed.
+    - `put_nowait` unsets it before it uses the channel: what follows queues up behind.
+    - `put`, which waits, is called only after `put_nowait` found no room, which it never does while
+      `next` waits.
 
     `buffer` is the number of items that may wait.  With `keeps_request` the request may be asked again
     after its answer has begun.
@@ -56,61 +76,60 @@ class StreamRun:
     is_torn = False
 
     def __init__(
-        self, record: RequestRecord, call: Call, buffer: int, *, keeps_request: bool = False
+        self, record: RequestRecord, call: StreamCall, buffer: int, *, keeps_request: bool = False
     ) -> None:
         self.call = call
         self.begun = trio.Event()  # the first event is there, or it is known that none will be
         self.error: RouterError | None = None  # why there will be none
-        self.is_whole = False  # the client has been given a good end
         self._translator: Translator | None = None  # whose frames go out
         self.tail = b""
-        self.is_draining = False  # for good, unlike the state
-        self._state = State.OPENING
+        self.is_draining = False  # the client has left: what comes is counted and dropped
+        self._state = StreamState.OPENING
         self._keeps_request = keeps_request
         self._send, self._frames = trio.open_memory_channel[bytes](buffer)
         self._write_now: WriteNow | None = None
         self._record = record
-        self._taken = 0  # bytes that the client's side is writing
+        self._taken = 0  # bytes that the client's task took and is writing
         self._keepalive = math.inf
         self._alarm: Alarm | None = None
 
     @property
     def has_begun(self) -> bool:
         """An event of an answer has come."""
-        return self._state.value >= State.FLOWING.value
+        return self._state is _FLOWING or self._state is _WHOLE
 
     @property
-    def is_flowing(self) -> bool:
-        return self._state is State.FLOWING
+    def is_whole(self) -> bool:
+        """The client has been given a good end."""
+        return self._state is _WHOLE
 
     @property
     def is_promised(self) -> bool:
         """The client has a status."""
-        return self._state is not State.OPENING
+        return self._state is not StreamState.OPENING
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """Entered by the upstream's task for as long as something may come."""
+        """Entered by the upstream's task, and left when nothing more will come."""
         with self._send:
             try:
                 yield
             finally:
-                self._state = State.ENDED
+                self._state = _ENDED
             self.begun.set()
 
     def drain(self) -> None:
-        """The client has left, and the upstream may come to its end."""
+        """The client has left, and the upstream may finish."""
         self.is_draining = True
-        self._state = State.DRAINING
 
     def discard(self) -> None:
-        """Nobody reads any more: what waits is dropped, and who waits for room goes on."""
+        """Nobody reads any more: drops what waits, and wakes the task that waits for room."""
         self._frames.close()
 
     def fail(self, error: RouterError) -> None:
-        """Before the commit `error` becomes the answer's status, after it the stream's last event.
+        """Ends the stream: before the commit with the status of `error`, later with an error event.
 
-        What goes wrong after a good end is not told.
+        After a good end the client is told nothing more.
         """
         if self.is_whole:
             return
@@ -120,7 +139,7 @@ class StreamRun:
             self.error = error
 
     def bridge_silence(self, alarms: AlarmClock, keepalive: float) -> Alarm:
-        """A comment to the client after each `keepalive` seconds without an event."""
+        """Sends the client a comment after each `keepalive` seconds without an event."""
         self._keepalive = keepalive
         self._alarm = alarms.alarm(self._comment)
         self._postpone()
@@ -128,7 +147,7 @@ class StreamRun:
 
     def _comment(self) -> None:
         # Only to a client that waits: if frames wait, it is the client who is silent.
-        if self._write_now is not None and self._state is not State.ENDED:
+        if self._write_now is not None and self._state is not _WHOLE and self._state is not _ENDED:
             self.put_nowait(self.call.keepalive)
         self._postpone()
 
@@ -136,34 +155,35 @@ class StreamRun:
         if self._alarm is not None:
             self._alarm.set(trio.current_time() + self._keepalive)
 
-    # -- the attempt's Sink
+    # -- the pump's Sink
 
     def begin(self, translator: Translator) -> None:
         self._translator = translator
 
     def commit(self) -> None:
-        if not self.has_begun:
-            self._state = State.FLOWING
+        if self._state is not _FLOWING and not self.has_begun:
+            self._state = _FLOWING
             if not self._keeps_request:
                 self.call.forget()
             self.begun.set()
 
     def promise(self) -> None:
         """The client is given a status, whether an event has come or not."""
-        if self._state is State.OPENING:
-            self._state = State.PROMISED
+        if self._state is StreamState.OPENING:
+            self._state = StreamState.PROMISED
         self.begun.set()
 
     def put_nowait(self, frames: bytes) -> bool:
         if self.is_draining:
             return True
         if self._write_now is not None:
-            left = self._write_now(frames)
-            if left is None:
+            written = self._write_now(frames)
+            if written is _ALL:
                 self._postpone()
                 return True
-            self._write_now = None
-            frames = left
+            self._write_now = None  # before anything waits in the channel
+            if written is _HELD:
+                frames = b""  # the client's task only has to write what the link holds back
         try:
             self._send.send_nowait(frames)
         except trio.WouldBlock:
@@ -182,7 +202,7 @@ class StreamRun:
         self._postpone()
 
     def end(self) -> None:
-        self.is_whole = True
+        self._state = _WHOLE
 
     # -- the client's StreamReply
 
@@ -200,7 +220,7 @@ class StreamRun:
         if parts:
             self._taken = size
             return b"".join(parts)
-        self._write_now = write_now
+        self._write_now = write_now  # the channel is empty, and the caller waits from here on
         try:
             frames = await self._frames.receive()
             self._taken = len(frames)

@@ -1,4 +1,4 @@
-"""One cancel scope for all the limits of an attempt: its deadline moves from phase to phase."""
+"""One cancel scope for all limits of an attempt.  Its deadline moves from phase to phase."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import trio
 
 
 class Watchdog:
-    """Cancels `scope` when the current phase has lasted longer than its limit, or all of them `total`.
+    """Cancels `scope` when the current phase exceeds its limit, or the attempt exceeds `total`.
 
-    Limits are in seconds, None means never.  After the scope was cancelled, `phase` and `limit` say
-    what took too long.  One scope serves the whole attempt: none is made per event.
+    Limits are in seconds; None means no limit.  After the scope was cancelled, `phase` and `limit` say
+    what took too long.  One scope serves the whole attempt, so that an event costs none.
     """
 
     def __init__(self, total: float | None) -> None:
@@ -25,7 +25,7 @@ class Watchdog:
         self._progress_end = math.inf
 
     def enter(self, phase: str, limit: float | None) -> None:
-        """From now on `phase` is what takes time, and may take `limit` seconds."""
+        """Begins `phase`, which may take `limit` seconds."""
         deadline = math.inf if limit is None else trio.current_time() + limit
         if deadline < self._end:
             self.phase, self.limit = phase, limit
@@ -34,9 +34,9 @@ class Watchdog:
         self.scope.deadline = deadline
 
     def read(self, limit: float | None, progress: float | None, *, has_said: bool) -> None:
-        """A stream goes on: its next bytes may take `limit` seconds.
+        """A stream's read has come: the next one may take `limit` seconds.
 
-        What says something may take `progress` seconds, which begin anew where the last bytes did.
+        The next event with content may take `progress` seconds; they restart when `has_said` is true.
         """
         now = trio.current_time()
         if has_said:
@@ -52,17 +52,17 @@ class Watchdog:
         self.scope.deadline = deadline
 
     def excuse(self, seconds: float) -> None:
-        """So long it was the client who took the time: no progress was asked for."""
+        """For `seconds` the client held the stream back: they do not count as lack of progress."""
         self._progress_end += seconds
 
     def pause(self) -> float:
-        """Until `go_on` the phase takes no time, only `total` does.  How many seconds it has left."""
+        """Stops the phase's clock until `go_on`; `total` runs on.  Returns the seconds left."""
         left = self.scope.deadline - trio.current_time()
         self.scope.deadline = self._end
         return left
 
     def go_on(self, left: float) -> None:
-        """`left` is what `pause` gave."""
+        """Restarts the phase's clock.  `left` is what `pause` returned."""
         self.scope.deadline = min(trio.current_time() + left, self._end)
 
     def rest(self) -> None:

@@ -1,4 +1,4 @@
-"""Who may go in: at most `limit` at once; more wait in a queue, in order; the rest is refused."""
+"""Admission: at most `limit` are inside, a bounded queue waits in order, the rest is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Entry(Enum):
 
 
 class Admission(Generic[Ticket]):
-    """Counts; waiting is the caller's matter.  Who is in leaves exactly once."""
+    """Counts only; the caller waits.  Whoever is inside calls `leave` exactly once."""
 
     def __init__(self, limit: int, queue: int) -> None:
         self._limit = limit
@@ -29,7 +29,7 @@ class Admission(Generic[Ticket]):
         return len(self._waiting)
 
     def enter(self, ticket: Ticket) -> Entry:
-        """A ticket that must wait is either let in by another's `leave`, or gives up."""
+        """Admits a ticket, or queues it until another's `leave` admits it or it gives up."""
         if self.inside < self._limit:
             self.inside += 1
             return Entry.IN
@@ -39,23 +39,23 @@ class Admission(Generic[Ticket]):
         return Entry.WAIT
 
     def give_up(self, ticket: Ticket) -> bool:
-        """`ticket` waits no longer; False if it had been let in already: then it has to leave."""
+        """`ticket` waits no longer.  False if it was admitted already: then it must call `leave`."""
         if ticket not in self._waiting:
             return False
         del self._waiting[ticket]
         return True
 
     def leave(self) -> Ticket | None:
-        """One goes out; the ticket that is in instead, to be told."""
+        """One leaves.  Returns the ticket that is admitted in its place, which the caller wakes."""
         if self._waiting and self.inside <= self._limit:
             return self._waiting.popitem(last=False)[0]
         self.inside -= 1
         return None
 
     def resize(self, limit: int, queue: int) -> list[Ticket]:
-        """Takes new limits; the tickets that are in now because there is more room, to be told.
+        """Takes new limits.  Returns the tickets that are admitted now, which the caller wakes.
 
-        Who is in stays in, above a lower limit too; who waits keeps its place, in a shorter queue too.
+        Whoever is inside stays, even above a lower limit; whoever waits keeps its place in the queue.
         """
         self._limit = limit
         self._queue = queue

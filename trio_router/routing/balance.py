@@ -1,4 +1,4 @@
-"""In which order the targets of a route are to be asked.  Pure: clock and random are passed in."""
+"""The order in which a route's targets are asked.  Pure: clock and random numbers are passed in."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class Load(Protocol):
-    """What is known of a target's load."""
+    """What is known about a target's load."""
 
     in_flight: int
 
     def expected(self, now: float) -> float:
-        """Seconds to the first event, as it has been lately."""
+        """Seconds to the first event, from recent answers."""
         ...
 
 
 class Turns:
-    """Whose turn it is: smooth weighted round robin, as nginx does it."""
+    """Smooth weighted round robin, as nginx does it."""
 
     def __init__(self) -> None:
         self._credit: dict[str, float] = {}
@@ -37,23 +37,23 @@ class Turns:
 
 
 def weighted(weights: Sequence[float], random: Random) -> list[int]:
-    """A random order in which each stands first as often as its weight says."""
+    """A random order; each target comes first as often as its weight says."""
     drawn = [math.log(1.0 - random()) / weight for weight in weights]
     return sorted(range(len(weights)), key=lambda i: -drawn[i])
 
 
 def least_in_flight(loads: Sequence[Load], weights: Sequence[float], random: Random) -> list[int]:
-    """Who has the fewest open answers for its weight comes first; equals come in a random order."""
+    """The target with the fewest open answers for its weight comes first; ties are random."""
     keys = [(load.in_flight / weight, random()) for load, weight in zip(loads, weights, strict=True)]
     return sorted(range(len(loads)), key=lambda i: keys[i])
 
 
 def lowest_latency(loads: Sequence[Load], now: float, random: Random) -> list[int]:
-    """The better of two drawn at random comes first, then the others, the best first.
+    """Draws two targets at random; the faster comes first, then the others, the fastest first.
 
-    Two choices, not the best of all: a herd would follow that.
+    Two random choices rather than the fastest of all, which every request would pick at once.
     """
-    # Who has many requests open already will be slower than it was.
+    # A target with many open requests will be slower than it was.
     cost = [load.expected(now) * (load.in_flight + 1) for load in loads]
     drawn = sorted(range(len(loads)), key=lambda _: random())
     first = min(drawn[:2], key=lambda i: cost[i])
@@ -61,12 +61,12 @@ def lowest_latency(loads: Sequence[Load], now: float, random: Random) -> list[in
 
 
 def sticky(key: str, names: Sequence[str], weights: Sequence[float]) -> list[int]:
-    """The same order for the same key, whatever targets come and go beside: rendezvous hashing."""
+    """The same order for the same key, whichever other targets come and go: rendezvous hashing."""
     scores = [weight / -math.log(_unit(key, name)) for name, weight in zip(names, weights, strict=True)]
     return sorted(range(len(names)), key=lambda i: -scores[i])
 
 
 def _unit(key: str, name: str) -> float:
-    """A number between 0 and 1, neither of them, that looks random."""
+    """A pseudo-random number between 0 and 1, both excluded."""
     digest = blake2b(f"{len(key)}:{key}{name}".encode(errors="replace"), digest_size=8).digest()
     return (int.from_bytes(digest) + 1) / (2**64 + 2)

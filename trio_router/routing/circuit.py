@@ -1,14 +1,14 @@
-"""Whether a target may be asked: closed, open for a while, or half-open for one probe at a time.
+"""The circuit breaker of a target: closed, open for a cooldown, or half-open for one probe at a time.
 
-It opens after `failures` failures in a row, or when in the last `window` seconds there were as many
-and at least half of all answers failed.  Each time it opens again without a whole answer between, it
-stays open twice as long, from `base` seconds on, so that a target that has recovered is in use again
-within `max` seconds of its recovery: the longest rest is three quarters of `max`, the rest of it is
-for the next request to come and to be answered.  A whole answer closes it, whoever asked for it.
-A first event closes a half-open one too, on probation: the next failure opens it again.
+It opens after `failures` failures in a row, or when the last `window` seconds had as many failures and
+at least half of all answers failed.  The first cooldown lasts `base` seconds; each time it opens again
+without a whole answer in between, the cooldown doubles.  The longest cooldown is three quarters of
+`max`, so that a target is in use again within `max` seconds of its recovery; the last quarter is for
+the next request to come and to be answered.  A whole answer to any request closes the circuit.  A
+first event closes a half-open circuit on probation: the next failure opens it again.
 
-A probe begins the next rest at once: however long the probe takes to fail, the next one comes in time,
-and never more than one comes in a rest.
+The next cooldown begins when a probe begins.  So a probe that fails late does not delay the next one,
+and there is never more than one probe in a cooldown.
 
 Times are seconds of one clock, given by the caller.
 """
@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trio_router.config.routes import CooldownConfig
 
-_SLICES = 10  # of the window: counts are forgotten by the slice
-_RESTING = 0.75  # of `max`: the longest rest
+_SLICES = 10  # parts of the window; counts are forgotten one part at a time
+_RESTING = 0.75  # the longest cooldown, as a share of `max`
 
 
-class State(IntEnum):
-    """The numbers are those of the metric."""
+class CircuitState(IntEnum):
+    """The values are those of the metric `trio_router_target_state`."""
 
     CLOSED = 0
     HALF_OPEN = 1
@@ -41,32 +41,32 @@ class Circuit:
 
     config: CooldownConfig
     open_until: float | None = None  # None: closed
-    probe: int = 0  # the number of the probe that is under way; 0: there is none
+    probe: int = 0  # the number of the probe that is running; 0: none is
     _probe_began: float = 0.0
-    _probes: int = 0  # numbers given so far
-    _probes_before: int = 0  # of them, those given before it opened
-    _has_let_go: bool = False  # a probe was given up since the last one that said something
+    _probes: int = 0  # probes so far
+    _probes_before: int = 0  # probes so far when it opened
+    _has_let_go: bool = False  # a probe was given up since the last one with a result
     _is_on_probation: bool = False
     _trusted: int = 0  # the probe that closed it on probation
-    _closed_at: float = float("-inf")  # what was asked before tells nothing of the target as it is now
-    _good_since: float = float("-inf")  # when the newest request that went well began
+    _closed_at: float = float("-inf")  # requests begun before say nothing about the target's state now
+    _good_since: float = float("-inf")  # when the newest successful request began
     _streak: int = 0
     _streak_began: float = 0.0
     _level: int = 0  # how often it opened since the last whole answer
     _window: deque[list[float]] = field(default_factory=deque)  # [slice, answers, failures]
 
-    def state(self, now: float) -> State:
+    def state(self, now: float) -> CircuitState:
         if self.open_until is None:
-            return State.CLOSED
-        return State.HALF_OPEN if self.probe or now >= self.open_until else State.OPEN
+            return CircuitState.CLOSED
+        return CircuitState.HALF_OPEN if self.probe or now >= self.open_until else CircuitState.OPEN
 
     def may_ask(self, now: float) -> bool:
         return self.open_until is None or now >= self.open_until
 
     def enter(self, now: float) -> int:
-        """A request is about to ask; the number of the probe that it is, 0 if it is none.
+        """A request is about to ask.  Returns its number as a probe, 0 if it is none.
 
-        Who probes says how it ended.
+        A probe reports its end: `succeeded`, `failed`, `release_probe` or `give_up_probe`.
         """
         if self.open_until is None or now < self.open_until:
             return 0
@@ -76,17 +76,17 @@ class Circuit:
         return self.probe
 
     def release_probe(self, probe: int) -> None:
-        """The probe ended without saying anything of the target: the next request probes."""
+        """The probe ended without a result about the target: the next request probes."""
         if self._is_under_way(probe):
             self.probe = 0
             self.open_until = self._probe_began
             self._level -= 1
 
     def give_up_probe(self, probe: int) -> None:
-        """The probe was given up, as by a client that left: the next request probes.
+        """The probe was given up, for example because its client left: the next request probes.
 
-        It does so at once the first time; after that `base` seconds after the probe began, or clients
-        without patience would ask a silent target as often as they like.
+        The first time it may do so at once, later only `base` seconds after the probe began; otherwise
+        impatient clients would ask a silent target as often as they like.
         """
         had_let_go, self._has_let_go = self._has_let_go, True
         began, rested_until = self._probe_began, self.open_until
@@ -102,7 +102,7 @@ class Circuit:
             self._trusted = probe
 
     def succeeded(self, now: float, *, began: float | None = None) -> None:
-        """A whole answer has come, to a request of the time `began`."""
+        """A whole answer has come to a request that began at `began`."""
         self._count(now, 0)
         self._good_since = max(self._good_since, now if began is None else began)
         if self.open_until is not None:
@@ -112,21 +112,21 @@ class Circuit:
         self._streak = self._level = 0
 
     def failed(self, now: float, *, began: float | None = None, probe: int = 0) -> None:
-        """A request of the time `began` has failed."""
+        """A request that began at `began` has failed."""
         began = now if began is None else began
         if began < self._closed_at and probe != self._trusted:
-            return  # it was asked before the target was known to be well again
+            return  # it began before the target was known to be healthy again
         self._count(now, 1)
         if not self._streak or now - self._streak_began > self.config.window:
             self._streak, self._streak_began = 0, now
         self._streak += 1
         if self.open_until is None:
             if self._is_on_probation or self._is_enough():
-                # What has failed late may be older than what went well since.
+                # A late failure may belong to a request older than one that succeeded since.
                 self._open(now, now if began >= self._good_since else began)
         elif self._is_under_way(probe):
             self._forget()
-        # else: it was asked before the circuit opened, and tells nothing new
+        # else: it began before the circuit opened, and says nothing new
 
     def _is_under_way(self, probe: int) -> bool:
         return probe != 0 and probe == self.probe and self.open_until is not None
@@ -155,7 +155,7 @@ class Circuit:
         self._closed_at = now
 
     def _next_rest(self) -> float:
-        """Seconds; each time twice as many, up to the longest rest."""
+        """Seconds of the next cooldown: twice the last one, up to the longest."""
         config = self.config
         longest = max(_RESTING * config.max, min(config.base, config.max))
         rest: float = min(longest, config.base * 2 ** min(self._level, 30))

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 _ORDER = {
     "fallback": "in this order",
     "weighted": "one at random by weight first, then the others",
-    "round_robin": "each in its turn first, by weight, then the others",
+    "round_robin": "each first in turn, by weight, then the others",
     "least_in_flight": "the one with the fewest open answers for its weight first, then the others",
-    "lowest_latency": "the quicker of two drawn at random first, then the others",
+    "lowest_latency": "the faster of two random ones first, then the others",
 }
 _MIDSTREAM = {
     "error": "the client is told in the stream",
-    "replay": "each other target is asked the same; if its text agrees with what was sent, it goes on",
-    "prefill": "a target with prefill goes on from what was sent",
+    "replay": "each other target gets the same request and continues if its text equals what was sent",
+    "prefill": "a target with prefill continues what was sent",
 }
 
 
 def explain_routes(config: Config) -> Iterator[str]:
-    """A line each: what a request for each route meets, in the order in which it meets it."""
+    """Lines that say what a request for each route goes through, in that order."""
     routes = RouteTable(config).routes
     for name, policy in config.routes.items():
         yield f"  {name}: {_ORDER[policy.strategy]}"
@@ -63,7 +63,7 @@ def _before(policy: RouteConfig) -> Iterator[str]:
     retry, cooldown = policy.retry, policy.cooldown
     if retry.attempts:
         yield (
-            f"    asked again on the same target: up to {retry.attempts} times after a lost connection,"
+            f"    retried on the same target: up to {retry.attempts} times after a lost connection,"
             " 408, 409, 425, 429, 5xx, or a stream that fails before its first event"
         )
         yield (
@@ -71,37 +71,37 @@ def _before(policy: RouteConfig) -> Iterator[str]:
             f" {retry.retry_after_max:g} s; retries are at most {retry.budget:.0%} of its requests"
         )
     else:
-        yield "    asked again on the same target: never"
+        yield "    retried on the same target: never"
     yield "    next target at once: silence, refused keys, unknown models, full queues"
     sizes = [t.context for t in policy.targets if t.context]
-    too_long = "told to the client" if not sizes else "on to a target with a larger context, if any"
-    yield f"    too long a prompt: {too_long}; other 4xx: told to the client"
-    filtered = "told to the client" if policy.content_filter == "error" else "on to the next target"
+    too_long = "the client's error" if not sizes else "next target with a larger context, if any"
+    yield f"    prompt too long: {too_long}; other 4xx: the client's error"
+    filtered = "the client's error" if policy.content_filter == "error" else "next target"
     yield f"    a content filter's refusal: {filtered}"
     if policy.hedge is not None:
         after = policy.hedge.after
         when = "the 95th percentile of its recent ones" if after == "p95" else f"{after:g} s"
         yield (
-            f"    hedge: a second target is raced after {when} without a first event, "
+            f"    hedge: a second target is asked after {when} without a first event, "
             f"for at most {policy.hedge.share:.0%} of the streams"
         )
     yield (
-        f"    cooldown: after {cooldown.failures} failures in {cooldown.window:g} s a target rests for "
-        f"{cooldown.base:g} s; then one request probes, so that it is back within {cooldown.max:g} s"
+        f"    cooldown: after {cooldown.failures} failures in {cooldown.window:g} s a target is "
+        f"skipped for {cooldown.base:g} s; then one request probes it: back within {cooldown.max:g} s"
     )
-    yield f"      a Retry-After of more than {cooldown.retry_after:g} s is probed each so many seconds"
+    yield f"      a Retry-After of more than {cooldown.retry_after:g} s is probed every so many seconds"
 
 
 def _after(policy: RouteConfig) -> Iterator[str]:
     if policy.commit == "complete":
-        yield "    commit: nothing goes out before the whole answer is good"
+        yield "    commit: nothing is sent before the whole answer is good"
     else:
-        yield f"    a target that breaks off after its first event: {_MIDSTREAM[policy.midstream]}"
+        yield f"    if a target breaks off after its first event: {_MIDSTREAM[policy.midstream]}"
     if policy.on_disconnect is None:
-        yield "    a client that leaves: the upstream is closed at once"
+        yield "    if the client leaves: the upstream is closed at once"
     else:
         drain = policy.on_disconnect.drain
         yield (
-            f"    a client that leaves: the upstream may end within {drain.seconds:g} s, "
-            f"{drain.max} of them at once"
+            f"    if the client leaves: the upstream may finish within {drain.seconds:g} s, "
+            f"{drain.max} of them at one time"
         )

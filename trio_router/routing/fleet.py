@@ -1,4 +1,4 @@
-"""What is remembered of targets from request to request: how they do, and whose turn it is."""
+"""What is remembered about targets from request to request: their health, load and turn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trio_router.errors import UpstreamTimeout
 from trio_router.routing import balance
 from trio_router.routing.balance import Turns
-from trio_router.routing.circuit import Circuit, State
+from trio_router.routing.circuit import Circuit, CircuitState
 from trio_router.routing.hedge import HedgeBudget
 from trio_router.routing.keys import KeyRing
 from trio_router.routing.latency import Latency
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class TargetState:
-    """One target, whichever routes it stands in.  Times are seconds of one clock."""
+    """The state of one target, in all routes that have it.  Times are seconds of one clock."""
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self.rest = Rest()  # the provider asked for patience
-        self.last_error = ""  # its code
+        self.rest = Rest()  # the provider's last Retry-After
+        self.last_error = ""  # the code of its last error
         self.budget = Budget()
         self.latency = Latency()
         self.circuits: dict[CooldownConfig, Circuit] = {}
@@ -42,21 +42,21 @@ class TargetState:
             self.circuits[config] = Circuit(config)
         return self.circuits[config]
 
-    def state(self, now: float) -> State:
-        """The worst that any of its routes sees."""
-        return max((c.state(now) for c in self.circuits.values()), default=State.CLOSED)
+    def state(self, now: float) -> CircuitState:
+        """The worst state of its circuits; each route's policy has one."""
+        return max((c.state(now) for c in self.circuits.values()), default=CircuitState.CLOSED)
 
     def health(self, now: float) -> tuple[str, float | None] | None:
-        """What people are told of it, and until when that is so; None if it simply does well."""
+        """Its state in words, and until when that holds; None if it is healthy."""
         ends = [c.open_until for c in self.circuits.values() if c.open_until is not None]
         until = max([*ends, self.rest.until])
         state = self.state(now)
-        if until > now and (state is not State.HALF_OPEN or self.rest.until > now):
+        if until > now and (state is not CircuitState.HALF_OPEN or self.rest.until > now):
             return "cooling down", until
-        return None if state is State.CLOSED else ("on trial", None)
+        return None if state is CircuitState.CLOSED else ("on trial", None)
 
     def succeeded(self, now: float, began: float) -> None:
-        """A request of the time `began` has got a whole answer."""
+        """A request that began at `began` has got a whole answer."""
         self.rest.end(began)
         for circuit in self.circuits.values():
             circuit.succeeded(now, began=began)
@@ -69,7 +69,7 @@ class TargetState:
         probed: Circuit | None = None,
         probe: int = 0,
     ) -> None:
-        """A request of the time `began` has failed, which was that probe of the circuit `probed`."""
+        """A request that began at `began` has failed; it was that probe of the circuit `probed`."""
         self.last_error = error.code
         if is_blamed(error):
             for circuit in self.circuits.values():
@@ -79,7 +79,7 @@ class TargetState:
 
 
 class Visit:
-    """One attempt at a target, from its beginning to its end: `leave` comes once, whatever happens."""
+    """One attempt as its target's state counts it.  `leave` is called once, whatever happens."""
 
     def __init__(
         self,
@@ -123,13 +123,13 @@ class Visit:
     def failed(self, error: RouterError, now: float) -> None:
         self._is_decided = True
         if isinstance(error, UpstreamTimeout) and error.phase == "first_event":
-            self._state.latency.add(now - self._began, now)  # at least so long
+            self._state.latency.add(now - self._began, now)  # it would have taken at least this long
         self._state.failed(error, now, self._began, self._circuit, self._probe)
         if self._probes_rest and not is_blamed(error):
             self._state.rest.give_up_probe(now, self._most_rest)
 
     def gave_way(self, now: float) -> None:
-        """It was too slow, and another answered first."""
+        """It lost a race: another target answered first."""
         if not self._has_answered:
             self._state.latency.add(now - self._began, now)
 
@@ -143,7 +143,7 @@ class Visit:
 
 
 class RouteState:
-    """What a route remembers itself."""
+    """What is remembered about one route."""
 
     def __init__(self) -> None:
         self.turns = Turns()
@@ -151,10 +151,10 @@ class RouteState:
 
 
 class Fleet:
-    """What is known of all targets of one configuration's routes.
+    """What is known about all targets in the routes of one configuration.
 
-    It takes over from the fleet `before` it what is known of targets, routes and keys that have stayed
-    the same.  Requests of both configurations share that as long as the old ones run.
+    It keeps the state of targets, routes and keys that are the same in the fleet `before` it.  Requests
+    of both configurations share that state while the old ones run.
     """
 
     def __init__(self, routes: Iterable[Route] = (), before: Fleet | None = None) -> None:
@@ -179,12 +179,12 @@ class Fleet:
             self._routes[route.name] = known
 
     def _kept(self, target: Target) -> TargetState | None:
-        """What is known of `target`, if it is asked as it was before."""
+        """The earlier state of `target`, if it is asked in the same way as before."""
         known = self._known.get(target.name)
         return self.targets[target.name] if known and known.is_asked_like(target) else None
 
     def settle(self) -> None:
-        """Forgets the circuits of policies that no route has any more."""
+        """Drops the circuits of policies that no route has any more."""
         for name, policies in self._policies.items():
             circuits = self.targets[name].circuits
             for gone in circuits.keys() - policies:
@@ -193,7 +193,7 @@ class Fleet:
                 self.targets[name].circuit(policy)
 
     def state(self, target: RouteTarget) -> TargetState:
-        # A target of no route is remembered nowhere: its name may be any client's invention.
+        # Targets outside of routes are not remembered: a client may have made their names up.
         return self.targets.get(target.name) or TargetState()
 
     def route(self, route: Route) -> RouteState:
@@ -203,7 +203,7 @@ class Fleet:
         return known[1]
 
     def ring(self, target: Target) -> KeyRing | None:
-        """The keys of the target's provider; None if there is not more than one."""
+        """The keys of the target's provider; None if it has only one, or none."""
         if not target.keyed:
             return None
         known = self._rings.get(target.provider)
@@ -214,7 +214,7 @@ class Fleet:
     def order(
         self, route: Route, now: float, random: Callable[[], float], sticky: str | None
     ) -> list[RouteTarget]:
-        """The route's targets, the one to be asked first in front."""
+        """The route's targets in the order in which they are asked."""
         targets, weights = route.targets, route.weights
         if len(targets) == 1:
             return list(targets)
@@ -245,5 +245,7 @@ class Fleet:
 
 
 def _have_same_keys(one: tuple[Target, ...], other: tuple[Target, ...]) -> bool:
-    # One provider's targets share their headers' values; most of the time it is the same tuple.
-    return one is other or [t.headers for t in one] == [t.headers for t in other]
+    # Targets of one provider share their headers' values; mostly it is the same tuple.
+    return one is other or [(t.base_url, t.headers) for t in one] == [
+        (t.base_url, t.headers) for t in other
+    ]

@@ -1,4 +1,4 @@
-"""The keys of one provider: each in its turn, and none that was refused lately."""
+"""The API keys of one provider: used in turn, skipping those that were refused or rate-limited."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from trio_router.config.routes import CooldownConfig
 from trio_router.routing.circuit import Circuit
 from trio_router.routing.rest import MOST_TOLD, Rest
 
-# A refused key is rarely mended within minutes, and asking with it costs the request some time.
+# A refused key rarely becomes valid within minutes, and each try with it delays a request.
 _REFUSED = CooldownConfig(failures=1, base=30, max=1200)
 
 
 class KeyRing:
-    """Keys by their number."""
+    """The state of `count` keys, which are known by their index."""
 
     def __init__(self, count: int) -> None:
         self._circuits = [Circuit(_REFUSED) for _ in range(count)]
@@ -22,7 +22,7 @@ class KeyRing:
         return len(self._circuits)
 
     def pick(self, now: float) -> int:
-        """Whose turn it is; if no key is ready, the one that will be first."""
+        """The index of the next key in turn; if none is ready, of the one that is ready soonest."""
         for step in range(len(self)):
             index = (self._next + step) % len(self)
             if self._is_ready(index, now):
@@ -35,16 +35,16 @@ class KeyRing:
         return any(self._is_ready(index, now) for index in range(len(self)))
 
     def refused(self, index: int, now: float) -> None:
-        """The provider does not take this key."""
+        """The provider has refused this key (401, 403): it gets a cooldown."""
         circuit = self._circuits[index]
         circuit.failed(now, probe=circuit.enter(now))
 
     def rest(self, index: int, now: float, seconds: float) -> None:
-        """This key has used up its rate, for `seconds` as the provider says."""
+        """This key is rate-limited for `seconds` (429)."""
         self._rests[index].ask(now, seconds)
 
     def accepted(self, index: int, now: float, began: float) -> None:
-        """The provider took it, for a request of the time `began`."""
+        """The provider accepted the key for a request that began at `began`."""
         self._circuits[index].succeeded(now)
         self._rests[index].end(began)
 

@@ -1,4 +1,4 @@
-"""Which target one request asks next, and what it is told when none is left."""
+"""Which target one request asks next, and which error the client gets when none is left."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from trio_router.routing.fleet import Fleet
     from trio_router.routing.route import Route, RouteTarget
 
-_SHORT_REST = 1.0  # s that a key rests after a 429 that names no time
+_SHORT_REST = 1.0  # s that a key is skipped after a 429 without Retry-After
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class Step:
 class Plan:
     """One request's way along the targets of its route.
 
-    `order` is the targets, the preferred first.  Each is asked at most once and `retry.attempts` times
-    more (and once more for each key that is refused), so a plan comes to an end.
+    `order` is the targets, the preferred first.  Each is asked once, and retried at most
+    `retry.attempts` times (and once more for each key that is refused), so a plan always ends.
     """
 
     def __init__(self, route: Route, order: Sequence[RouteTarget], fleet: Fleet) -> None:
@@ -59,9 +59,9 @@ class Plan:
         self._most_rest = route.policy.cooldown.retry_after
         self._tries: dict[str, int] = {}
         self._failures: list[tuple[RouteTarget, RouterError]] = []
-        self._spent: set[str] = set()  # not to be asked again
-        self._waited: set[str] = set()  # whose rest was waited for: once is enough
-        self._least_context = -1  # tokens: only targets with more may be asked, if it is not -1
+        self._spent: set[str] = set()  # targets that are not asked again
+        self._waited: set[str] = set()  # targets whose Retry-After was waited for: once is enough
+        self._least_context = -1  # tokens: only targets with more may be asked; -1: any
         self._again: Step | None = None
         self._is_over = False
         self._torn: RouterError | None = None
@@ -80,7 +80,7 @@ class Plan:
             rest = self._rest(target, now)
             if rest <= 0:
                 return Step(target)
-            # Who waits for a probe of a long rest would mostly wait in vain.
+            # Waiting for the next probe of a long Retry-After would mostly be in vain.
             ends_in = self._fleet.state(target).rest.until - now
             can_wait = ends_in <= self._retry.retry_after_max and target.name not in self._waited
             if can_wait and (soonest is None or rest < soonest.delay):
@@ -90,7 +90,7 @@ class Plan:
         return soonest
 
     def rival(self, now: float) -> RouteTarget | None:
-        """A target that may be raced against the one that is being asked; None: there is none."""
+        """A target to race against the one that is being asked; None if there is none."""
         for target in self._order:
             is_new = target.name not in self._tries and self._is_open(target, now)
             if is_new and self._fleet.state(target).rest.wait(now, self._most_rest) <= 0:
@@ -98,9 +98,9 @@ class Plan:
         return None
 
     def may_begin(self, target: RouteTarget, now: float) -> bool:
-        """Whether a step that was waited for still stands; if so it is counted as a try.
+        """Whether a step is still possible after its delay.  If so, it counts as a try.
 
-        If it does not, other requests have found the target dead meanwhile: ask for the next step.
+        If it is not, other requests have found the target down meanwhile: ask for the next step.
         """
         state = self._fleet.state(target)
         if not state.circuit(self._route.policy.cooldown).may_ask(now):
@@ -123,9 +123,9 @@ class Plan:
         wall: float,
         random: Callable[[], float],
     ) -> None:
-        """An attempt failed before anything of it reached the client.
+        """An attempt failed before any of its answer reached the client.
 
-        `key` is the number of the key it used, `wall` the Unix time, for dates in `Retry-After`.
+        `key` is the index of the key it used.  `wall` is the Unix time, for dates in `Retry-After`.
         """
         self._failures.append((target, error))
         if self._torn is not None:
@@ -153,10 +153,10 @@ class Plan:
         error.retry_after = told_retry_after(error.retry_after, wall, most)
 
     def torn(self, target: RouteTarget, error: RouterError) -> None:
-        """The answer broke off after its beginning had reached the client.
+        """The answer broke off after a part of it had reached the client.
 
-        From now on each other target is asked once; with `midstream: prefill` only who can go on from
-        a given beginning.
+        From now on each other target is asked once; with `midstream: prefill` only targets that can
+        continue a given beginning.
         """
         self._failures.append((target, error))
         self._torn = self._torn or error
@@ -165,11 +165,11 @@ class Plan:
         self._is_over = self._route.policy.midstream == "error"
 
     def give_up(self) -> None:
-        """What reached the client cannot be continued by anyone."""
+        """No target can continue what reached the client."""
         self._is_over = True
 
     def error(self, now: float) -> RouterError:
-        """The most telling of all failures, with what was tried in its message."""
+        """The most informative of all failures; its message lists what was tried."""
         if not self._failures:
             return self._unavailable(now)
         telling = self._torn
@@ -184,7 +184,7 @@ class Plan:
     # -- inside
 
     def _rest(self, target: RouteTarget, now: float) -> float:
-        """The seconds for which the target is to be left alone, as it has asked for."""
+        """The seconds until the target's Retry-After is over."""
         return self._fleet.state(target).rest.wait(now, self._most_rest) if self._route.is_own else 0.0
 
     def _is_open(self, target: RouteTarget, now: float) -> bool:
@@ -250,7 +250,7 @@ class Plan:
             for target, state in zip(self._order, states, strict=True)
         )
         return TargetsUnavailable(
-            f"every target of {self._route.name} is given a rest after failures ({reasons})",
+            f"every target of {self._route.name} is in cooldown after failures ({reasons})",
             retry_after=str(max(1, math.ceil(min(min(waits), MOST_TOLD)))),
         )
 
@@ -262,15 +262,15 @@ class Plan:
 
 
 def _telling(error: RouterError, *, is_first: bool) -> int:
-    """How much an error tells of why there is no answer."""
+    """How well an error explains why there is no answer; more is better."""
     match error:
         case Overloaded() | InvalidRequest():
-            return 0  # our own limits, a target's own
+            return 0  # a limit of the router's or of the provider's
         case UpstreamTimeout() | NetworkError():
             return 2  # silence
         case UpstreamStatus() if not is_first and error.status < 500 and not may_pass(error.status):
             return 1  # a later target's objection to the request
-    return 3  # the provider's word
+    return 3  # the provider's own error
 
 
 def _briefly(error: RouterError) -> str:

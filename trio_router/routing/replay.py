@@ -1,7 +1,7 @@
-"""Going on with an answer that broke off: what the client has got, read against another's answer.
+"""Continuing an answer that broke off: another target's answer is compared with what was sent.
 
-The other target answers the same request from its beginning.  As long as it says what was sent already
-nothing goes out; what it says beyond that does.  Where the two differ, there is nothing to go on with.
+The other target answers the same request from the start.  While it repeats what was sent, nothing goes
+out; what it says beyond that is sent.  If the two differ, the answer cannot be continued.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trio_router.dialects.base import Chunk
 
-_HEAD = ("id", "created")  # what a client takes for the name of one answer
-_LEGACY = -1  # the number of a `function_call`, beside the tool calls'
+_HEAD = ("id", "created")  # fields by which a client knows one answer
+_LEGACY = -1  # the index given to a `function_call`, which tool calls do not use
 
 
 class Differs(Exception):
-    """The other answer is not the one that was begun.  The message says in what, without the text."""
+    """The other answer differs from what was sent.  The message says where, without the text."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class SentChoice:
 
 
 class Sent:
-    """What the client has got of an answer."""
+    """The part of an answer that the client has."""
 
     def __init__(self) -> None:
         self.head: dict[str, Any] = {}
@@ -65,7 +65,7 @@ class Sent:
                 sent.is_finished = True
 
     def text_to_continue(self) -> str | None:
-        """The text that a target may go on from; None if there is more to it than text."""
+        """The text that a target may continue; None if the answer is more than text."""
         if not self.choices:
             return ""
         if set(self.choices) != {0}:
@@ -102,13 +102,13 @@ class Replay:
 
     @classmethod
     def continuing(cls, sent: Sent) -> Replay:
-        """For a target that goes on where `sent` ends, without saying it again."""
+        """A replay for a target that continues where `sent` ends, without repeating it."""
         replay = cls(sent)
         replay._left = {number: SentChoice() for number in sent.choices}
         return replay
 
     def take(self, chunk: Chunk) -> Chunk | None:
-        """What of `chunk` is new to the client; None if nothing is.  Raises Differs."""
+        """The part of `chunk` that is new to the client; None if nothing is.  Raises Differs."""
         choices = [new for number, one in _choices(chunk) if (new := self._choice(number, one))]
         if not choices and not chunk.get("usage"):
             return None
@@ -170,7 +170,7 @@ class Replay:
 
 
 def _beyond(value: str, left: str, name: str) -> tuple[str, str]:
-    """What of `value` lies beyond what is `left` to be said again; and what is left then."""
+    """The part of `value` beyond `left`, which is still to be repeated; and what remains of `left`."""
     common = min(len(value), len(left))
     if value[:common] != left[:common]:
         raise Differs(f"its {name} differs from what was sent")

@@ -1,4 +1,4 @@
-"""What a failure is worth: another try, another target, or an honest answer to the client."""
+"""What follows a failure: a retry, the next target, or the error to the client."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from trio_router.config.routes import RetryConfig
 
-_PASSING = frozenset({408, 409, 425, 429})  # beside 5xx: the same request may do a moment later
-_LASTING = frozenset({501, 505})  # 5xx that no waiting mends
-_TARGETS_OWN = frozenset({401, 402, 403, 404, 405, 407, 410, 413})  # another target may well do it
+_PASSING = frozenset({408, 409, 425, 429})  # beside 5xx: the same request may succeed a moment later
+_LASTING = frozenset({501, 505})  # 5xx that a retry does not mend
+_TARGETS_OWN = frozenset({401, 402, 403, 404, 405, 407, 410, 413})  # another target may succeed
 _NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance"})
 _NOT_HERE = frozenset({"model_not_found", "unsupported_parameter", "unsupported_value", "unsupported"})
 _CONTEXT = re.compile(
@@ -43,27 +43,27 @@ _FILTER = re.compile(
     r"|moderation_blocked|flagged by moderation|data_inspection_failed",
     re.IGNORECASE,
 )
-_RESERVE = 10.0  # retries that a target may get beyond its share: few requests are no outage
-_REFILL = 0.1  # of them grow back a second
+_RESERVE = 10.0  # retries beyond the share, for targets with few requests
+_REFILL = 0.1  # retries of the reserve that come back each second
 
 
 class Verdict(Enum):
-    AGAIN = "again"  # ask the same target once more, after a while
+    AGAIN = "again"  # retry the same target after a backoff
     NEXT = "next"  # ask another target
     LARGER = "larger"  # ask a target with a larger context
     FILTERED = "filtered"  # the provider refused the content
-    CLIENT = "client"  # no target will do better: tell the client
+    CLIENT = "client"  # no target will do better: the client gets the error
 
 
 def verdict(error: RouterError) -> Verdict:
-    """What to do about an attempt that failed before its first event."""
+    """What to do after an attempt that failed before its first event."""
     match error:
         case UpstreamStatus() | StreamError():
             return _of_words(error)
         case InvalidRequest() | Overloaded() | UpstreamTimeout() | ProviderAuthError():
-            return Verdict.NEXT  # not asked at all, silent, or not for us: asking again is no use
+            return Verdict.NEXT  # not sent, silent, or refused: a retry is of no use
         case LastingFault():
-            return Verdict.NEXT  # it would be the same again
+            return Verdict.NEXT  # a retry would meet the same fault
         case UpstreamError():
             return Verdict.AGAIN
     return Verdict.CLIENT
@@ -71,7 +71,7 @@ def verdict(error: RouterError) -> Verdict:
 
 def _of_words(error: UpstreamStatus | StreamError) -> Verdict:
     status = status_of(error)
-    # Prose is believed where a request was refused, a code everywhere.
+    # The message counts only where a request was refused; an error code counts everywhere.
     words = f"{error.reason} {error.message}" if status in (None, 400, 413, 422) else error.reason
     if _CONTEXT.search(words):
         return Verdict.LARGER
@@ -87,28 +87,28 @@ def _of_words(error: UpstreamStatus | StreamError) -> Verdict:
 
 
 def may_pass(status: int) -> bool:
-    """Whether the same request may do a moment later."""
+    """Whether the same request may succeed a moment later."""
     return status in _PASSING or (status >= 500 and status not in _LASTING)
 
 
 def status_of(error: RouterError) -> int | None:
-    """The HTTP status that the provider gave, or named inside its stream; None if it named none."""
+    """The HTTP status that the provider sent, or named in its stream; None if there is none."""
     if isinstance(error, StreamError):
         return int(error.reason) if re.fullmatch(r"[45]\d\d", error.reason) else None
     return error.status
 
 
 def is_blamed(error: RouterError) -> bool:
-    """Whether a failure speaks against the target, rather than against this one request."""
+    """Whether a failure counts against the target, rather than against this one request."""
     if not isinstance(error, UpstreamError) or isinstance(error, Diverged):
         return False
     if isinstance(error, UpstreamTimeout) and error.phase == "pool":
-        return False  # it was we who let it wait
+        return False  # the request waited in our own queue
     return verdict(error) in (Verdict.AGAIN, Verdict.NEXT)
 
 
 def retry_after(value: str | None, wall: float) -> float | None:
-    """The seconds that a `Retry-After` asks for, never negative; None if it says nothing.
+    """The seconds that a `Retry-After` asks for, never negative; None if it cannot be read.
 
     `value` is a number or an HTTP date; `wall` is the Unix time.
     """
@@ -127,7 +127,7 @@ def retry_after(value: str | None, wall: float) -> float | None:
 
 
 def told_retry_after(value: str | None, wall: float, most: float = MOST_TOLD) -> str | None:
-    """What a client is told where the provider said `value`: at most `most` seconds, no nonsense."""
+    """The client's `Retry-After` for the provider's `value`: at most `most` s, None if unreadable."""
     seconds = retry_after(value, wall)
     if seconds is None or value is None:
         return None
@@ -135,15 +135,15 @@ def told_retry_after(value: str | None, wall: float, most: float = MOST_TOLD) ->
 
 
 def backoff(tries: int, config: RetryConfig, random: Callable[[], float]) -> float:
-    """Seconds before the next try after `tries` of them: full jitter, growing twofold up to `max`."""
+    """Seconds before the next try, after `tries` tries: full jitter, doubling up to `max`."""
     return random() * min(config.max, config.base * float(2 ** min(tries - 1, 30)))
 
 
 class Budget:
-    """How many retries a target may get: a share of its requests, and a small reserve.
+    """Limits a target's retries to a share of its requests, plus a small reserve.
 
-    So an outage is not multiplied: a provider that fails gets at most `share` more requests than it
-    would have had.
+    So an outage is not multiplied: a failing provider gets at most `share` more requests than without
+    retries.
     """
 
     def __init__(self) -> None:
@@ -151,11 +151,11 @@ class Budget:
         self._at = 0.0
 
     def deposit(self, share: float) -> None:
-        """A request comes."""
+        """Counts one request."""
         self._tokens = min(_RESERVE * 2, self._tokens + share)
 
     def take(self, now: float) -> bool:
-        """Whether a retry is allowed; then it is taken."""
+        """Returns whether a retry is allowed, and counts it if so."""
         if self._tokens < _RESERVE:
             self._tokens = min(_RESERVE, self._tokens + _REFILL * max(0.0, now - self._at))
         self._at = now

@@ -1,4 +1,4 @@
-"""A route: targets, and how they are asked."""
+"""A route: its targets, and how they are asked."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class RouteTarget:
 class Route:
     """A model name that stands for several targets.
 
-    `is_own` is False for a plain model whose provider has several keys: it is asked as a route of one
-    target is, once with each key, and nothing else of a route applies.
+    `is_own` is False for a plain model whose provider has several keys.  It is handled as a route of
+    one target, which is asked once with each key; nothing else of a route applies.
     """
 
     name: str
@@ -50,27 +50,27 @@ class Route:
 
     @property
     def keeps_request(self) -> bool:
-        """Whether the request may be asked again after its answer has begun."""
+        """Whether the request may be retried after its answer has begun."""
         return self.policy.midstream != "error"
 
 
 def target_of(config: RouteTargetConfig, target: Target, route: RouteConfig) -> RouteTarget:
-    """A target under its route's limits.
+    """A target with its route's limits.
 
-    The route's `first_event` counts; its default gives way to what the target's own model or provider
-    says.
+    The route's `first_event` counts; if the route sets none, the one of the target's model or provider
+    counts before the route's default.
     """
     is_said = "first_event" in route.model_fields_set
     if is_said or not target.has_own_first_event:
         timeouts = target.timeouts.model_copy(update={"first_event": route.first_event})
         target = target.with_timeouts(timeouts)
     if route.midstream != "error":
-        target = target.without_native()  # what was sent must be known in the hub's shape
+        target = target.without_native()  # what was sent must be comparable, in the hub's shape
     return RouteTarget(target, config.weight, config.context, config.prefill)
 
 
 def implicit_route(target: Target) -> Route:
-    """A plain model whose provider has several keys."""
+    """The route of a plain model whose provider has several keys."""
     policy = RouteConfig(
         targets=(RouteTargetConfig(model=target.name),),
         retry=RetryConfig(attempts=0),
@@ -80,7 +80,7 @@ def implicit_route(target: Target) -> Route:
 
 
 def with_key(target: Target, index: int) -> Target:
-    """The target as it is asked with one of its provider's keys."""
+    """The target with key `index` of its provider."""
     return target.keyed[index] if target.keyed else target
 
 

@@ -1,4 +1,4 @@
-"""Model names -> targets."""
+"""From the model names that clients send to targets and routes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trio_router.dialects.answer import ReadingRules
 from trio_router.errors import InvalidRequest, ModelNotFound
 from trio_router.routing.route import Route, implicit_route, keyed, target_of
 from trio_router.routing.target import Target
-from trio_router.wire.names import name_complaint, path_segment
+from trio_router.wire.names import name_complaint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
     from trio_router.config.schema import Config, ProviderConfig
 
 
-_COMPARED = 500  # names that a wrong one is held against: it takes milliseconds for a thousand
-_LONGEST_NAME = 512  # letters; each name is kept, compared, logged and told in a header
-_REMEMBERED = 1000  # targets of names that are just passed on; beyond, they are made anew each time
+_COMPARED = 500  # names that a wrong one is compared with: a thousand would take milliseconds
+_LONGEST_NAME = 512  # characters; each name is kept, compared, logged and sent in a header
+_REMEMBERED = 1000  # cached targets of names that are just passed on; others are made for each request
 
 
 class RouteTable:
-    """All that clients can ask for.
+    """All models and routes that clients can ask for.
 
-    `heard` gives names of models that providers were heard to have: what a wrong name may have meant.
+    `heard` gives the names in the providers' own lists, to suggest what a wrong name may have meant.
     """
 
     def __init__(self, config: Config, heard: Callable[[], Iterable[str]] = tuple) -> None:
         self._config = config
         self._heard = heard
         self._known: dict[str, Target] = {}
-        self._passed: dict[str, Target] = {}  # names that clients made up and a provider takes
+        self._passed: dict[str, Target] = {}  # targets that the configuration does not name
         for name, provider in config.providers.items():
             for model in provider.models or ():
                 self._known[f"{name}/{model}"] = self._target(name, provider, model)
         self.routes = {name: route for name in config.routes if (route := self._route(name))}
-        # A provider with several keys is asked with one after the other.
+        # A provider with several keys is asked with one after another.
         self._by_keys = {n: implicit_route(t) for n, t in self._known.items() if t.keyed}
 
     def resolve(self, name: str) -> Target | Route:
-        """What `name` means: `provider/model`, or a route's name.
+        """The target (`provider/model`) or the route that `name` means.
 
-        Raises ModelNotFound, naming near ones.
+        Raises ModelNotFound, whose message suggests similar names.
         """
         if (route := self.routes.get(name) or self._by_keys.get(name)) is not None:
             return route
@@ -59,14 +59,14 @@ class RouteTable:
         return route
 
     def first(self, name: str) -> Target:
-        """As `target`; of a route its first one, for what cannot be asked for again elsewhere."""
+        """Like `target`; for a route its first target: for requests that cannot be retried."""
         route = self.routes.get(name)
         return self.target(name) if route is None else route.targets[0].target
 
     def target(self, name: str) -> Target:
         """The target that `name` (`provider/model`) means.
 
-        Raises ModelNotFound, naming near ones, InvalidRequest for what can be no name.
+        Raises ModelNotFound, whose message suggests similar names, and InvalidRequest for a bad name.
         """
         if (target := self._known.get(name) or self._passed.get(name)) is not None:
             return target
@@ -84,11 +84,11 @@ class RouteTable:
         raise ModelNotFound(self._complaint(name, provider_name, provider), param="model")
 
     def whole_provider(self, name: str) -> Target:
-        """A provider where no model is asked for.  Raises KeyError."""
+        """The target of a request to a provider without a model.  Raises KeyError."""
         return self._target(name, self._config.providers[name], "")
 
     def names(self) -> list[str]:
-        """Every route and model that the configuration names, as clients ask for it."""
+        """Every route and model that the configuration names, in the form that clients send."""
         return [*self.routes, *self._known]
 
     def unlisted_providers(self) -> list[str]:
@@ -124,9 +124,9 @@ class RouteTable:
                 max_event=stream.max_event,
                 invalid_utf8=stream.invalid_utf8,
                 malformed_event=stream.malformed_event,
-                lenient_end=provider.lenient_end,
+                lenient_end=provider.is_lenient,
             ),
-            ask_usage=provider.ask_usage,
+            ask_usage=provider.asks_usage,
             drop_unsupported=provider.drop_unsupported,
             query=provider.query,
             native=native_apis(provider, settings.upstream_model or model),
@@ -141,7 +141,7 @@ class RouteTable:
         return replace(target, keyed=keyed(target, headers)) if len(headers) > 1 else target
 
     def _route(self, name: str) -> Route | None:
-        """None while none of its targets is there: the embedded provider is added at the start."""
+        """A route; None while none of its targets exists (the embedded provider is added later)."""
         policy = self._config.routes[name]
         targets = [
             target_of(settings, self.target(settings.model), policy)
@@ -152,31 +152,13 @@ class RouteTable:
 
 
 def native_apis(provider: ProviderConfig, model: str) -> dict[str, str]:
-    """The clients' APIs that a provider speaks itself, with the path of each under its base URL.
+    """The clients' APIs that a provider speaks itself, each with its path under the base URL.
 
-    What is asked in them passes through.  `model` is the upstream's name of it.
+    Requests in these APIs pass through.  `model` is the upstream's name of the model.
     """
-    match provider.dialect:
-        case "anthropic":
-            return {"messages": "/messages"}
-        case "openai":
-            paths = {"completions": "/completions", "responses": "/responses"}
-        case "azure" if not model:
-            return {}  # its paths hold the deployment's name
-        case "azure":
-            # Responses have no deployment in their path; versions by date are of the older one.
-            dated = provider.query.get("api-version", "preview") not in ("preview", "latest", "v1")
-            paths = {
-                "completions": f"/openai/deployments/{path_segment(model)}/completions",
-                "responses": "/openai/responses" if dated else "/openai/v1/responses",
-            }
-        case _:
-            return {}
-    if not provider.has_responses:
-        del paths["responses"]
-    if not provider.has_completions:
-        del paths["completions"]
-    return paths
+    has = {"responses": provider.has_responses, "completions": provider.has_completions}
+    paths = DIALECTS[provider.dialect].native_paths(model, provider.query)
+    return {api: path for api, path in paths.items() if has.get(api, True)}
 
 
 def _near(name: str, known: Iterable[str]) -> list[str]:

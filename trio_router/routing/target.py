@@ -1,4 +1,4 @@
-"""One model of one provider, and all that the configuration says of it."""
+"""Targets: what a request is sent to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One model of one provider, and all that the configuration says of it."""
+    """One model of one provider, with all its settings."""
 
     provider: str
     model: str
@@ -27,17 +27,17 @@ class Target:
     rules: ReadingRules
     ask_usage: bool
     drop_unsupported: bool
-    query: Mapping[str, str]  # of each request's URL
-    native: Mapping[str, str]  # clients' APIs that the provider speaks itself, and their paths
+    query: Mapping[str, str]  # added to the URL of each request
+    native: Mapping[str, str]  # clients' APIs that the provider speaks itself -> their paths
     defaults: Mapping[str, Any]
     options: Mapping[str, Any]
     is_listed: bool  # named in the configuration, not just passed through
-    has_own_first_event: bool  # its model or provider says how long the first event may take
-    keyed: tuple[Target, ...] = ()  # itself with each key of its provider, if there are several
+    has_own_first_event: bool  # its model or provider sets `first_event`
+    keyed: tuple[Target, ...] = ()  # this target with each key of its provider, if there are several
 
     @property
     def name(self) -> str:
-        """As clients ask for it; the provider alone where there is no model."""
+        """The name that clients ask for; only the provider's if there is no model."""
         return f"{self.provider}/{self.model}" if self.model else self.provider
 
     def is_asked_like(self, other: Target) -> bool:
@@ -54,7 +54,7 @@ class Target:
         return self._with(timeouts=timeouts)
 
     def without_native(self) -> Target:
-        """The same, spoken to through the hub whatever the client's API is."""
+        """The same target, always reached through the hub, whatever the client's API is."""
         return self._with(native={})
 
     def _with(self, **changes: Any) -> Target:
@@ -62,10 +62,10 @@ class Target:
         return replace(self, keyed=each, **changes)
 
     def body_for(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The client's request with the configuration's word put under and over it."""
+        """The client's request, with the configured `defaults` under it and `options` over it."""
         body = deep_merged({**self.defaults, **request}, self.options)
         body["model"] = self.upstream_model
-        # Whether the client gets a stream is the client's choice alone.
+        # Only the client chooses whether it gets a stream.
         if "stream" in request:
             body["stream"] = request["stream"]
         else:
@@ -74,7 +74,7 @@ class Target:
 
 
 def deep_merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A new mapping: `over` wins, mappings in both are merged likewise."""
+    """A new mapping: `over` wins; mappings that both have are merged in the same way."""
     merged = dict(under)
     for name, value in over.items():
         held = merged.get(name)

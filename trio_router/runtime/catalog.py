@@ -1,4 +1,4 @@
-"""The providers' own lists of models: fetched when asked for, kept for a while."""
+"""The providers' own lists of models: fetched on demand, cached for a while."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_router.dialects import LISTINGS
 from trio_router.errors import RouterError
 from trio_router.relay.client import PassingRequest
 from trio_router.relay.heavy import in_slices
@@ -19,20 +18,20 @@ from trio_router.wire.names import name_complaint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from trio_router.dialects.base import ListedModel
+    from trio_router.dialects.base import ListedModel, ModelListing
     from trio_router.relay.client import UpstreamClient
     from trio_router.routing.target import Target
 
 logger = logging.getLogger("trio_router")
 _PATIENCE = 3.0  # s that a provider may take for its list
 _FRESH = 300.0  # s that a list is kept
-_RETRY = 30.0  # s after a failure, in which the provider is not asked again
+_RETRY = 30.0  # s after a failure until the provider is asked again
 _PAGE = 1 << 23  # bytes of a page
 _PAGES = 20
 
 
 class _List:
-    """What is known of one provider's models.  `until` is when it is to be asked again."""
+    """The known models of one provider.  At `until` it is asked again."""
 
     def __init__(self) -> None:
         self.models: Sequence[ListedModel] = ()
@@ -41,9 +40,9 @@ class _List:
 
 
 class Catalog:
-    """The lists of all providers.  Without `run` it knows none.
+    """The lists of all providers.  It fetches only while `run` runs.
 
-    A list is fetched by a task of `run`'s own, once for all who wait for it: one of them may leave.
+    A task of `run` fetches a list once for all callers that wait for it; any of them may leave.
     """
 
     def __init__(self) -> None:
@@ -59,18 +58,18 @@ class Catalog:
             self._nursery = None
 
     def known(self) -> dict[str, Sequence[ListedModel]]:
-        """What was last heard of each provider; asks nobody."""
+        """The last known list of each provider; asks nobody."""
         return {provider: known.models for provider, known in self._lists.items()}
 
     def forget(self, providers: Iterable[str]) -> None:
-        """These providers are gone, or others have their names now."""
+        """Drops the lists of providers that are gone, or whose names mean other providers now."""
         for provider in providers:
             self._lists.pop(provider, None)
 
     async def lists(
         self, asked: Iterable[tuple[Target, UpstreamClient]]
     ) -> dict[str, Sequence[ListedModel]]:
-        """The lists; of a provider that does not answer in time, what was last known."""
+        """The lists; for a provider that does not answer in time, the last known one."""
         providers = [(self._list(target, client), target.provider) for target, client in asked]
         for known, _ in providers:
             if known.coming is not None:
@@ -79,17 +78,20 @@ class Catalog:
 
     def _list(self, target: Target, client: UpstreamClient) -> _List:
         known = self._lists.setdefault(target.provider, _List())
+        listing = target.dialect.listing
         is_due = known.coming is None and trio.current_time() >= known.until
-        if is_due and self._nursery is not None and target.dialect.name in LISTINGS:
+        if is_due and self._nursery is not None and listing is not None:
             known.coming = trio.Event()
-            self._nursery.start_soon(self._refresh, known, target, client)
+            self._nursery.start_soon(self._refresh, known, listing, target, client)
         return known
 
-    async def _refresh(self, known: _List, target: Target, client: UpstreamClient) -> None:
+    async def _refresh(
+        self, known: _List, listing: ModelListing, target: Target, client: UpstreamClient
+    ) -> None:
         failure = "timeout"
         try:
             with trio.move_on_after(_PATIENCE):
-                known.models = await _fetch(target, client)
+                known.models = await _fetch(listing, target, client)
                 failure = ""
         except RouterError as error:
             failure = error.code
@@ -106,9 +108,10 @@ class Catalog:
             logger.info("no list of models", extra={"fields": fields})
 
 
-async def _fetch(target: Target, client: UpstreamClient) -> Sequence[ListedModel]:
+async def _fetch(
+    listing: ModelListing, target: Target, client: UpstreamClient
+) -> Sequence[ListedModel]:
     """Raises RouterError."""
-    listing = LISTINGS[target.dialect.name]
     found: dict[str, ListedModel] = {}
     mark: str | None = None
     for _ in range(_PAGES):
@@ -126,7 +129,7 @@ async def _fetch(target: Target, client: UpstreamClient) -> Sequence[ListedModel
             models, mark = listing.read(page)
         except JSONError:
             raise RouterError("no list", code="malformed_json") from None
-        # What nobody may ask for is not told either, and would forge what it is written into.
+        # Invalid names cannot be asked for, and could forge lines where they are written.
         found |= {model.id: model for model in models if not name_complaint(model.id)}
         if mark is None:
             break

@@ -1,16 +1,19 @@
-"""What clients' connections are encrypted with."""
+"""TLS of clients' connections."""
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trio_router.config.schema import ServerConfig
 
 
 def tls_context(server: ServerConfig) -> ssl.SSLContext | None:
-    """A context with the configured certificate; None if clients are not encrypted.
+    """A context with the configured certificate; None without TLS.
 
     Raises OSError (ssl.SSLError is one) if the certificate or its key cannot be used.
     """
@@ -20,3 +23,24 @@ def tls_context(server: ServerConfig) -> ssl.SSLContext | None:
     context.load_cert_chain(server.certfile, server.keyfile)
     context.set_alpn_protocols(["h2", "http/1.1"])
     return context
+
+
+def certificate_files(server: ServerConfig) -> list[Path]:
+    """The files that hold the certificate and its key."""
+    return [path for path in (server.certfile, server.keyfile) if path is not None]
+
+
+def marks_of(files: list[Path]) -> tuple[bytes, ...]:
+    """What tells whether one of `files` has changed: a digest of each, empty if it cannot be read."""
+    return tuple(_mark_of(path) for path in files)
+
+
+def _mark_of(path: Path) -> bytes:
+    try:
+        return mark_of(path.read_bytes())
+    except OSError:
+        return b""
+
+
+def mark_of(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()

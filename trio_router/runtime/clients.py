@@ -1,4 +1,4 @@
-"""The upstream clients of all generations: one is shared as long as its provider stays the same."""
+"""The upstream clients of all generations; they share a client while its provider is unchanged."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 from trio_router.relay.client import UpstreamClient
 from trio_router.relay.gate import Gate
 from trio_router.transport import StreamTransport
-from trio_router.transport.addresses import is_loopback
+from trio_router.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from trio_router.config.schema import ProviderConfig
 
-    # Name, base URL, and whether its open answers are bounded: who is asked, and through what.
+    # Name, base URL, and whether its open answers are limited.
     Identity = tuple[str, str, bool]
 
 
@@ -28,7 +28,7 @@ class _Shared:
 
 
 class SharedClients:
-    """Counts which generations hold a client, and closes those that none holds any more.
+    """Counts the generations that hold each client, and closes a client that none holds any more.
 
     `make_transport` gives the transport of one client; by default it is one of real sockets.
     """
@@ -41,9 +41,9 @@ class SharedClients:
         return len(self._shared)
 
     def take(self, providers: Mapping[str, ProviderConfig]) -> dict[str, UpstreamClient]:
-        """The client of each provider, by its name; the caller is one more who holds them.
+        """The client of each provider, by name.  The caller holds them until it calls `release`.
 
-        A client that is there already keeps its connections and takes the provider's new limits.
+        An existing client keeps its connections and gets the provider's new limits.
         """
         clients = {}
         for name, provider in providers.items():
@@ -58,7 +58,7 @@ class SharedClients:
         return clients
 
     def release(self, providers: Mapping[str, ProviderConfig]) -> None:
-        """One holder less of each provider's client; what nobody holds is closed."""
+        """One holder of each provider's client has gone; closes clients that nobody holds."""
         for one in [identity(name, provider) for name, provider in providers.items()]:
             known = self._shared[one]
             known.holders -= 1
@@ -78,7 +78,7 @@ class SharedClients:
         if self._make_transport is not None:
             transport = self._make_transport()
         else:
-            # A proxy of the environment cannot reach this machine's own loopback.
+            # The environment's proxy cannot reach this machine's loopback.
             host = urlsplit(provider.base_url).hostname or ""
             transport = StreamTransport(trust_env=not is_loopback(host))
         limit = provider.max_in_flight
@@ -87,5 +87,5 @@ class SharedClients:
 
 
 def identity(name: str, provider: ProviderConfig) -> Identity:
-    """What has to stay the same for a client to be kept."""
+    """A client is kept as long as this stays the same."""
     return name, provider.base_url, provider.max_in_flight is not None

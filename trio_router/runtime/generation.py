@@ -1,9 +1,9 @@
-"""Everything that one configuration makes, as one value with a lifetime.
+"""Everything that is made from one configuration, as one value with a lifetime.
 
-A generation is prepared whole (`prepare`: a wrong configuration raises and changes nothing), then it
-takes the current one's place in one assignment.  A request keeps the generation that it began with.
-A generation that was replaced is closed when its last request has ended: what only it held, such as
-the connections to a provider that is gone, is closed then.
+A generation is prepared as a whole (`prepare`; a wrong configuration raises and changes nothing), then
+it replaces the current one in one assignment.  A request keeps the generation that it began with.
+When the last request of a replaced generation has ended, whatever only that generation held is closed,
+such as the connections to a provider that is gone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trio_router.policy.origins import Origins
 from trio_router.relay.engine import Upstreams
 from trio_router.routing.fleet import Fleet
 from trio_router.routing.table import RouteTable
-from trio_router.runtime.certificates import tls_context
+from trio_router.runtime.certificates import certificate_files, marks_of, tls_context
 
 if TYPE_CHECKING:
     import ssl
@@ -33,19 +33,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a configuration makes by itself, without a look at what runs."""
+    """What is made from a configuration alone, independent of what runs."""
 
     config: Config
     table: RouteTable
     keys: Authenticator
     admins: Admins
     origins: Origins  # which web pages may ask, and by which names
-    tls: ssl.SSLContext | None  # what clients are encrypted with; None if they are not
+    tls: ssl.SSLContext | None  # of clients' connections; None without TLS
+    certificate: tuple[bytes, ...]  # the marks of the files that `tls` was made from
 
 
 @dataclass(frozen=True, slots=True)
 class Generation(Draft):
-    """A draft, and what it shares with the generations before and after it.  `number` counts from 1."""
+    """A draft, plus what it shares with its neighbours in time.  `number` counts from 1."""
 
     number: int
     upstreams: Upstreams
@@ -54,11 +55,13 @@ class Generation(Draft):
 def prepare(
     config: Config, clock: Clock, heard: Callable[[], Iterable[str]], before: Draft | None = None
 ) -> Draft:
-    """Checks and makes what takes time (it reads certificates, and derives keys slowly on purpose).
+    """Checks the configuration and makes the slow parts (it reads certificates and derives keys).
 
-    `heard` gives names of models that providers were heard to have.  Raises ConfigError.  It touches
-    nothing that runs, so that it may be called in a thread.
+    `heard` gives the model names in the providers' own lists.  Raises ConfigError.  It touches nothing
+    that runs, so it may be called in a thread.
     """
+    # Before they are read: a file that is renewed in between is then seen as renewed.
+    certificate = marks_of(certificate_files(config.server))
     try:
         tls = tls_context(config.server)
     except OSError as fault:
@@ -70,11 +73,11 @@ def prepare(
         admins = Admins(config.auth, clock.wall, trio.current_time)
     origins = Origins(config.server.cors, has_keys=bool(config.auth.keys))
     table, keys = RouteTable(config, heard), Authenticator(config.auth)
-    return Draft(config, table, keys, admins, origins, tls)
+    return Draft(config, table, keys, admins, origins, tls, certificate)
 
 
 def succeed(draft: Draft, before: Generation | None, clients: SharedClients, number: int) -> Generation:
-    """The generation of `draft`, with what is unchanged taken over from the one `before`."""
+    """The generation of `draft`; it takes over what is unchanged from the generation `before`."""
     config = draft.config
     fleet = Fleet(draft.table.routes.values(), None if before is None else before.upstreams.fleet)
     upstreams = Upstreams(clients.take(config.providers), fleet, config.stream)
@@ -85,6 +88,7 @@ def succeed(draft: Draft, before: Generation | None, clients: SharedClients, num
         admins=draft.admins,
         origins=draft.origins,
         tls=draft.tls,
+        certificate=draft.certificate,
         number=number,
         upstreams=upstreams,
     )

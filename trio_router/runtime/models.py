@@ -1,4 +1,4 @@
-"""What clients can ask for: what the configuration names, and what other providers list."""
+"""The models that clients can ask for: those of the configuration and of the providers' lists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 async def listed_models(generation: Generation, catalog: Catalog) -> list[ListedModel]:
-    """All of them.  A provider that does not answer in time is told of as it was last known."""
+    """All models.  For a provider that does not answer in time, those that were known last."""
     table, clients = generation.table, generation.upstreams.clients
     asked = [(table.whole_provider(name), clients[name]) for name in table.unlisted_providers()]
     lists = await catalog.lists(asked)
@@ -26,7 +26,7 @@ async def listed_models(generation: Generation, catalog: Catalog) -> list[Listed
 
 
 def listed_model(generation: Generation, catalog: Catalog, name: str) -> ListedModel:
-    """One of them, with what is known of it by now.  Raises ModelNotFound."""
+    """One model, with what is known about it.  Raises ModelNotFound."""
     if name in generation.table.routes:
         return ListedModel(name)
     target = generation.table.target(name)

@@ -1,4 +1,4 @@
-"""What is seen of the router while it runs: history, gauges, the event loop's lag, spans."""
+"""Observes the running router: history, gauges, the event loop's lag, spans."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ logger = logging.getLogger("trio_router")
 
 
 class Observation:
-    """Looks at the requests of `engine`, and takes each that has ended."""
+    """Samples the running requests of `engine`, and takes in each that has ended."""
 
     def __init__(self, engine: Engine) -> None:
         self.history = History(engine.metrics.labels)
-        self.tracing: Tracing | None = None  # for as long as the router runs
+        self.tracing: Tracing | None = None  # set while the router runs
         self._engine = engine
         self._metrics = engine.metrics
         self._wall = engine.clock.wall
         engine.consumers += [self._metrics.ended, self._remember, log_request, self._end_span]
 
     def trace(self, record: RequestRecord, traceparent: bytes, tracestate: bytes) -> None:
-        """Takes the trace that a client says its request is part of, and tells the upstream."""
+        """Notes the trace context that the client sent, and passes it to the upstream."""
         if self.tracing is not None:
             record.trace_headers = self.tracing.begin(record, traceparent, tracestate)
         elif traceparent:
             record.trace_headers = passed_on(traceparent, tracestate)
 
     async def sample(self, generation: Generation) -> None:
-        """Looks at all that runs, for the history and the gauges."""
+        """Samples everything that runs, for the history and the gauges."""
         self._metrics.sample(target_reports(generation))
         records = [request.record for request in self._engine.running]
         for _ in self.history.sample(records, self._wall()):
@@ -68,7 +68,7 @@ class Observation:
 
 
 def target_reports(generation: Generation) -> list[TargetReport]:
-    """The targets of routes that are not simply healthy."""
+    """The targets of routes that are not healthy."""
     now = trio.current_time()
     routes = generation.table.routes.values()
     targets = {t.name: t.target for route in routes for t in route.targets}

@@ -1,4 +1,4 @@
-"""The router's life: what it starts, what it runs on, how it takes a new configuration, how it ends."""
+"""The router's life: start, new configurations, drain, end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trio_router.relay.engine import Engine
 from trio_router.relay.gate import Gate
 from trio_router.runtime.catalog import Catalog
 from trio_router.runtime.clients import SharedClients, identity
-from trio_router.runtime.embedded import start_demo
+from trio_router.runtime.embedded import Embedded
 from trio_router.runtime.generation import prepare, succeed
 from trio_router.runtime.models import listed_model, listed_models
 from trio_router.runtime.observation import Observation, target_reports
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from trio_router.clock.clock import Clock
-    from trio_router.config.schema import Config, ProviderConfig
+    from trio_router.config.schema import Config
     from trio_router.dialects.base import ListedModel
     from trio_router.observe.record import TargetReport
     from trio_router.runtime.generation import Draft, Generation
@@ -38,13 +38,12 @@ if TYPE_CHECKING:
     InThread = Callable[..., Awaitable[Any]]
 
 logger = logging.getLogger("trio_router")
-_LAST_WORDS = 0.5  # s that requests get to end after they were told to
+_LAST_WORDS = 0.5  # s that aborted requests get to end
 _LAST_SPANS = 0.5  # s that the last spans may take to be sent
-DEMO = "demo"
 
 
-class State(Enum):
-    """What the router says of itself."""
+class RouterState(Enum):
+    """The state that `/readyz` shows."""
 
     STARTING = "starting"
     READY = "ready"
@@ -55,7 +54,8 @@ class Router:
     """One process's router.  It runs inside `async with router.running()`.
 
     `make_transport` gives the transport of one provider's client; by default it is one of real sockets.
-    `in_thread` runs what would hold the event loop for too long.
+    `in_thread` runs work that would block the event loop for too long.  `number` is the number of the
+    first generation.
     """
 
     def __init__(
@@ -65,29 +65,30 @@ class Router:
         clock: Clock = SYSTEM,
         make_transport: Callable[[], StreamTransport] | None = None,
         in_thread: InThread = trio.to_thread.run_sync,
+        number: int = 1,
     ) -> None:
         self.clock = clock
-        self._in_thread = in_thread
+        self.in_thread = in_thread
         self.metrics = Metrics()
         self.engine = Engine(self.metrics, clock)
         self.observation = Observation(self.engine)
         self.catalog = Catalog()
-        self.state = State.STARTING
-        self.on_change: list[Callable[[Generation], None]] = []  # told of each new generation
+        self.state = RouterState.STARTING
+        self.on_change: list[Callable[[Generation], None]] = []  # called with each new generation
         self._clients = SharedClients(make_transport)
         self._waiting = trio.CancelScope()
-        self._demo: ProviderConfig | None = None  # the embedded provider, once it runs
+        self._embedded = Embedded()
         self._draft: Draft = prepare(config, clock, self.heard)
-        self.generation: Generation = succeed(self._draft, None, self._clients, 1)
+        self.generation: Generation = succeed(self._draft, None, self._clients, number)
         self._take_over(None)
 
     # -- its life
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Router]:
-        """Starts all that runs beside requests, and ends it; on cancel too.
+        """Starts everything that runs beside requests, and ends it; on cancel too.
 
-        Requests must have ended when it is left: `drain` sees to that.
+        Requests must have ended before it is left: see `drain`.
         """
         self.observation.tracing = tracing_from(os.environ, self.metrics.labels, self.clock.wall)
         try:
@@ -97,12 +98,12 @@ class Router:
                 await nursery.start(self.catalog.run)
                 nursery.start_soon(self.observation.watch_lag)
                 nursery.start_soon(self._sample)
-                await self._start_demo(self.generation.config)
-                self.state = State.READY
+                await self._start_embedded(self.generation.config)
+                self.state = RouterState.READY
                 try:
                     yield self
                 finally:
-                    self.state = State.DRAINING
+                    self.state = RouterState.DRAINING
                     self.engine.nursery = None
                 nursery.cancel_scope.cancel()
         finally:
@@ -112,10 +113,10 @@ class Router:
     async def drain(self, grace: float) -> None:
         """Refuses new work; waits up to `grace` seconds for running requests, then ends the rest.
 
-        The rest get an error event or a 503.  Returns when all have ended, or half a second after
-        they were told to.
+        The rest get an error event or a 503.  Returns when all have ended, or half a second after they
+        were aborted.
         """
-        self.state = State.DRAINING
+        self.state = RouterState.DRAINING
         with trio.move_on_after(grace) as self._waiting:
             await self.engine.wait_idle()
         for request in sorted(self.engine.running, key=lambda request: request.record.number):
@@ -124,51 +125,51 @@ class Router:
             await self.engine.wait_idle()
 
     def hurry(self) -> None:
-        """Ends the drain's patience: what still runs is ended now."""
+        """Cuts the drain short: requests that still run are ended now."""
         self._waiting.cancel()
 
     @property
     def is_draining(self) -> bool:
-        return self.state is State.DRAINING
+        return self.state is RouterState.DRAINING
 
     # -- its configuration
 
-    async def use(self, config: Config) -> None:
-        """Takes a new configuration.  Raises ConfigError, and nothing is changed then.
+    async def use(self, config: Config, number: int | None = None) -> None:
+        """Takes a new configuration.  Raises ConfigError and changes nothing if it is wrong.
 
-        Requests that are under way go on with the generation that they began with.
+        Running requests keep the generation that they began with.  `number` is the number of the new
+        generation, by default the next one.  Two calls must not overlap.
         """
-        await self._start_demo(config)
+        await self._start_embedded(config)
         before = self._draft
-        draft = await self._in_thread(prepare, self._with_demo(config), self.clock, self.heard, before)
+        draft = await self.in_thread(
+            prepare, self._embedded.added(config), self.clock, self.heard, before
+        )
         self._draft = draft
         old = self.generation
-        self.generation = succeed(draft, old, self._clients, old.number + 1)
+        self.generation = succeed(
+            draft, old, self._clients, old.number + 1 if number is None else number
+        )
         self._take_over(old)
 
     def heard(self) -> list[str]:
-        """Names of models that providers were heard to have."""
+        """The model names in the providers' own lists."""
         lists = self.catalog.known().items()
         return [f"{provider}/{model.id}" for provider, models in lists for model in models]
 
-    async def _start_demo(self, config: Config) -> None:
-        """The embedded provider is there once a configuration has asked for it."""
-        if not config.server.demo or self._demo is not None or self.engine.nursery is None:
+    async def _start_embedded(self, config: Config) -> None:
+        """An embedded provider is there once a configuration has asked for it."""
+        nursery = self.engine.nursery
+        if nursery is None or not await self._embedded.start(config, nursery):
             return
-        self._demo = await start_demo(self.engine.nursery)
         if config is self.generation.config:  # the first one: it was made before its provider ran
             old = self.generation
-            self._draft = prepare(self._with_demo(config), self.clock, self.heard, self._draft)
+            self._draft = prepare(self._embedded.added(config), self.clock, self.heard, self._draft)
             self.generation = succeed(self._draft, old, self._clients, old.number)
             self._take_over(old)
 
-    def _with_demo(self, config: Config) -> Config:
-        if not config.server.demo or self._demo is None:
-            return config
-        return config.model_copy(update={"providers": {DEMO: self._demo, **config.providers}})
-
     def _take_over(self, old: Generation | None) -> None:
-        """`self.generation` is the one in force; `old` ends with its last request."""
+        """Puts `self.generation` into force; `old` is retired when its last request has ended."""
         new = self.generation
         self._set_gate(new.config)
         new.upstreams.fleet.settle()
@@ -184,7 +185,7 @@ class Router:
             tell(new)
 
     def _retire(self, old: Generation) -> None:
-        """Its last request has ended: what only it held is closed."""
+        """The last request of `old` has ended: closes what only it held."""
         old.upstreams.on_unused = None
         self._clients.release(old.config.providers)
         self.generation.upstreams.fleet.settle()
@@ -207,26 +208,27 @@ class Router:
 
     # -- what is seen of it
 
-    async def models(self) -> list[ListedModel]:
-        return await listed_models(self.generation, self.catalog)
+    async def models(self, generation: Generation) -> list[ListedModel]:
+        """What clients of `generation` can ask for."""
+        return await listed_models(generation, self.catalog)
 
-    def model(self, name: str) -> ListedModel:
-        """Raises ModelNotFound."""
-        return listed_model(self.generation, self.catalog, name)
+    def model(self, name: str, generation: Generation) -> ListedModel:
+        """One of them.  Raises ModelNotFound."""
+        return listed_model(generation, self.catalog, name)
 
     def target_reports(self) -> list[TargetReport]:
-        """The targets of routes that are not simply healthy."""
+        """The targets of routes that are not healthy."""
         return target_reports(self.generation)
 
     def show_states(self) -> None:
-        """Notes how all targets of routes do."""
+        """Sets the metric of every target's state."""
         fleet = self.generation.upstreams.fleet
         for name in fleet.targets:
             provider, _, model = name.partition("/")
             self.engine.show_state(fleet, provider, model)
 
     async def sample(self) -> None:
-        """Looks at all that runs, for the history and the gauges."""
+        """Samples everything that runs, for the history and the gauges."""
         await self.observation.sample(self.generation)
 
     async def _sample(self) -> None:

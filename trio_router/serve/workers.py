@@ -1,8 +1,8 @@
 """Several processes on one address: started, spread evenly, replaced when they die, drained together.
 
-The parent does nothing but watch: it opens the listening sockets, forks before anything runs (so all
-share what was imported, and a replacement is there in milliseconds), and passes signals on.  The
-sockets stay open in it: connections that come while a worker is replaced wait, none is refused.
+The parent only watches: it opens the listening sockets, forks before anything runs (so all processes
+share what was imported, and a replacement starts in milliseconds), and passes signals on.  It keeps the
+sockets open, so that connections wait while a worker is replaced and none is refused.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import mmap
 import os
 import signal
 import struct
-import time
 import traceback
 from typing import TYPE_CHECKING
 
 import trio
 
+from trio_router.clock.clock import SYSTEM
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from trio_router.clock.clock import Clock
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 _SHORT_LIFE = 2.0  # s; a worker that lived no longer is replaced after a pause
@@ -30,7 +33,7 @@ _ABSENT = 1 << 40  # connections of a worker that is not there
 _COUNT = struct.Struct("q")
 
 
-class Board:
+class ConnectionCounts:
     """How many connections each worker has open: memory that all of them see."""
 
     def __init__(self, workers: int) -> None:
@@ -53,7 +56,7 @@ class Board:
 class EvenTurn:
     """Lets a worker accept when none has fewer connections than it.  See `accept.Turn`."""
 
-    def __init__(self, board: Board, worker: int, count: Callable[[], int]) -> None:
+    def __init__(self, board: ConnectionCounts, worker: int, count: Callable[[], int]) -> None:
         self._board = board
         self._worker = worker
         self._count = count
@@ -72,7 +75,8 @@ class Supervisor:
 
     `work` is given its worker's number and a descriptor that becomes readable if the parent dies.  It
     must leave then and on SIGTERM, draining for up to `grace` seconds; on a second SIGTERM at once.
-    SIGHUP is passed on to the workers, and ends none of them.
+    SIGHUP is passed on to the first worker that runs, which tells the others, and ends none of them.
+    `grace` is asked when the time comes: it may have changed since the start.
     `on_death` is told the worker, process id and exit code (negative: the signal) of each that ends,
     `on_failure` of each that could not be started.
     """
@@ -82,10 +86,12 @@ class Supervisor:
         count: int,
         work: Callable[[int, int], None],
         *,
-        grace: float,
+        grace: Callable[[], float],
         on_death: Callable[[int, int, int], None],
         on_failure: Callable[[int, OSError], None],
+        clock: Clock = SYSTEM,
     ) -> None:
+        self._monotonic = clock.monotonic
         self._count = count
         self._work = work
         self._grace = grace
@@ -116,7 +122,7 @@ class Supervisor:
             moments.append(self._kill_at)
         if not moments:
             return signal.sigwait(_SIGNALS)
-        info = signal.sigtimedwait(_SIGNALS, max(0.0, min(moments) - time.monotonic()))
+        info = signal.sigtimedwait(_SIGNALS, max(0.0, min(moments) - self._monotonic()))
         return None if info is None else info.si_signo
 
     def _take(self, number: int | None) -> None:
@@ -124,24 +130,28 @@ class Supervisor:
             for pid, status in _ended():
                 self._note_end(pid, status)
         elif number == signal.SIGHUP:
-            self._send(signal.SIGHUP)
+            self._send_first(signal.SIGHUP)
         elif number is not None:
             self._stop()
-        elif self._kill_at is not None and time.monotonic() >= self._kill_at:
+        elif self._kill_at is not None and self._monotonic() >= self._kill_at:
             self._send(signal.SIGKILL)
 
     def _stop(self) -> None:
         self._due.clear()
         if self._kill_at is None:
-            self._kill_at = time.monotonic() + self._grace + _AFTER_GRACE
+            self._kill_at = self._monotonic() + self._grace() + _AFTER_GRACE
         self._send(signal.SIGTERM)
 
     def _send(self, number: signal.Signals) -> None:
         for pid in self._running:
             os.kill(pid, number)
 
+    def _send_first(self, number: signal.Signals) -> None:
+        if self._running:
+            os.kill(min(self._running, key=lambda pid: self._running[pid][0]), number)
+
     def _start_what_is_due(self, mask: set[int | signal.Signals]) -> None:
-        now = time.monotonic()
+        now = self._monotonic()
         for worker in [w for w, at in self._due.items() if at <= now]:
             try:
                 pid = os.fork()
@@ -175,7 +185,7 @@ class Supervisor:
         self._on_death(worker, pid, os.waitstatus_to_exitcode(status))
         if self._kill_at is not None:
             return
-        now = time.monotonic()
+        now = self._monotonic()
         lived_short = now - started < _SHORT_LIFE
         longer = min(_MAX_PAUSE, max(0.25, self._pause[worker] * 2))
         self._pause[worker] = longer if lived_short else 0.0

@@ -1,4 +1,4 @@
-"""Listening sockets, and taking connections off them."""
+"""Listening sockets, and accepting connections on them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trio_router")
 _BACKLOG = 4096  # connections that may wait to be accepted
-_AT_ONCE = 4  # accepted before other tasks get their turn
+_AT_ONCE = 4  # connections accepted before other tasks get their turn
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_PAUSE = 0.1  # s until another try when there is no descriptor left for a connection
+_PAUSE = 0.1  # s until the next try when no descriptor is left for a connection
 
 
 class Turn(Protocol):
-    """Whose turn it is to accept, where several processes share a socket."""
+    """Decides which process accepts next, when several share a socket."""
 
     async def wait(self) -> None:
         """Returns when this process may accept one connection."""
@@ -61,7 +61,7 @@ async def accept_from(
 ) -> None:
     """Starts `handle` in `nursery` for each connection, until it is cancelled.
 
-    Where there is no descriptor left for a connection, it waits for one: those that are open end.
+    If no descriptor is left for a connection, it waits until others have ended.
     """
     at_once = _AT_ONCE if turn is None else 1
     while True:
@@ -79,6 +79,6 @@ async def accept_from(
                     await trio.sleep(_PAUSE)
                 break  # or the client has left already
             accepted.setblocking(False)
-            with suppress(OSError):  # some systems say here that the client has left already
+            with suppress(OSError):  # some systems report here that the client has left already
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             nursery.start_soon(handle, accepted)

@@ -1,44 +1,53 @@
-"""One HTTP/1.1 request on a client's connection, and how its answer is written."""
+"""One HTTP/1.1 request on a client's connection, and the writing of its answer."""
 
 from __future__ import annotations
 
-import time
 from email.utils import formatdate
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from trio_router.errors import InvalidRequest, Overloaded, RequestTimeout, RouterError
-from trio_router.server.link import ClientWriteStalled
+from trio_router.errors import ClientStalled, InvalidRequest, Overloaded, RequestTimeout, RouterError
 from trio_router.server.request_parser import chunk, response_head
 from trio_router.transport.sockets import BROKEN
 from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.written import Written
 
 if TYPE_CHECKING:
     from hypercorn.typing import HTTPScope
 
-    from trio_router.server.connections import Http1Connection
     from trio_router.server.link import Headers
     from trio_router.server.request_body import RequestBody
     from trio_router.server.request_parser import RequestHead
+    from trio_router.server.service import Service
+    from trio_router.transport.sockets import Wire
 
 _LAST = chunk(b"")
 BODILESS = frozenset({204, 304})
 _FAULTS = {
-    400: "this is no HTTP request",
+    400: "this is not an HTTP request",
     408: "the request's head did not come in time",
     431: "the request's head is too large",
     503: "too many connections are open",
-    505: "HTTP/1.1 and HTTP/2 are spoken here",
+    505: "this server speaks HTTP/1.1 and HTTP/2",
 }
 _CLASSES: dict[int, type[RouterError]] = {408: RequestTimeout, 503: Overloaded}
 
 
-class Http1Link:
-    """See `Link`.  A head, or what a socket did not take, is held back for the next write."""
+class Carrier(Protocol):
+    """The connection that a request came in on, as its link sees it."""
 
-    def __init__(self, connection: Http1Connection, head: RequestHead, body: RequestBody) -> None:
+    wire: Wire
+    host: str | None  # the address that it came in on
+    client: tuple[str, int] | None  # where it comes from
+    server: Service
+
+
+class Http1Link:
+    """See `Link`.  The head, and what the socket did not take, wait for the next write."""
+
+    def __init__(self, connection: Carrier, head: RequestHead, body: RequestBody) -> None:
         self._connection = connection
         self._wire = connection.wire
         self._head = head
@@ -70,7 +79,7 @@ class Http1Link:
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.0" if self._head.is_old else "1.1",
             "method": self.method,
-            "scheme": self._connection.scheme,
+            "scheme": self._connection.server.scheme,
             "path": self.path,
             "raw_path": self._head.raw_path,
             "query_string": self._head.query,
@@ -96,32 +105,32 @@ class Http1Link:
             else:
                 self._is_chunked = True
                 fields.append((b"transfer-encoding", b"chunked"))
-        fields.append((b"date", date_now()))
+        fields.append((b"date", date_at(self._connection.server.wall())))
         if not self.keep_alive:
             fields.append((b"connection", b"close"))
         elif self._head.is_old:
             fields.append((b"connection", b"keep-alive"))
         self._held = response_head(status, fields)
-        # Nobody asks for them any more; a stream would keep them for as long as it lasts.
+        # Freed: nobody needs them any more, and a stream would keep them for as long as it lasts.
         self.headers = self._head.headers = []
 
     async def write(self, data: bytes) -> None:
         await self._send(self._framed(data))
 
-    def write_now(self, data: bytes) -> bytes | None:
+    def write_now(self, data: bytes) -> Written:
         if self._is_writing or self._held:
-            return data
+            return Written.NONE
         framed = self._framed(data)
         try:
             sent = self._wire.send_some(framed)
         except BROKEN:
-            return None  # the reading task will see it
+            return Written.ALL  # the reading task will see it
         if sent == len(framed):
-            return None
+            return Written.ALL
         if not sent:
-            return data
+            return Written.NONE
         self._held = framed[sent:]
-        return b""
+        return Written.HELD
 
     async def finish(self, data: bytes = b"") -> None:
         end = self._framed(data)
@@ -129,7 +138,7 @@ class Http1Link:
         self.is_finished = True
 
     async def tear(self) -> None:
-        """A connection whose answer is not finished is closed in any case."""
+        """Nothing to do: a connection whose answer is not finished is closed in any case."""
 
     def _framed(self, data: bytes) -> bytes:
         if self._is_bodiless or not data:
@@ -137,7 +146,7 @@ class Http1Link:
         return chunk(data) if self._is_chunked else data
 
     async def _send(self, data: bytes) -> None:
-        """What is held back, and `data`.  On cancel the connection is closed: it may be half out."""
+        """Sends what is held back, and `data`.  On cancel closes the connection: half may be sent."""
         data, self._held = self._held + data, b""
         self._is_writing = True
         try:
@@ -145,10 +154,10 @@ class Http1Link:
             if sent < len(data):
                 await self._wire.send_patiently(memoryview(data)[sent:], self._connection.server.stall)
         except BROKEN:
-            pass  # the reading task will see it, or has
+            pass  # the reading task notices
         except trio.TooSlowError:
             self._wire.close()
-            raise ClientWriteStalled from None
+            raise ClientStalled from None
         except BaseException:
             self._wire.close()
             raise
@@ -156,19 +165,19 @@ class Http1Link:
             self._is_writing = False
 
     async def _invite(self) -> None:
-        """The client waits for a word before it sends the body (RFC 9110, 10.1.1)."""
+        """Sends 100 Continue to a client that waits for it before its body (RFC 9110, 10.1.1)."""
         self._expects = False
         await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def refusal(status: int) -> bytes:
-    """The whole answer to what is no request that could be answered otherwise."""
+def refusal(status: int, wall: float) -> bytes:
+    """The whole answer to a request that cannot be parsed or served."""
     error = _CLASSES.get(status, InvalidRequest)(_FAULTS[status])
     body = dumps(error.body())
     fields = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        (b"date", date_now()),
+        (b"date", date_at(wall)),
         (b"connection", b"close"),
     ]
     if status == 503:
@@ -176,8 +185,9 @@ def refusal(status: int) -> bytes:
     return response_head(status, fields) + body
 
 
-def date_now() -> bytes:
-    return _date_of(int(time.time()))
+def date_at(wall: float) -> bytes:
+    """The Date header's value at that Unix time."""
+    return _date_of(int(wall))
 
 
 @lru_cache(maxsize=1)

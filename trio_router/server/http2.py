@@ -1,10 +1,10 @@
-"""HTTP/2 from clients without input or output: bytes -> events, answers -> bytes within the windows.
+"""HTTP/2 from clients, sans-IO: bytes to events, answers to bytes within the windows.
 
-`h2` does the protocol; here is what it leaves to its user: how much of an answer may go out, how much
-of a body may come in, and what a client may do that costs us more than it.
+`h2` does the protocol.  This file decides what h2 leaves to its user: how much of an answer may go out,
+how much of a body may come in, and how much a client may do that costs us more than it.
 
-Each stream's window alone holds its body back: what comes is counted as taken from the connection's
-window at once, so that a body nobody reads costs the other streams nothing.
+A body is held back by its stream's window alone.  The connection's window is given back at once, so
+that a body nobody reads does not block the other streams.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ if TYPE_CHECKING:
 
 PREFACE = b"PRI * HTTP/2.0\r\n"
 MAX_STREAMS = 100  # that a client may have open
-AT_ONCE = 65536  # bytes of an answer that are given out before others get their turn
+AT_ONCE = 65536  # bytes of one answer that are sent before other streams get their turn
 
 _FRAME = 16384  # bytes of data in a frame, though a client may allow more
-_WINDOW = 65535  # bytes of a body that a client may send before anybody wants it
+_WINDOW = 65535  # bytes of a body that a client may send before an endpoint asks for it
 _CONNECTION_WINDOW = 1 << 20  # bytes
-MORE = (1 << 18) - _WINDOW  # bytes more that may be on their way when somebody does
-STEP = _WINDOW // 2  # bytes that have been taken before the client is told
-_DECODED = 4 * HEAD_LIMIT  # bytes of a head beyond which there is no answer to it, but the end
-_TABLE = 4096  # bytes of the table of headers that answers share, though a client may allow more
+MORE = (1 << 18) - _WINDOW  # bytes more that may be on their way once an endpoint asks
+STEP = _WINDOW // 2  # bytes taken before the window is given back to the client
+_DECODED = 4 * HEAD_LIMIT  # bytes of a head beyond which the connection ends without an answer
+_TABLE = 4096  # bytes of the header table of answers, even if a client allows more
 
-# What costs us more than the client: how much at once, and how much a second (as nghttp2 has them).
+# Limits of frames that cost us more than the client: burst, and rate a second (nghttp2's values).
 _RESETS = 1000, 33
 _NOISE = 10_000, 330
-# Of the small frames of a client, so many are explained by a request, and by a frame of an answer.
+# How many small frames of a client one request, and one frame of an answer, account for.
 _BY_REQUEST = 4
 _BY_FRAME = 2
 
-# `http2_head` sees to requests, and `send_head` to what an answer's headers could not be.
+# `http2_head` checks requests' headers, and `send_head` those of answers.
 _CONFIGURATION = H2Configuration(
     client_side=False,
     validate_inbound_headers=False,
@@ -81,7 +81,7 @@ _NOISY = (
 
 
 class Allowance:
-    """`burst` of something at once, and `rate` of it a second after that."""
+    """A token bucket: `burst` at once, then `rate` a second."""
 
     __slots__ = ("_at", "_burst", "_left", "_rate")
 
@@ -91,7 +91,7 @@ class Allowance:
         self._at: float | None = None
 
     def take(self, now: float, count: int = 1) -> bool:
-        """Whether so many more are allowed."""
+        """Returns whether `count` more are allowed, and counts them if so."""
         if self._at is not None:
             self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now
@@ -100,20 +100,20 @@ class Allowance:
 
 
 class _Connection(H2Connection):
-    MAX_CLOSED_STREAMS = 1000  # that are remembered; h2's own 65,536 are some megabytes
+    MAX_CLOSED_STREAMS = 1000  # remembered streams; h2's own 65,536 would take megabytes
 
 
 class Http2Protocol:
     """The server's side of a connection.
 
-    Once `is_broken` nothing can be said on it but what `data_to_send` still gives.
+    Once `is_broken`, only what `data_to_send` still returns can be sent.
     """
 
     def __init__(self) -> None:
         self.is_broken = False
         self._resets = Allowance(*_RESETS)
         self._noise = Allowance(*_NOISE)
-        self._explained = 0  # small frames
+        self._explained = 0  # small frames that requests and answers account for
         self._answered = 0  # streams
         self._owed = 0  # bytes of the connection's window to be given back
         self._parts: list[bytes | memoryview] = []  # what is to be sent before what h2 has to send
@@ -126,7 +126,7 @@ class Http2Protocol:
                 SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW,
             },
         )
-        # A head that is too large for us is to be decoded all the same: its stream alone is refused.
+        # A head that is too large is still decoded, so that only its own stream is refused.
         self._h2.decoder.max_header_list_size = _DECODED
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(_CONNECTION_WINDOW - _WINDOW)
@@ -134,7 +134,7 @@ class Http2Protocol:
     # -- what comes in
 
     def receive_data(self, data: bytes | memoryview, now: float) -> list[Event]:
-        """What the client has done; `now` is in seconds.  Nothing when the connection is broken."""
+        """The client's events; `now` is in seconds.  None once the connection is broken."""
         if self.is_broken:
             return []
         self._gather()
@@ -143,7 +143,7 @@ class Http2Protocol:
         except ProtocolError:
             self.is_broken = True
             return []
-        # To frames for streams that are over h2 replies by itself, and no event tells of them.
+        # h2 answers frames for closed streams by itself, without an event.
         replies = self._gather() // _RESET_SIZE
         is_borne = not replies or self._noise.take(now, replies)
         if is_borne and all(self._is_borne(event, now) for event in events):
@@ -163,7 +163,7 @@ class Http2Protocol:
             self._answered -= 1
         elif isinstance(event, ConnectionTerminated):
             if event.error_code == ErrorCodes.NO_ERROR:
-                # The client will ask nothing more; but it wants its answers.  h2 would send none.
+                # The client sends no more requests, but wants its answers; h2 would send none.
                 self._h2.state_machine.state = ConnectionState.SERVER_OPEN
         elif isinstance(event, _NOISY):
             if isinstance(event, RemoteSettingsChanged):
@@ -180,14 +180,14 @@ class Http2Protocol:
         return self._noise.take(now)
 
     def took(self, size: int) -> None:
-        """`size` bytes have come on some stream; whether anybody reads them is no one else's matter."""
+        """`size` bytes have come on a stream: gives them back to the connection's window."""
         self._owed += size
         if self._owed >= STEP and not self.is_broken:
             self._h2.increment_flow_control_window(self._owed)
             self._owed = 0
 
     def give_back(self, number: int, size: int) -> None:
-        """The client may send `size` bytes more on that stream, if it is still sending."""
+        """Gives `size` bytes back to the stream's window, if the client is still sending."""
         stream = self._h2.streams.get(number)
         if stream is not None and stream.open and not self.is_broken:
             self._h2.increment_flow_control_window(size, number)
@@ -195,19 +195,19 @@ class Http2Protocol:
     # -- what goes out
 
     def room(self, number: int) -> int:
-        """Bytes that the client takes on that stream now; it may have less than none."""
+        """Bytes that the client takes on that stream now; it may be negative."""
         stream = self._h2.streams.get(number)
         if stream is None or self.is_broken:
             return 0
         return min(stream.outbound_flow_control_window, self._h2.outbound_flow_control_window)
 
     def is_held_back(self, number: int) -> bool:
-        """Whether it is the stream's own window that is used up."""
+        """Whether the stream's own window is used up."""
         stream = self._h2.streams.get(number)
         return stream is None or stream.outbound_flow_control_window <= 0
 
     def send_head(self, number: int, status: int, headers: Headers, *, is_end: bool = False) -> None:
-        """Raises ValueError for what would break out of its line if it were sent on over HTTP/1.1."""
+        """Raises ValueError for a line end in a header, which could split a head in HTTP/1.1."""
         values = b"".join([value for _, value in headers])
         if b"\n" in values or b"\r" in values or b"\0" in values:
             raise ValueError("a line end in a header")
@@ -217,10 +217,10 @@ class Http2Protocol:
             self._answered += 1
 
     def send_data(self, number: int, data: bytes | memoryview, *, is_end: bool = False) -> None:
-        """`data` as frames, for all of which there must be room.
+        """Sends `data` as frames.  There must be room for all of it.
 
-        h2 would make an object of each frame, look up its states and copy it three times.  What a frame
-        of an answer changes is two windows, and at its end the stream's state.
+        h2 would make an object for each frame and copy the data three times.  A frame of an answer only
+        changes two windows, and the stream's state at its end.
         """
         size = len(data)
         if not size:
@@ -242,13 +242,13 @@ class Http2Protocol:
             self._answered += 1
 
     def reset(self, number: int, code: ErrorCodes) -> None:
-        """Ends the stream, if it is not ended yet."""
+        """Resets the stream, unless it has ended."""
         stream = self._h2.streams.get(number)
         if stream is not None and stream.open and not self.is_broken:
             self._h2.reset_stream(number, code)
 
     def goodbye(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
-        """Tells the client to ask nothing more here.  h2's own goodbye would end what is open, too."""
+        """Sends GOAWAY, but lets open streams finish; h2's own would end them."""
         self._gather()
         last = self._h2.highest_inbound_stream_id
         self._parts.append(_GOAWAY.pack(0, _GOAWAY_SIZE, _GOAWAY_TYPE, 0, 0, last, code))
@@ -260,13 +260,13 @@ class Http2Protocol:
         return data
 
     def _gather(self) -> int:
-        """Takes what h2 has to send; how many bytes that is."""
+        """Takes what h2 has to send.  Returns the number of bytes."""
         if made := self._h2.data_to_send():
             self._parts.append(made)
         return len(made)
 
     def close(self) -> None:
-        """Breaks h2's hold on itself, which only the collector would find."""
+        """Breaks the reference cycles inside h2."""
         self.is_broken = True
         self._h2.streams.clear()
         self._h2._frame_dispatch_table.clear()

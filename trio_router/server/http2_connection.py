@@ -1,8 +1,8 @@
-"""A client's HTTP/2 connection: one task reads, one more answers each request.
+"""A client's HTTP/2 connection: one task reads, and one task for each request answers.
 
-What goes out goes at once, as far as the socket takes it.  What it does not take is sent by a task of
-the connection's own: a request that is cancelled must not leave half a frame behind.  As long as that
-task is at work no stream adds anything, so that what waits is bounded.
+Data is sent at once, as far as the socket takes it.  A task of the connection's own sends the rest,
+because a cancelled request must not leave half a frame behind.  While that task is busy no stream adds
+data, so that what waits is bounded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from h2.events import (
     WindowUpdated,
 )
 
-from trio_router.api.request import ClientRequest
 from trio_router.server.http2 import MAX_STREAMS, Http2Protocol
 from trio_router.server.http2_head import are_trailers, is_too_large, request_head
 from trio_router.server.http2_link import Http2Link
@@ -35,44 +34,45 @@ if TYPE_CHECKING:
     from h2.events import Event
 
     from trio_router.clock.alarms import Alarm
-    from trio_router.server.connections import HttpServer
+    from trio_router.server.link import Answering
+    from trio_router.server.service import Service
     from trio_router.transport.sockets import Wire
 
 logger = logging.getLogger("trio_router")
-_SLICE = 8192  # bytes that are taken in before other tasks get their turn, if there is much in them
-_MUCH = 50  # events
+_SLICE = 8192  # bytes that are parsed before other tasks get their turn, if they hold many events
+_MUCH = 50  # this many events
 _UNSENT = 65536  # bytes that wait to be sent, beyond which nothing is read
-_LIVE = 2 * MAX_STREAMS  # requests that are not over yet, those included that the client has reset
-_LINGER = 1.0  # s in which a client may read why its connection ends
+_LIVE = 2 * MAX_STREAMS  # requests that have not ended, including those that the client has reset
+_LINGER = 1.0  # s that a client gets to read why its connection ends
 
 
 class Http2Connection:
-    """Serves the connection that `wire` is.
+    """Serves the connection on `wire`.
 
-    `host` is the address that it came in on, `client` where it comes from.
+    `host` is the address that it came in on, `client` the address it comes from.
     """
 
     def __init__(
-        self, server: HttpServer, wire: Wire, host: str | None, client: tuple[str, int] | None
+        self, server: Service, wire: Wire, host: str | None, client: tuple[str, int] | None
     ) -> None:
         self.server = server
         self.wire = wire
         self.host = host
         self.client = client
         self.protocol = Http2Protocol()
-        self.is_stalled = False  # the client takes nothing of what was sent on the connection
-        self.moved_at = -math.inf  # when the client last took something, as far as we noticed
-        self.waiting: dict[Http2Link, None] = {}  # for room; who waits longest comes first
-        self._streams: dict[int, tuple[Http2Link, ClientRequest]] = {}
+        self.is_stalled = False  # the client takes nothing on the whole connection
+        self.moved_at = -math.inf  # when the client was last seen to take something
+        self.waiting: dict[Http2Link, None] = {}  # streams that wait for room, the longest first
+        self._streams: dict[int, tuple[Http2Link, Answering]] = {}
         self._unsent = bytearray()
         self._is_sending = False
         self._has_sender = False
-        self._work: trio.Event | None = None  # of a sender that rests
+        self._work: trio.Event | None = None  # wakes the sender when it is idle
         self._sent: trio.Event | None = None
-        self._is_lost = False  # nothing can be sent any more
-        self._is_leaving = False  # no request is taken any more
+        self._is_lost = False  # nothing more can be sent
+        self._is_leaving = False  # no more requests are accepted
         self._has_asked = False  # a request's head has come
-        self._idle: Alarm = server.app.router.engine.alarms.alarm(self.close_if_idle)
+        self._idle: Alarm = server.alarms.alarm(self.close_if_idle)
 
     async def run(self, first: bytes) -> None:
         self.server.connections[self] = None
@@ -92,7 +92,7 @@ class Http2Connection:
             del self._nursery
 
     def close_if_idle(self) -> None:
-        """Ends the connection if nothing is being answered; once the server ends, in any case."""
+        """Ends the connection if no request is being answered; when the server ends, in any case."""
         if self._streams and not self.server.is_ending:
             return
         self._is_leaving = True
@@ -171,26 +171,26 @@ class Http2Connection:
             return
         if event.stream_ended is None:
             link.expect_body()
-        request = ClientRequest(app, link)
+        request = app.request(link)
         self._streams[number] = link, request
         self._idle.when = math.inf
         self._nursery.start_soon(self._answer, request, link)
 
-    def _leave(self, link: Http2Link, request: ClientRequest) -> None:
+    def _leave(self, link: Http2Link, request: Answering) -> None:
         link.is_gone = True
         request.client_left()
 
     def _end_streams(self) -> None:
         for link, request in list(self._streams.values()):
             if self.is_stalled and link in self.waiting:
-                continue  # it has been told that its client takes nothing, which is not leaving
+                continue  # it ended as stalled; that is not a client that left
             self._leave(link, request)
 
     async def _linger(self) -> None:
-        """The client may read what it did wrong; closing at once would take that from it."""
+        """Gives the client time to read its error; closing at once would discard it."""
         with trio.move_on_after(_LINGER), suppress(*BROKEN):
             await self._wait_sent()
-            if self.wire.can_half_close:  # else it would wait for the end as we do
+            if self.wire.can_half_close:  # otherwise both sides would wait for the other's end
                 await self.wire.send_eof()
                 while await self.wire.receive():
                     pass
@@ -202,7 +202,7 @@ class Http2Connection:
 
     # -- the answering tasks
 
-    async def _answer(self, request: ClientRequest, link: Http2Link) -> None:
+    async def _answer(self, request: Answering, link: Http2Link) -> None:
         try:
             await request.run()
         except Exception:
@@ -225,11 +225,11 @@ class Http2Connection:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the socket has taken all there was."""
+        """Whether the socket has taken everything."""
         return not self._is_sending
 
     def flush(self) -> None:
-        """Sends what there is; what the socket does not take is sent as soon as it does."""
+        """Sends what is ready; the sender's task sends what the socket does not take."""
         data = self.protocol.data_to_send()
         if not data or self._is_lost:
             return
@@ -237,7 +237,7 @@ class Http2Connection:
             try:
                 sent = self.wire.send_some(data)
             except BROKEN:
-                self._is_lost = True  # the reading task will see it
+                self._is_lost = True  # the reading task will notice
                 return
             if sent == len(data):
                 return
@@ -265,7 +265,7 @@ class Http2Connection:
                 await self._work.wait()
                 self._work = None
         except BROKEN:
-            pass  # the reading task will see it, or has
+            pass  # the reading task notices
         except trio.TooSlowError:
             self.is_stalled = True
             for link in list(self.waiting):
@@ -281,7 +281,7 @@ class Http2Connection:
             self._sent = None
 
     def _lose(self) -> None:
-        """Nothing is said any more: the sender ends."""
+        """Nothing more can be sent: ends the sender."""
         self._is_lost = True
         self.wire.close()
         if self._work is not None:
@@ -292,7 +292,7 @@ class Http2Connection:
             self.wire.close()
 
     def let_go_on(self) -> None:
-        """The stream that has waited longest, of those that have room; it lets the next one go on."""
+        """Wakes the stream with room that has waited longest; that one will wake the next."""
         if not self.waiting or self._is_sending:
             return
         for link in self.waiting:

@@ -1,7 +1,7 @@
-"""The heads of HTTP/2 requests: which are well-formed, and what they are as HTTP/1.1 would have them.
+"""The heads of HTTP/2 requests: checked, and converted to the form of HTTP/1.1.
 
-h2 checks them too, but a letter at a time, and ends the connection over one that is not: here a
-malformed request is the end of its own stream (RFC 9113, 8.1.1).
+h2 checks them too, but one character at a time, and it ends the connection over a malformed one.
+Here a malformed request ends only its own stream (RFC 9113, 8.1.1).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OF_HTTP1 = frozenset(
 
 
 def request_head(fields: Fields) -> RequestHead | None:
-    """The request that `fields` are; None if they are malformed."""
+    """The request in `fields`; None if they are malformed."""
     pseudo: dict[bytes, bytes] = {}
     headers: Headers = []
     for name, value in fields:
@@ -49,12 +49,12 @@ def request_head(fields: Fields) -> RequestHead | None:
 
 
 def are_trailers(fields: Fields) -> bool:
-    """Whether `fields` may follow a body."""
+    """Whether `fields` are valid trailers."""
     return all(_is_field(name, value) for name, value in fields)
 
 
 def is_too_large(fields: Fields) -> bool:
-    """Whether a head is larger than the client has been told it may be."""
+    """Whether a head is larger than the limit that the client was told."""
     return sum(len(name) + len(value) + _FIELD for name, value in fields) > HEAD_LIMIT
 
 
@@ -65,12 +65,12 @@ def _is_field(name: bytes, value: bytes) -> bool:
 
 
 def _target(pseudo: Mapping[bytes, bytes]) -> bytes | None:
-    """What is asked for; None if the request does not say."""
+    """The request's target; None if it has none."""
     if not _METHOD.fullmatch(pseudo.get(b":method", b"")):
         return None
     is_connect = pseudo[b":method"] == b"CONNECT"
     if is_connect and b":protocol" not in pseudo:
-        # It names a host, and no path: nothing here is a tunnel, and that is what it will be told.
+        # CONNECT names a host and no path.  There are no tunnels here, so it gets a 404 or 405.
         return None if b":path" in pseudo or b":scheme" in pseudo else b"/"
     if not is_connect and b":protocol" in pseudo:
         return None
@@ -79,7 +79,7 @@ def _target(pseudo: Mapping[bytes, bytes]) -> bytes | None:
 
 
 def _is_host_clear(pseudo: Mapping[bytes, bytes], headers: Headers) -> bool:
-    """Whether one host is named; the first of `headers` tells it then."""
+    """Whether exactly one host is named; then the first of `headers` is the host."""
     hosts = [value for name, value in headers if name == b"host"]
     authority = pseudo.get(b":authority")
     if authority is None:

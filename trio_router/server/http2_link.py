@@ -1,38 +1,64 @@
-"""One HTTP/2 request on a client's connection: how its body is let in, and its answer written."""
+"""One HTTP/2 request on a client's connection: flow control of its body, writing of its answer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 from h2.errors import ErrorCodes
 
-from trio_router.errors import InvalidRequest
-from trio_router.server.http1_link import BODILESS, date_now
+from trio_router.errors import ClientStalled, InvalidRequest
+from trio_router.server.http1_link import BODILESS, date_at
 from trio_router.server.http2 import AT_ONCE, MORE, STEP
-from trio_router.server.link import ClientWriteStalled
 from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.written import Written
 
 if TYPE_CHECKING:
     from hypercorn.typing import HTTPScope
 
-    from trio_router.server.http2_connection import Http2Connection
+    from trio_router.server.http2 import Http2Protocol
     from trio_router.server.link import Headers
     from trio_router.server.request_body import RequestBody
     from trio_router.server.request_parser import RequestHead
+    from trio_router.server.service import Service
 
 _OF_HTTP1 = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
 
 
-class Http2Link:
-    """See `Link`.  A head is held back until something follows it.
+class Http2Carrier(Protocol):
+    """The connection that a request came in on, as its link sees it."""
 
-    Of a body that nobody has asked for no more than the first window comes in; of one that is streamed
-    no more than its reader keeps up with.
+    protocol: Http2Protocol
+    host: str | None  # the address that it came in on
+    client: tuple[str, int] | None  # where it comes from
+    server: Service
+    is_stalled: bool  # the client takes nothing of what was sent on the connection
+    moved_at: float  # when the client last took something, in the event loop's time
+    waiting: dict[Http2Link, None]  # for room; who waits longest comes first
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the socket has taken all there was."""
+        ...
+
+    def flush(self) -> None:
+        """Sends what there is."""
+        ...
+
+    def let_go_on(self) -> None:
+        """Lets the stream go on that has waited longest, of those that have room."""
+        ...
+
+
+class Http2Link:
+    """See `Link`.  The head waits until something follows it.
+
+    Until an endpoint asks for the body, at most the first window of it comes in.  A streamed body comes
+    in only as fast as its reader takes it.
     """
 
     def __init__(
-        self, connection: Http2Connection, number: int, head: RequestHead, body: RequestBody
+        self, connection: Http2Carrier, number: int, head: RequestHead, body: RequestBody
     ) -> None:
         self._connection = connection
         self._protocol = connection.protocol
@@ -43,15 +69,15 @@ class Http2Link:
         self.headers = head.headers
         self.body = body
         self.is_finished = False
-        self.is_gone = False  # the client has reset the stream, or left
-        self.has_data = False  # that waits for room; else it is only the answer's head, or its end
+        self.is_gone = False  # the client has reset the stream or left
+        self.has_data = False  # data waits for room, not just the answer's head or its end
         self._held: tuple[int, Headers] | None = None
         self._is_bodiless = False
         self._is_writing = False
         self._may_go_on: trio.Event | None = None
         self._expects = head.header(b"expect").lower() == b"100-continue"
         self._is_wanted = False
-        self._owed = 0  # bytes of the body that the client may send anew
+        self._owed = 0  # bytes taken that are not yet given back to the stream's window
 
     @property
     def server(self) -> str | None:
@@ -86,7 +112,7 @@ class Http2Link:
         self.body.on_taken = self._hand_back
 
     def feed(self, data: bytes, size: int) -> None:
-        """`data` has come; with its padding it took `size` bytes of the window."""
+        """`data` has come.  With its padding it took `size` bytes of the window."""
         if data:
             self.body.feed(data)
         self._owed += size
@@ -97,7 +123,7 @@ class Http2Link:
         self._is_wanted = True
         if self.is_gone:
             return
-        if self._expects:  # the client waits for a word before it sends the body (RFC 9110, 10.1.1)
+        if self._expects:  # the client waits for 100 Continue before its body (RFC 9110, 10.1.1)
             self._expects = False
             self._protocol.send_head(self.number, 100, [])
         declared = self.body.declared
@@ -120,25 +146,25 @@ class Http2Link:
     async def start(self, status: int, headers: Headers) -> None:
         self._is_bodiless = self.method == "HEAD" or status in BODILESS
         fields = [(name.lower(), value) for name, value in headers if name.lower() not in _OF_HTTP1]
-        fields.append((b"date", date_now()))
+        fields.append((b"date", date_at(self._connection.server.wall())))
         self._held = status, fields
-        # Nobody asks for them any more; a stream would keep them for as long as it lasts.
+        # Freed: nobody needs them any more, and a stream would keep them for as long as it lasts.
         self.headers = self._head.headers = []
 
     async def write(self, data: bytes) -> None:
         await self._send(data, is_end=False)
 
-    def write_now(self, data: bytes) -> bytes | None:
+    def write_now(self, data: bytes) -> Written:
         if self.is_gone:
-            return None  # the reading task has told
+            return Written.ALL  # the reading task has told
         connection = self._connection
         if self._is_writing or not connection.is_clear or self._is_bodiless:
-            return data
+            return Written.NONE
         if len(data) > self._protocol.room(self.number):
-            return data
+            return Written.NONE
         self._put(data, is_end=False)
         connection.flush()
-        return None
+        return Written.ALL
 
     async def finish(self, data: bytes = b"") -> None:
         await self._send(data, is_end=True)
@@ -148,17 +174,20 @@ class Http2Link:
         self._connection.flush()
 
     def refuse(self, status: int, message: str) -> None:
-        """The whole answer to a request that goes no further; its body only if there is room."""
+        """Answers a request that is refused here; the body is sent only if there is room."""
         body = dumps(InvalidRequest(message).body())
-        fields = [(b"content-type", b"application/json"), (b"date", date_now())]
+        fields = [
+            (b"content-type", b"application/json"),
+            (b"date", date_at(self._connection.server.wall())),
+        ]
         self._held = status, fields
         self._put(body if self._protocol.room(self.number) >= len(body) else b"", is_end=True)
         self.close()
 
     def close(self) -> None:
-        """The request is over: tells the client so, if it does not know."""
+        """The request has ended: resets the stream if the client does not know yet."""
         self.body.on_wanted = self.body.on_taken = None
-        # An answer that is whole before its request is (RFC 9113, 8.1), or one that broke off.
+        # The answer was complete before its request (RFC 9113, 8.1), or it broke off.
         code = ErrorCodes.NO_ERROR if self.is_finished else ErrorCodes.CANCEL
         self._protocol.reset(self.number, code)
 
@@ -205,10 +234,10 @@ class Http2Link:
             self._protocol.send_data(self.number, data, is_end=is_end)
 
     async def _wait(self, since: float) -> None:
-        """Until more may go out.  Raises ClientWriteStalled if the client takes nothing for too long.
+        """Until more may go out.  Raises ClientStalled if the client takes nothing for too long.
 
-        Where it is not this stream's window that is used up, a client that takes anything at all on the
-        connection is not stalled: the others had their turn.
+        If this stream's own window is not used up, a client that takes anything on the connection is
+        not stalled: other streams had their turn.
         """
         connection = self._connection
         self._may_go_on = trio.Event()
@@ -222,9 +251,9 @@ class Http2Link:
                     break
                 still = self._protocol.is_held_back(self.number)
                 if still or connection.moved_at <= since:
-                    raise ClientWriteStalled
+                    raise ClientStalled
         finally:
             connection.waiting.pop(self, None)
             self._may_go_on = None
         if connection.is_stalled:
-            raise ClientWriteStalled
+            raise ClientStalled

@@ -1,4 +1,4 @@
-"""What a request comes in on and its answer goes out on, whichever server is below."""
+"""The interface between a server and an application: one request, and the way to answer it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,39 @@ if TYPE_CHECKING:
     from hypercorn.typing import HTTPScope
 
     from trio_router.server.request_body import RequestBody
+    from trio_router.wire.written import Written
 
 Headers = list[tuple[bytes, bytes]]  # names in lower case
 
 
-class ClientWriteStalled(Exception):
-    """A write to the client made no progress within the limit."""
+class Answering(Protocol):
+    """A request that is being answered."""
+
+    async def run(self) -> None:
+        """Answers it, to the answer's end.  On cancel all that it has opened is released."""
+        ...
+
+    def client_left(self) -> None:
+        """Nobody reads the answer any more: what the request has opened is released at once."""
+        ...
+
+
+class App(Protocol):
+    """What answers requests: all that a server knows of it."""
+
+    def new_body(self, path: str, declared: int | None) -> RequestBody:
+        """For the body of a request for `path`, which says it has `declared` bytes, if it says so."""
+        ...
+
+    def request(self, link: Link) -> Answering:
+        """The request that came in on `link`; the server runs it."""
+        ...
 
 
 class Link(Protocol):
-    """One request and its answer.  The methods that write raise ClientWriteStalled.
+    """One request and its answer.  The methods that write raise ClientStalled.
 
-    A client that is gone makes no write fail: who reads from it notices, and cancels the request.
+    Writes to a client that has left do not fail: the task that reads from it cancels the request.
     """
 
     method: str
@@ -29,12 +50,12 @@ class Link(Protocol):
 
     @property
     def server(self) -> str | None:
-        """The address that the request came in on; None if it has none (a Unix socket)."""
+        """The server's address that the request came in on; None if it has none (a Unix socket)."""
         ...
 
     @property
     def may_wait_for_body(self) -> bool:
-        """Whether the rest of the body is on its way without being asked for."""
+        """Whether the client sends the rest of the body without waiting for 100 Continue."""
         ...
 
     def scope(self) -> HTTPScope:
@@ -42,23 +63,19 @@ class Link(Protocol):
         ...
 
     async def start(self, status: int, headers: Headers) -> None:
-        """The answer's head; it may be held back until there is something to follow it."""
+        """Sends the answer's head; it may wait until something follows it."""
         ...
 
     async def write(self, data: bytes) -> None:
-        """A piece of the body; an empty one sends what is still held back."""
+        """Sends a piece of the body; an empty one sends what is held back."""
         ...
 
-    def write_now(self, data: bytes) -> bytes | None:
-        """Writes what goes without waiting, if nobody is in `write`.
-
-        None if that is all of it, else what has to be given to `write`: `data`, or nothing, if the
-        rest of it is held back already.
-        """
+    def write_now(self, data: bytes) -> Written:
+        """Writes what goes without waiting; NONE if that is nothing, or if somebody is in `write`."""
         ...
 
     async def finish(self, data: bytes = b"") -> None:
-        """The last piece of the body, and the answer's end."""
+        """Sends the last piece of the body, and ends the answer."""
         ...
 
     async def tear(self) -> None:

@@ -12,35 +12,35 @@ from trio_router.errors import InvalidRequest, RequestTimeout, RequestTooLarge
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-UNASKED = 1 << 16  # bytes of a body that are taken in before an endpoint asks for it
-_FULL = 1 << 18  # bytes of a streamed body that wait, beyond which no more is read from the client
-_ROOM = 1 << 17  # bytes down to which they have to go before it is read from again
-_COPIED = 65536  # bytes of a whole body up to which it is made `bytes`; a longer one is a bytearray
-PATIENCE = 60  # s in which a client has to send some of its request's body...
-LEAST_RATE = 500  # ...namely so many bytes a second on average, or it is given up
+UNASKED = 1 << 16  # bytes of a body that are read before an endpoint asks for it
+_FULL = 1 << 18  # waiting bytes of a streamed body beyond which no more is read from the client
+_ROOM = 1 << 17  # waiting bytes at which reading resumes
+_COPIED = 65536  # bytes: a whole body up to this long becomes `bytes`, a longer one is a bytearray
+PATIENCE = 60  # s over which the rate of a body is measured
+LEAST_RATE = 500  # bytes a second, on average; a slower body is given up with 408
 
 
 class RequestBody:
-    """Of a body over `limit` bytes nothing is kept.  `declared` is its content-length, if it has one.
+    """A body of at most `limit` bytes; a larger one is dropped.  `declared` is its content-length.
 
-    One `is_streamed` is taken piece by piece with `next`, any other whole with `read`.  `on_wanted` is
-    called once, when somebody first waits for the body; `on_taken` whenever less of it waits to be
-    taken, and when the rest is not wanted.
+    A body that `is_streamed` is taken in pieces with `next`, any other one whole with `read`.
+    `on_wanted` is called once, when an endpoint first waits for the body; `on_taken` whenever less of
+    it waits, and when the rest is not wanted.
 
-    This is where it is decided how much of a body may be in memory, whatever protocol it comes in on.
-    Nobody asks for a body (`read`, `next`, `discard`) before its request is at its turn and its key
-    was checked; until then `is_full` is true as soon as UNASKED bytes wait.  Whoever feeds a body keeps
-    to two rules: after each `feed` it awaits `wait_room` before it takes more of this body from the
-    client (over HTTP/2: before it gives the stream room for more), and it feeds no more than one read
-    at once.  An endpoint keeps to one: it checks the key before it asks for the body.
+    This class decides how much of a body may be in memory, for every protocol.  Nobody asks for a body
+    (`read`, `next`, `discard`) before its request has its turn and its key was checked; until then
+    `is_full` is true as soon as UNASKED bytes wait.  Whoever feeds a body keeps two rules: it feeds at
+    most one read at a time, and after each `feed` it awaits `wait_room` before it takes more of this
+    body from the client (over HTTP/2: before it gives the stream more window).  An endpoint keeps one
+    rule: it checks the key before it asks for the body.
     """
 
     def __init__(self, limit: int, declared: int | None, *, is_streamed: bool = False) -> None:
         self.declared = declared
         self._limit = limit
         self._is_streamed = is_streamed
-        self._pieces: deque[bytes] = deque()  # of a streamed body
-        self._data = bytearray()  # of a whole one: no pieces, for a client may cut them very small
+        self._pieces: deque[bytes] = deque()  # a streamed body
+        self._data = bytearray()  # a whole body, joined at once: a client may cut it very small
         self._size = 0
         self._taken = 0
         self._is_refused = declared is not None and declared > limit
@@ -51,8 +51,8 @@ class RequestBody:
         self.on_wanted: Callable[[], Awaitable[None]] | None = None
         self.on_taken: Callable[[], None] | None = None
         self.is_torn = False
-        self.is_given_up = False  # the client has stopped sending: the rest is not to be waited for
-        self.is_complete = False  # or will never be
+        self.is_given_up = False  # the client has stopped sending: nobody should wait for the rest
+        self.is_complete = False  # nothing more will come
 
     def feed(self, data: bytes) -> None:
         self._size += len(data)
@@ -73,15 +73,15 @@ class RequestBody:
         self._tell()
 
     def fail(self) -> None:
-        """What comes is no body: nothing more will be fed."""
+        """The framing is broken: nothing more will be fed."""
         self.is_torn = True
         self.end()
 
     async def read(self, patience: float = PATIENCE) -> bytes | bytearray:
-        """The whole body.  Raises RequestTooLarge as soon as it is known to be too large.
+        """The whole body.  Raises RequestTooLarge as soon as its size is known to be too large.
 
-        Raises InvalidRequest if it is not framed as HTTP has it, and RequestTimeout if less of it than
-        LEAST_RATE demands comes in `patience` seconds.
+        Raises InvalidRequest if its framing is broken, and RequestTimeout if it comes more slowly than
+        LEAST_RATE over `patience` seconds.
         """
         await self._want()
         while not self.is_complete and not self._is_refused:
@@ -95,7 +95,7 @@ class RequestBody:
         return data if len(data) > _COPIED else bytes(data)
 
     async def next(self) -> bytes:
-        """The next piece of a streamed body, nothing at the end.  Raises as `read` does, but waits."""
+        """The next piece of a streamed body, empty at the end.  Raises like `read`; has no timeout."""
         await self._want()
         while not (self._pieces or self.is_complete or self._is_refused):
             await self._change()
@@ -111,19 +111,19 @@ class RequestBody:
         return piece
 
     def given_up(self, size: int, seconds: float) -> RequestTimeout:
-        """The error that tells a client that it sent too little: `size` bytes in `seconds`."""
+        """The error for a client that sent too little: `size` bytes in `seconds`."""
         self.is_given_up = True
         what = f"only {size} bytes" if size else "nothing"
         return RequestTimeout(f"{what} came of the request's body for {seconds:g} s")
 
     async def wait_complete(self) -> None:
-        """Until all of it has come; nobody wants the rest."""
+        """Waits until all of it has come, and drops it."""
         self.discard()
         while not self.is_complete:
             await self._change()
 
     def discard(self) -> None:
-        """What has not been taken, and what is still to come, is not wanted."""
+        """Drops what waits and what is still to come."""
         self.is_unwanted = True
         self._drop()
         if self._emptied is not None:
@@ -133,13 +133,13 @@ class RequestBody:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits to be taken that no more should be read from the client."""
+        """Whether so much waits that no more should be read from the client."""
         if self._is_asked_for or self.is_unwanted:
             return bool(self._pieces) and self._waiting > _FULL
         return self._size >= UNASKED and not (self.is_complete or self._is_refused)
 
     async def wait_room(self) -> None:
-        """Until it `is_full` no more, by a good measure."""
+        """Waits until `is_full` is false and half of the buffer is free."""
         while self.is_full:
             self._emptied = trio.Event()
             await self._emptied.wait()

@@ -1,8 +1,9 @@
-"""HTTP/1.1 from clients without input or output: bytes -> requests, answers -> bytes."""
+"""HTTP/1.1 from clients, sans-IO: bytes to requests, answers to bytes."""
 
 from __future__ import annotations
 
 import re
+from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -27,7 +28,7 @@ _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus} | {
 
 
 class RequestHead:
-    """What stands before a request's body.  Header names are in lower case."""
+    """The head of a request.  Header names are in lower case."""
 
     __slots__ = ("headers", "is_old", "keep_alive", "method", "query", "raw_path")
 
@@ -36,7 +37,7 @@ class RequestHead:
     ) -> None:
         self.method = method
         self.headers = headers
-        self.is_old = is_old  # HTTP/1.0: knows no chunks
+        self.is_old = is_old  # HTTP/1.0, which has no chunked bodies
         self.keep_alive = False
         if not target.startswith((b"/", b"*")):
             self._put_first(_authority_of(target))
@@ -44,7 +45,7 @@ class RequestHead:
         self.raw_path, _, self.query = target.partition(b"?")
 
     def _put_first(self, authority: bytes) -> None:
-        """A target's own host counts before the Host header (RFC 9112, 3.2.2), which is kept too."""
+        """A host in the target overrides the Host header (RFC 9112, 3.2.2), which is kept too."""
         if authority and authority.lower() != self.header(b"host").lower():
             self.headers = [(b"host", authority), *self.headers]
 
@@ -58,10 +59,20 @@ class RequestHead:
         return next((value for key, value in self.headers if key == name), b"")
 
 
-class RequestParser:
-    """Bytes in any pieces -> requests: `begin` is given each head, and gives the body to be fed.
+class _Place(Enum):
+    """What comes next on the connection."""
 
-    From a head on for which it gives none nothing is taken.  Never raises on bad input: `fault` is
+    BETWEEN = "between"  # a request, or nothing
+    HEAD = "head"  # the rest of a head
+    BODY = "body"  # the rest of a body, if there is any
+    AGAIN = "again"  # a head of our own making, so that the parser reads the body behind it
+    OVER = "over"  # nothing that is taken: the client wants no more requests, or `begin` does not
+
+
+class RequestParser:
+    """Parses requests from bytes in any pieces.  `begin` gets each head and returns the body to feed.
+
+    Once it gives none, nothing more is taken.  Never raises on bad input: `fault` is
     then the status that tells the client what is wrong.
     """
 
@@ -69,25 +80,24 @@ class RequestParser:
         self.fault: int | None = None
         self._begin = begin
         self._body: RequestBody | None = None
-        self._method = ""
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._size = 0  # of the head so far, or of what frames a body since the last piece of it
-        self._is_over = False  # the client wants no more requests on this connection
+        self._place = _Place.BETWEEN
+        self._next = _Place.BETWEEN  # the place behind the request that is being read
+        self._has_moved = False  # a head has begun, or a piece of a body come, in what was fed last
         # There while a request is being read: it and its hold on us are a kilobyte.
         self._parser: httptools.HttpRequestParser | None = None
-        self._is_between = False
-        self._is_in_head = False
         self._offered: RequestBody | None = None  # of a request that offers another protocol
-        self._is_resumed = False
-        self._is_last = False
-        self._is_new = False  # a head has begun in what was fed last
-        self._has_fed = False  # and a piece of a body was in it
 
     @property
     def is_in_head(self) -> bool:
         """Whether a head has begun, and is not whole."""
-        return self._is_in_head
+        return self._place is _Place.HEAD
+
+    @property
+    def _is_over(self) -> bool:
+        return self._place is _Place.OVER
 
     def receive_data(self, data: bytes) -> None:
         if self.fault is not None or self._is_over:
@@ -95,8 +105,8 @@ class RequestParser:
         parser = self._parser
         if parser is None:
             parser = self._parser = httptools.HttpRequestParser(self)
-        was_in_head, self._is_new = self._is_in_head, False
-        was_in_body, self._has_fed = self._body, False
+        was_in_head, was_in_body = self.is_in_head, self._body
+        self._has_moved = False
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -104,38 +114,38 @@ class RequestParser:
         except httptools.HttpParserError:
             if not self._is_over:
                 self._fail(400)
-        is_same_head = was_in_head and not self._is_new
-        if self._is_in_head and (is_same_head or len(data) > HEAD_LIMIT):
+        is_same_head = was_in_head and not self._has_moved
+        if self.is_in_head and (is_same_head or len(data) > HEAD_LIMIT):
             self._grow(len(data))  # the parser keeps a field to itself until it is whole
-        elif was_in_body is not None and was_in_body is self._body and not self._has_fed:
+        elif was_in_body is not None and was_in_body is self._body and not self._has_moved:
             self._grow(len(data))  # the same is true of trailers
-        if self._is_between or self._is_over:
+        if self._place is _Place.BETWEEN or self._is_over:
             self.close()
 
     def close(self) -> None:
-        """Breaks the cycle between the parser and us, which only the collector would find."""
+        """Breaks the reference cycle between the parser and us."""
         self._parser = None
         self._headers = []
 
     def end(self) -> None:
-        """Nothing more will come: whoever `begin` belongs to, and holds us, is let go."""
+        """Nothing more will come: drops `begin`, whose owner holds us."""
         self.close()
         self._begin = _no_body
 
     def _decline(self, rest: bytes) -> None:
-        """The client offers another protocol, which we do not take.
+        """Declines an Upgrade: the request is answered over HTTP/1.1.
 
-        The parser takes what follows for that protocol; but it may be the request's body.
+        The parser assumes that the other protocol follows, but it may be the request's body.
         """
         body = self._offered
         if body is None:
-            self._is_over = True
+            self._place = _Place.OVER
             return
         framing = [f for f in self._headers if f[0] in (b"content-length", b"transfer-encoding")]
         head = b"".join([b"%b: %b\r\n" % field for field in framing])
         self._body, self._offered = body, None
         self._parser = httptools.HttpRequestParser(self)
-        self._is_resumed = True
+        self._place = _Place.AGAIN
         self.receive_data(b"POST / HTTP/1.1\r\n%b\r\n" % head + rest)
 
     def _grow(self, size: int) -> None:
@@ -149,30 +159,32 @@ class RequestParser:
         if self._body is not None:
             self._body.fail()
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
-        self._is_between = False
-        self._is_in_head = self._is_new = True
-        if self._is_resumed:
+        if self._place is not _Place.BETWEEN:
             return
+        self._place = _Place.HEAD
+        self._has_moved = True
         self._target = b""
         self._headers = []
         self._size = 0
 
     def on_url(self, piece: bytes) -> None:
-        self._target += piece
-        self._grow(len(piece))
+        if self._place is _Place.HEAD:
+            self._target += piece
+            self._grow(len(piece))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._body is None:  # else a trailer
+        if self._place is _Place.HEAD:  # else a trailer
             self._grow(len(name) + len(value) + 4)
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        self._is_in_head = False
-        if self._is_resumed:
-            self._is_resumed = False
+        if self._is_over:
+            return
+        is_ours, self._place = self._place is _Place.AGAIN, _Place.BODY
+        if is_ours:
             return
         parser = self._parser
         assert parser is not None
@@ -187,29 +199,32 @@ class RequestParser:
             if hosts > 1 or (not hosts and version == "1.1"):
                 self._fail(400)  # RFC 9112, 3.2
         self._size = 0
-        if self.fault is None and not self._is_over:
+        if self.fault is None:
             head.keep_alive = parser.should_keep_alive() and not parser.should_upgrade()
-            self._is_last = not head.keep_alive
+            self._next = _Place.BETWEEN if head.keep_alive else _Place.OVER
             self._body = self._begin(head)
-            self._is_over = self._body is None
+            if self._body is None:
+                self._place = _Place.OVER
 
     def on_body(self, data: bytes) -> None:
         if self._body is not None:
-            self._has_fed = True
+            self._has_moved = True
             self._size = 0
             self._body.feed(data)
 
     def on_message_complete(self) -> None:
         body, self._body = self._body, None
         self._size = 0
-        self._is_between = True
+        if self._is_over:
+            return
+        self._place = _Place.BETWEEN
         assert self._parser is not None
         if body is not None and self._parser.should_upgrade() and self._has_body():
             self._offered = body  # and not come yet, though the parser says so
             return
         if body is not None:
             body.end()
-            self._is_over = self._is_last
+            self._place = self._next
 
     def _has_body(self) -> bool:
         fields = dict(self._headers)
@@ -221,7 +236,7 @@ def _no_body(head: RequestHead) -> None:
 
 
 def response_head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """The head of an answer.  Raises ValueError for what would break out of its line."""
+    """The head of an answer.  Raises ValueError for a line end in a header."""
     fields = b"".join([b"%b: %b\r\n" % field for field in headers])
     if not fields.count(b"\n") == fields.count(b"\r") == len(headers):
         raise ValueError("a line end in a header")

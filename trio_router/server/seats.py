@@ -1,8 +1,8 @@
-"""How many connections may be open at once, and which of them has to go when one more comes.
+"""How many connections may be open, and which one is closed when one more comes.
 
-Nothing is asked of the protocol: a connection is told to go by shutting its socket down, so it ends as
-if its client had left.  Requests find their connection's seat in `current_seat`, which every task that
-serves the connection inherits; where another server is below, there is none.
+This works for every protocol: a connection is evicted by shutting its socket down, so it ends as if its
+client had left.  Requests find their connection's seat in `current_seat`, which every task of the
+connection inherits.  Under another server (Hypercorn) there are no seats.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from trio_router.transport.sockets import Wire
 
 try:
     import resource
-except ImportError:  # a system that has no such limits
+except ImportError:  # a system without such limits
     resource = None  # type: ignore[assignment]
 
-_MANY = 65536  # connections, where nothing limits them
-_RESERVE = 64  # descriptors for all that is no connection: listeners, files, the event loop, pipes
+_MANY = 65536  # connections, if the system has no limit
+_RESERVE = 64  # descriptors that are not connections: listeners, files, the event loop, pipes
 
 
 class Seat:
-    """One connection's place.  It is known once a request on it had a valid key, or needed none."""
+    """One connection's place.  It is `known` once a request had a valid key, or needed none."""
 
     __slots__ = ("_requests", "_row", "_seats", "_sock")
 
     def __init__(self, seats: Seats, sock: socket.socket | Wire) -> None:
         self._seats = seats
         self._sock = sock
-        self._requests = 0  # admitted, and being answered
-        self._row: dict[Seat, None] | None = None  # where it stands; None once it had to go
+        self._requests = 0  # admitted requests that are being answered
+        self._row: dict[Seat, None] | None = None  # the queue it stands in; None once it is evicted
 
     def begin(self) -> None:
         """A request of this connection was admitted."""
@@ -40,13 +40,13 @@ class Seat:
             self.move(self._seats.busy)
 
     def end(self) -> None:
-        """One that had begun is over."""
+        """An admitted request has ended."""
         self._requests -= 1
         if self._requests == 0 and self._row is not None:
             self.move(self._seats.idle)
 
     def move(self, row: dict[Seat, None] | None) -> None:
-        """To the end of `row`; None: it is given up."""
+        """Moves to the end of `row`; None: it leaves all rows."""
         if self._row is not None:
             del self._row[self]
         self._row = row
@@ -54,7 +54,7 @@ class Seat:
             row[self] = None
 
     def shut(self) -> None:
-        """The connection's tasks see its end as soon as they run."""
+        """Shuts the socket down: the connection's tasks see its end when they run next."""
         with suppress(OSError):  # its client has closed it already
             if isinstance(self._sock, Wire):
                 self._sock.close()
@@ -65,8 +65,8 @@ class Seat:
 class Seats:
     """At most `limit` connections.  One more takes the place of another, in this order:
 
-    the oldest that never had a valid key; the one with a key that has been idle longest.  A request
-    that was admitted is never ended for a newcomer: then there is no place.
+    the oldest without a valid key; then the longest idle one with a key.  An admitted request is never
+    ended for a new connection: if only those are left, the new connection is refused.
     """
 
     def __init__(self, limit: int) -> None:
@@ -79,7 +79,7 @@ class Seats:
         return len(self.unknown) + len(self.idle) + len(self.busy)
 
     def take(self, sock: socket.socket | Wire) -> Seat | None:
-        """A seat for a new connection; None if there is none to be had."""
+        """A seat for a new connection; None if there is none."""
         if len(self) >= self.limit and not self._make_room():
             return None
         seat = Seat(self, sock)
@@ -87,7 +87,7 @@ class Seats:
         return seat
 
     def leave(self, seat: Seat) -> None:
-        """The connection has ended, or has to."""
+        """The connection has ended, or is evicted."""
         seat.move(None)
 
     def _make_room(self) -> bool:
@@ -103,9 +103,9 @@ current_seat: ContextVar[Seat | None] = ContextVar("current_seat", default=None)
 
 
 def raise_descriptor_limit() -> int | None:
-    """Lets this process, and those it forks, have as many descriptors as it may; tells how many.
+    """Raises the limit of descriptors of this process and its children.  Returns the new limit.
 
-    None where the system does not limit or does not tell.
+    None if the system has no limit or does not report it.
     """
     if resource is None:
         return None
@@ -117,7 +117,7 @@ def raise_descriptor_limit() -> int | None:
 
 
 def descriptor_limit() -> int | None:
-    """How many descriptors this process may have open; None where that is not limited."""
+    """How many descriptors this process may have open; None: no limit."""
     if resource is None:
         return None
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -125,10 +125,10 @@ def descriptor_limit() -> int | None:
 
 
 def connection_limit(configured: int | None, descriptors: int | None) -> int:
-    """How many clients' connections may be open, of `configured` at most.
+    """How many clients' connections may be open; at most `configured`.
 
-    By default half of the descriptors, less a reserve: each connection may have an upstream's of its
-    own.  What was configured is cut to what is left without the reserve alone.
+    The default is half of the descriptors, less a reserve, because each connection may need one more
+    for an upstream.  A configured number is only cut to the descriptors less the reserve.
     """
     if descriptors is None:
         return _MANY if configured is None else configured

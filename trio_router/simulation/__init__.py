@@ -1,8 +1,8 @@
 """The whole router in one process under a virtual clock, by seed.
 
-    seed -> generate -> Plan -> World -> (history, what each side saw) -> judge -> failures
+    seed -> generate -> WorldPlan -> World -> (history, what each side saw) -> judge -> failures
 
-A `Plan` is plain data: the routers' configuration, providers with what they do about each request,
+A `WorldPlan` is plain data: the routers' configuration, providers with what they do about each request,
 clients with what they ask and how they behave, operators.  A `World` runs it: real routers
 (`machine`) between providers and clients that are actors of a `stage`, joined
 by a `network` that does what networks do.  Afterwards `cases` puts together what each side saw of each

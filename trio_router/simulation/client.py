@@ -12,10 +12,10 @@ from trio_router.simulation.asking import request_of
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from trio_router.simulation.history import History
+    from trio_router.simulation.history import Journal
     from trio_router.simulation.pipes import End
     from trio_router.simulation.plan import Ask, Caller
-    from trio_router.simulation.stage import Stage, Work
+    from trio_router.simulation.stage import Scheduler, Work
 
 _BROKEN = (ConnectionResetError, BrokenPipeError)
 
@@ -48,7 +48,7 @@ class Got:
 class Client:
     """Plays one caller.  `got` has an entry for each of its requests."""
 
-    def __init__(self, stage: Stage, history: History, caller: Caller) -> None:
+    def __init__(self, stage: Scheduler, history: Journal, caller: Caller) -> None:
         self.stage = stage
         self.history = history
         self.caller = caller

@@ -11,7 +11,7 @@ from trio_router.simulation.speech import STREAMS, WHOLES
 from trio_router.simulation.speech_responses import responses, responses_whole
 
 if TYPE_CHECKING:
-    from trio_router.simulation.plan import Answer, Style, Take
+    from trio_router.simulation.plan import Meaning, Style, Take
 
 STREAMS["responses"] = responses
 WHOLES["responses"] = responses_whole
@@ -25,7 +25,7 @@ _TORN = b"\xef\xbf\xbd"  # U+FFFD, which stands in texts where a byte that is no
 
 
 @dataclass(slots=True)
-class Script:
+class AnswerBytes:
     """One answer in bytes.  `lines` are its events; `ends_at` is the number of the one that says the
     finish, which is the last one that counts."""
 
@@ -36,12 +36,12 @@ class Script:
     replaced: int = 0  # bytes that are no UTF-8
 
 
-def script(take: Take, speech: str, ident: str, model: str, *, is_stream: bool) -> Script:
+def script(take: Take, speech: str, ident: str, model: str, *, is_stream: bool) -> AnswerBytes:
     style, answer = take.style, take.answer
     if not is_stream or style.as_json:
         body = _encode(WHOLES[speech](answer, ident, model))
         body, count = _torn(body, style)
-        return Script(_KINDS["json"], [body], [body], 0, count)
+        return AnswerBytes(_KINDS["json"], [body], [body], 0, count)
     told = STREAMS[speech](answer, style, ident, model)
     events = [(name, _encode(value)) for name, value in told]
     ends_at = _finish_place(speech, [value for _, value in told])
@@ -55,10 +55,10 @@ def script(take: Take, speech: str, ident: str, model: str, *, is_stream: bool) 
     else:
         lines = _server_sent(events, style)
         kind = _KINDS["sse"]
-    return _finished(Script(kind, lines, [e for _, e in events], ends_at), speech, style)
+    return _finished(AnswerBytes(kind, lines, [e for _, e in events], ends_at), speech, style)
 
 
-def _finished(made: Script, speech: str, style: Style) -> Script:
+def _finished(made: AnswerBytes, speech: str, style: Style) -> AnswerBytes:
     """With what is no event of the answer: comments, `[DONE]`, torn bytes."""
     if made.kind == _KINDS["sse"]:
         end = style.newline.encode()
@@ -138,7 +138,7 @@ def error_event(speech: str, message: str, style: Style) -> bytes:
     return b"data: " + _encode(failed) + end + end
 
 
-def vectors(dialect: str, answer: Answer, ident: int, model: str) -> bytes:
+def vectors(dialect: str, answer: Meaning, ident: int, model: str) -> bytes:
     """Embeddings of one text: its vector tells whose it is."""
     vector, count = [float(ident), 0.5, -0.25], answer.prompt_tokens
     match dialect:

@@ -9,7 +9,7 @@ from trio_router.simulation.stage import BEGINNING
 
 if TYPE_CHECKING:
     from trio_router.simulation.cases import Case
-    from trio_router.simulation.plan import Answer, Fault, Style
+    from trio_router.simulation.plan import Fault, Meaning, Style
     from trio_router.simulation.told import Told
 
 _DEFAULTS: dict[str, Any] = {
@@ -53,7 +53,7 @@ def neighbour_left(case: Case) -> bool:
     return any(after.ask.is_pipelined and after.has_left for after in client.got[place + 1 :])
 
 
-def finish_for(api: str, answer: Answer) -> tuple[str, ...]:
+def finish_for(api: str, answer: Meaning) -> tuple[str, ...]:
     """What a client of `api` is told as the reason of a good end."""
     match api:
         case "messages":

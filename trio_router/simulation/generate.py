@@ -9,7 +9,7 @@ from trio_router.simulation.chance import Chance
 from trio_router.simulation.generate_asks import AskMaker
 from trio_router.simulation.network import Connect
 from trio_router.simulation.pipes import Course
-from trio_router.simulation.plan import WELL, Caller, Deed, Fault, Outage, Plan, Provider
+from trio_router.simulation.plan import WELL, Caller, Deed, Fault, Outage, Provider, WorldPlan
 
 if TYPE_CHECKING:
     from trio_router.simulation.plan import Ask
@@ -19,7 +19,7 @@ _BASE = {"ollama": "", "azure": "", "gemini": "/v1beta", "cohere": "/v2"}
 REQUESTS = 52  # of a world, about
 
 
-def generate(seed: int) -> Plan:
+def generate(seed: int) -> WorldPlan:
     """The world of a seed."""
     return _Maker(seed).plan()
 
@@ -33,7 +33,7 @@ class _Maker:
         self.network_trouble = self.chance.pick((0.0, 0.0, 0.1, 0.3))
         self.span = self.chance.pick((0.5, 5.0, 20.0, 60.0, 300.0))  # s in which clients come
 
-    def plan(self) -> Plan:
+    def plan(self) -> WorldPlan:
         chance = self.chance
         providers = [self._provider(number) for number in range(chance.whole(2, 4))]
         config = self._config(providers)
@@ -44,7 +44,7 @@ class _Maker:
             caller = self._caller(len(callers), count, asks)
             callers.append(caller)
             count += len(caller.asks)
-        return Plan(
+        return WorldPlan(
             seed=self.seed,
             config=config,
             providers=providers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.simulation.plan import Answer, Ask, Fault, Leave, Style, Take, ToolCall
+from trio_router.simulation.plan import Ask, Fault, Leave, Meaning, Style, Take, ToolCall
 
 if TYPE_CHECKING:
     from trio_router.simulation.chance import Chance
@@ -136,12 +136,12 @@ class AskMaker:
             if name in self.dialects
         }
 
-    def _one(self, ask: Ask, name: str, answer: Answer) -> Take:
+    def _one(self, ask: Ask, name: str, answer: Meaning) -> Take:
         chance = self.chance
         fault = self._fault(ask) if chance.odds(self.trouble) else None
         return Take(answer, self._style(len(answer.text), self.dialects[name]), fault)
 
-    def _answer(self, ask: Ask) -> Answer:
+    def _answer(self, ask: Ask) -> Meaning:
         chance = self.chance
         text = f"ans-{ask.id}-{self._text()}" if chance.odds(0.9) else ""
         thoughts = f"thought-{ask.id}-{self._text()}" if chance.odds(0.2) else ""
@@ -153,7 +153,7 @@ class AskMaker:
         if ask.api == "completions":
             thoughts = ""
         counts = chance.whole(1, 500), chance.whole(1, 900)
-        return Answer(text, thoughts, calls, finish, *counts)
+        return Meaning(text, thoughts, calls, finish, *counts)
 
     def _call(self, ask: Ask, place: int) -> ToolCall:
         where = self.chance.pick(("Paris", "東京", "\\u00e9 \\n"))

@@ -31,7 +31,7 @@ class Happening:
         return line
 
 
-class History:
+class Journal:
     """Takes note of everything; keeps it only if `is_kept`, but always digests it."""
 
     def __init__(self, now: Callable[[], float], *, is_kept: bool = False) -> None:

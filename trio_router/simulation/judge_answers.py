@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trio_router.simulation.cases import Case
-    from trio_router.simulation.plan import Answer
+    from trio_router.simulation.plan import Meaning
     from trio_router.simulation.reading import Said
     from trio_router.simulation.told import Told
 
@@ -81,7 +81,7 @@ def _speakers(case: Case) -> list[Told]:
     return [told for told in case.told if told.script is not None]
 
 
-def _is_beginning(said: Said, answer: Answer) -> bool:
+def _is_beginning(said: Said, answer: Meaning) -> bool:
     if not answer.text.startswith(said.text) or not answer.thoughts.startswith(said.thoughts):
         return False
     if len(said.calls) > len(answer.calls):
@@ -124,7 +124,7 @@ def _is_lenient(case: Case, told: Told) -> bool:
     return bool(case.world.plan.config["providers"][told.provider].get("lenient_end"))
 
 
-def _is_all(case: Case, said: Said, answer: Answer) -> bool:
+def _is_all(case: Case, said: Said, answer: Meaning) -> bool:
     if said.text != answer.text or len(said.calls) != len(answer.calls):
         return False
     is_shown = case.ask.api in ("chat", "messages") and not any(t.begun for t in case.told)

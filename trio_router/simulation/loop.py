@@ -20,7 +20,7 @@ from trio_router.simulation.stage import BEGINNING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from trio_router.simulation.stage import Stage
+    from trio_router.simulation.stage import Scheduler
 
 T = TypeVar("T")
 _LAG_EVERY = 20.0  # s: nothing is ever late here, and looking four times a second is half the work
@@ -47,7 +47,7 @@ class _Order:
             tasks[end], tasks[other] = tasks[other], tasks[end]
 
 
-def run(stage: Stage, seed: int, main: Callable[[], Awaitable[T]]) -> T:
+def run(stage: Scheduler, seed: int, main: Callable[[], Awaitable[T]]) -> T:
     """`trio.run(main)` under the time of `stage`, the same each time for the same seed."""
     clock = MockClock()
     # The run loop asks for a clock; ours is one whose time is the stage's.
@@ -56,7 +56,7 @@ def run(stage: Stage, seed: int, main: Callable[[], Awaitable[T]]) -> T:
         return trio.run(main, clock=clock)
 
 
-def clock_of(stage: Stage, chance: Chance) -> Clock:
+def clock_of(stage: Scheduler, chance: Chance) -> Clock:
     """The time of `stage` and the random of `chance`, as a router takes them."""
 
     def token(size: int) -> bytes:
@@ -66,7 +66,7 @@ def clock_of(stage: Stage, chance: Chance) -> Clock:
 
 
 @contextmanager
-def _seeded(stage: Stage, seed: int) -> Iterator[None]:
+def _seeded(stage: Scheduler, seed: int) -> Iterator[None]:
     order = Chance(seed, "order")
     replaced: list[tuple[Any, str, Any]] = [
         (trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trio_router.api.app import RouterApp
 from trio_router.config.schema import Config
 from trio_router.observe.record import Outcome
 from trio_router.runtime.router import Router
+from trio_router.serve.composing import application
 from trio_router.serve.serving import serve
 from trio_router.simulation.loop import run_here
 from trio_router.simulation.network import SimWire
@@ -51,7 +51,7 @@ class Machine:
         self.router = Router(
             self.config, clock=clock, make_transport=self._transport, in_thread=run_here
         )
-        self.app = RouterApp(self.router)
+        self.app = application(self.router)
 
     async def run(self, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until `stop`."""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_router.simulation.chance import Chance
-    from trio_router.simulation.history import History
-    from trio_router.simulation.stage import Stage
+    from trio_router.simulation.history import Journal
+    from trio_router.simulation.stage import Scheduler
 
 
 class Connect(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -158,7 +158,7 @@ class Host:
 class Network:
     """Joins ends.  `ends` are the routers' own, all that ever were: (router, end)."""
 
-    def __init__(self, stage: Stage, chance: Chance, history: History) -> None:
+    def __init__(self, stage: Scheduler, chance: Chance, history: Journal) -> None:
         self.hosts: dict[str, Host] = {}
         self.ends: list[tuple[str, End]] = []
         self._stage = stage

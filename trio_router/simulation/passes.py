@@ -20,7 +20,7 @@ from trio._core._traps import CancelShieldedCheckpoint, WaitTaskRescheduled
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from trio_router.simulation.stage import Stage
+    from trio_router.simulation.stage import Scheduler
 
 _LOOK_EVERY = 500  # passes: for signals, such as that of Ctrl-C
 _IN_ORDER = attrgetter("_counter")
@@ -46,7 +46,7 @@ def reschedule(runner: Any, task: Any, next_send: Any = _NO_SEND) -> None:
     runner.runq.append(task)
 
 
-def loop_for(stage: Stage, random: Callable[[], float]) -> Callable[..., Any]:
+def loop_for(stage: Scheduler, random: Callable[[], float]) -> Callable[..., Any]:
     """What stands in place of trio's `unrolled_run`; `random` decides the order of tasks."""
 
     @enable_ki_protection
@@ -77,7 +77,7 @@ def loop_for(stage: Stage, random: Callable[[], float]) -> Callable[..., Any]:
     return unrolled_run
 
 
-def _pass(runner: Any, stage: Stage, random: Callable[[], float]) -> None:
+def _pass(runner: Any, stage: Scheduler, random: Callable[[], float]) -> None:
     """What is due, then one step of each task that can run."""
     runq, deadlines = runner.runq, runner.deadlines
     if not runq and not stage.ready:

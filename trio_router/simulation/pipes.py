@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_router.simulation.chance import Chance
-    from trio_router.simulation.history import History
-    from trio_router.simulation.stage import Stage, Work
+    from trio_router.simulation.history import Journal
+    from trio_router.simulation.stage import Scheduler, Work
 
 _LONGER = 8  # a cut connection's longer reads, as a multiple of its shorter ones
 
@@ -46,7 +46,7 @@ class Pipe:
     )  # fmt: skip
 
     def __init__(
-        self, name: str, stage: Stage, chance: Chance, course: Course, history: History
+        self, name: str, stage: Scheduler, chance: Chance, course: Course, history: Journal
     ) -> None:
         self.name = name
         self._stage = stage
@@ -172,7 +172,7 @@ class End:
 
     __slots__ = ("closed_at", "inn", "is_closed", "name", "out", "peer", "stage")
 
-    def __init__(self, name: str, stage: Stage, inn: Pipe, out: Pipe) -> None:
+    def __init__(self, name: str, stage: Scheduler, inn: Pipe, out: Pipe) -> None:
         self.name = name
         self.stage = stage
         self.inn = inn

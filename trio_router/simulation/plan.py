@@ -21,7 +21,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     arguments: str  # compact JSON of an object
 
 
-class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+class Meaning(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a model means to say, whatever the dialect."""
 
     text: str = ""
@@ -73,7 +73,7 @@ class Style(msgspec.Struct, frozen=True, omit_defaults=True):
 class Take(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a provider does when it is asked."""
 
-    answer: Answer
+    answer: Meaning
     style: Style = Style()
     fault: Fault | None = None
 
@@ -151,7 +151,7 @@ class Deed(msgspec.Struct, frozen=True, omit_defaults=True):
     argument: int = 0
 
 
-class Plan(msgspec.Struct, omit_defaults=True):
+class WorldPlan(msgspec.Struct, omit_defaults=True):
     """All of a world.  `config` is the routers' own, with URLs that name hosts of this network."""
 
     seed: int
@@ -164,10 +164,10 @@ class Plan(msgspec.Struct, omit_defaults=True):
     patience: float = 1200.0  # s after which what has not ended is a failure
 
 
-def plan_from(text: bytes) -> Plan:
+def plan_from(text: bytes) -> WorldPlan:
     """A plan from YAML or JSON.  Raises msgspec.ValidationError, msgspec.DecodeError."""
-    return msgspec.yaml.decode(text, type=Plan)
+    return msgspec.yaml.decode(text, type=WorldPlan)
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: WorldPlan) -> str:
     return msgspec.json.format(msgspec.json.encode(plan), indent=1).decode()

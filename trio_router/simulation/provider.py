@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import json, structs
 
-from trio_router.simulation.envelope import Script, error_body, script, vectors
-from trio_router.simulation.plan import Answer, Fault, Take
+from trio_router.simulation.envelope import AnswerBytes, error_body, script, vectors
+from trio_router.simulation.plan import Fault, Meaning, Take
 from trio_router.simulation.stage import BEGINNING, Actor
 from trio_router.simulation.telling import Telling
 from trio_router.simulation.told import Asked, Told
@@ -17,10 +17,10 @@ from trio_router.simulation.told import Asked, Told
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from trio_router.simulation.history import History
+    from trio_router.simulation.history import Journal
     from trio_router.simulation.pipes import End
     from trio_router.simulation.plan import Ask, Provider
-    from trio_router.simulation.stage import Stage, Work
+    from trio_router.simulation.stage import Scheduler, Work
 
     Yes = Generator[float, None, bool]
 
@@ -28,14 +28,14 @@ _WHO = re.compile(rb"sim-(\d+)-")
 _MODEL = re.compile(rb'"model":\s*"([^"]*)"')
 _STREAM = re.compile(rb'"stream":\s*true')
 _BROKEN = (ConnectionResetError, BrokenPipeError)
-_PLAIN = Take(Answer(text="plain"))
+_PLAIN = Take(Meaning(text="plain"))
 
 
 class Outlet:
     """A provider's host: what all its connections share.  `told` is everything it answered."""
 
     def __init__(
-        self, stage: Stage, history: History, provider: Provider, asks: dict[int, Ask]
+        self, stage: Scheduler, history: Journal, provider: Provider, asks: dict[int, Ask]
     ) -> None:
         self.stage = stage
         self.history = history
@@ -219,13 +219,13 @@ class _Visit:
         made = script(take, told.speech, ident, name, is_stream=told.is_stream)
         return (yield from self._say(told, made))
 
-    def _listed(self, told: Told) -> Script:
+    def _listed(self, told: Told) -> AnswerBytes:
         dialect = self.outlet.provider.dialect
         if told.speech == "vectors":
             body = vectors(dialect, told.take.answer, told.ask, "m")
         else:
             body = b'{"object":"list","data":[{"id":"listed","object":"model"}]}'
-        return Script(b"application/json", [body], [body], 0)
+        return AnswerBytes(b"application/json", [body], [body], 0)
 
     def _refuse(self, told: Told, fault: Fault) -> Yes:
         words = f"oops-{told.ask}-{told.provider}-{told.attempt}"
@@ -261,6 +261,6 @@ class _Visit:
         yield from self.end.send_all(head % (content, len(body)) + body)
         return True
 
-    def _say(self, told: Told, made: Script) -> Yes:
+    def _say(self, told: Told, made: AnswerBytes) -> Yes:
         told.script, told.status = made, 200
         return (yield from Telling(self.end, self._pause, told, made).run())

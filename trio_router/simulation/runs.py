@@ -13,7 +13,7 @@ from trio_router.simulation.judge import Failure, judge
 from trio_router.simulation.world import World
 
 if TYPE_CHECKING:
-    from trio_router.simulation.plan import Plan
+    from trio_router.simulation.plan import WorldPlan
 
 _COLLECT_EVERY = 20  # worlds: what a world leaves are cycles, which only the collector finds
 _WORLDS = count(1)
@@ -23,7 +23,7 @@ _WORLDS = count(1)
 class Result:
     """What became of one world."""
 
-    plan: Plan
+    plan: WorldPlan
     requests: int
     digest: str
     failures: list[Failure]
@@ -34,7 +34,7 @@ class Result:
         return bool(self.failures)
 
 
-def run_plan(plan: Plan, *, is_kept: bool = False) -> Result:
+def run_plan(plan: WorldPlan, *, is_kept: bool = False) -> Result:
     """One world, from its beginning to its judgement."""
     if next(_WORLDS) % _COLLECT_EVERY == 0:
         gc.collect()

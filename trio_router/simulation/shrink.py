@@ -8,7 +8,7 @@ from msgspec import structs
 
 from trio_router.simulation.network import Connect
 from trio_router.simulation.pipes import Course
-from trio_router.simulation.plan import WELL, Answer, Ask, Caller, Fault, Plan, Style, Take
+from trio_router.simulation.plan import WELL, Ask, Caller, Fault, Meaning, Style, Take, WorldPlan
 from trio_router.simulation.runs import run_plan
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 class Shrinker:
     """Tries smaller plans, at most `most` of them; keeps those that break the promise `name`."""
 
-    def __init__(self, plan: Plan, name: str, most: int = 400) -> None:
+    def __init__(self, plan: WorldPlan, name: str, most: int = 400) -> None:
         self.plan = plan
         self.name = name
         self.left = most
 
-    def run(self) -> Plan:
+    def run(self) -> WorldPlan:
         self._drop("callers")
         self._drop("deeds")
         self._drop_asks()
@@ -36,7 +36,7 @@ class Shrinker:
         self._drop_providers()
         return self.plan
 
-    def _holds(self, plan: Plan) -> bool:
+    def _holds(self, plan: WorldPlan) -> bool:
         """Whether the smaller plan fails in the same way; then it is taken."""
         if self.left <= 0:
             return False
@@ -165,7 +165,7 @@ def _simpler_takes(ask: Ask) -> Iterator[dict[str, Any]]:
 
 
 def _simpler_take(take: Take) -> Iterator[Take]:
-    short = Answer(text=take.answer.text[:20], finish="stop", prompt_tokens=3, completion_tokens=4)
+    short = Meaning(text=take.answer.text[:20], finish="stop", prompt_tokens=3, completion_tokens=4)
     if take.fault is not None:
         yield structs.replace(take, fault=None)
         yield structs.replace(take, answer=short, style=Style(), fault=Fault(take.fault.kind))

@@ -12,7 +12,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_router.simulation.plan import Answer, Style
+    from trio_router.simulation.plan import Meaning, Style
 
     Event = tuple[str | None, Any]
 
@@ -28,7 +28,7 @@ def pieces(text: str, size: int) -> list[str]:
     return [text[at : at + size] for at in range(0, len(text), size)]
 
 
-def _usage(answer: Answer) -> dict[str, int]:
+def _usage(answer: Meaning) -> dict[str, int]:
     total = answer.prompt_tokens + answer.completion_tokens
     return {
         "prompt_tokens": answer.prompt_tokens,
@@ -37,7 +37,7 @@ def _usage(answer: Answer) -> dict[str, int]:
     }
 
 
-def _deltas(answer: Answer, style: Style) -> list[dict[str, Any]]:
+def _deltas(answer: Meaning, style: Style) -> list[dict[str, Any]]:
     deltas: list[dict[str, Any]] = [
         {"reasoning_content": piece} for piece in pieces(answer.thoughts, style.piece)
     ]
@@ -53,7 +53,7 @@ def _deltas(answer: Answer, style: Style) -> list[dict[str, Any]]:
     return deltas
 
 
-def openai(answer: Answer, style: Style, ident: str, model: str) -> list[Event]:
+def openai(answer: Meaning, style: Style, ident: str, model: str) -> list[Event]:
     frame = {"id": f"chatcmpl-{ident}", "object": "chat.completion.chunk", "created": CREATED}
     frame["model"] = model
 
@@ -72,7 +72,7 @@ def openai(answer: Answer, style: Style, ident: str, model: str) -> list[Event]:
     return [(None, event) for event in events]
 
 
-def openai_whole(answer: Answer, ident: str, model: str) -> dict[str, Any]:
+def openai_whole(answer: Meaning, ident: str, model: str) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
     if answer.thoughts:
         message["reasoning_content"] = answer.thoughts
@@ -92,7 +92,7 @@ def openai_whole(answer: Answer, ident: str, model: str) -> dict[str, Any]:
     return {**head, "model": model, "choices": [choice], "usage": _usage(answer)}
 
 
-def completions(answer: Answer, style: Style, ident: str, model: str) -> list[Event]:
+def completions(answer: Meaning, style: Style, ident: str, model: str) -> list[Event]:
     frame = {"id": f"cmpl-{ident}", "object": "text_completion", "created": CREATED, "model": model}
 
     def chunk(text: str, finish: str | None) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def completions(answer: Answer, style: Style, ident: str, model: str) -> list[Ev
     return [(None, event) for event in events]
 
 
-def completions_whole(answer: Answer, ident: str, model: str) -> dict[str, Any]:
+def completions_whole(answer: Meaning, ident: str, model: str) -> dict[str, Any]:
     choice = {"index": 0, "text": answer.text, "finish_reason": answer.finish, "logprobs": None}
     head = {"id": f"cmpl-{ident}", "object": "text_completion", "created": CREATED, "model": model}
     return {**head, "choices": [choice], "usage": _usage(answer)}
@@ -115,11 +115,11 @@ def completions_whole(answer: Answer, ident: str, model: str) -> dict[str, Any]:
 _STOP = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
-def _stop_reason(answer: Answer) -> str:
+def _stop_reason(answer: Meaning) -> str:
     return _STOP.get(answer.finish, "refusal")
 
 
-def anthropic(answer: Answer, style: Style, ident: str, model: str) -> list[Event]:
+def anthropic(answer: Meaning, style: Style, ident: str, model: str) -> list[Event]:
     message: dict[str, Any] = {"id": f"msg_{ident}", "type": "message", "role": "assistant"}
     message["model"] = model
     usage = {"input_tokens": answer.prompt_tokens, "output_tokens": 1}
@@ -147,7 +147,7 @@ def anthropic(answer: Answer, style: Style, ident: str, model: str) -> list[Even
     return [(event["type"], event) for event in events]
 
 
-def _blocks(answer: Answer) -> list[tuple[dict[str, Any], str, str, str]]:
+def _blocks(answer: Meaning) -> list[tuple[dict[str, Any], str, str, str]]:
     blocks: list[tuple[dict[str, Any], str, str, str]] = []
     if answer.thoughts:
         block = {"type": "thinking", "thinking": "", "signature": ""}
@@ -161,7 +161,7 @@ def _blocks(answer: Answer) -> list[tuple[dict[str, Any], str, str, str]]:
     return blocks
 
 
-def anthropic_whole(answer: Answer, ident: str, model: str) -> dict[str, Any]:
+def anthropic_whole(answer: Meaning, ident: str, model: str) -> dict[str, Any]:
     content: list[dict[str, Any]] = []
     for block, _, name, text in _blocks(answer):
         told = _decode(text) if name == "partial_json" else text
@@ -175,7 +175,7 @@ def anthropic_whole(answer: Answer, ident: str, model: str) -> dict[str, Any]:
 _GEMINI = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP", "content_filter": "SAFETY"}
 
 
-def gemini(answer: Answer, style: Style, ident: str, model: str) -> list[Event]:
+def gemini(answer: Meaning, style: Style, ident: str, model: str) -> list[Event]:
     parts: list[dict[str, Any]] = [
         {"text": piece, "thought": True} for piece in pieces(answer.thoughts, style.piece)
     ]
@@ -199,7 +199,7 @@ def gemini(answer: Answer, style: Style, ident: str, model: str) -> list[Event]:
     return [(None, event) for event in events]
 
 
-def _gemini_usage(answer: Answer) -> dict[str, int]:
+def _gemini_usage(answer: Meaning) -> dict[str, int]:
     return {
         "promptTokenCount": answer.prompt_tokens,
         "candidatesTokenCount": answer.completion_tokens,
@@ -207,7 +207,7 @@ def _gemini_usage(answer: Answer) -> dict[str, int]:
     }
 
 
-def gemini_whole(answer: Answer, ident: str, model: str) -> dict[str, Any]:
+def gemini_whole(answer: Meaning, ident: str, model: str) -> dict[str, Any]:
     parts: list[dict[str, Any]] = []
     if answer.thoughts:
         parts.append({"text": answer.thoughts, "thought": True})
@@ -230,7 +230,7 @@ _COHERE = {
 }
 
 
-def cohere(answer: Answer, style: Style, ident: str, model: str) -> list[Event]:
+def cohere(answer: Meaning, style: Style, ident: str, model: str) -> list[Event]:
     def event(kind: str, message: Any, index: int | None = None) -> dict[str, Any]:
         told: dict[str, Any] = {"type": kind, "delta": {"message": message}}
         return told if index is None else {**told, "index": index}
@@ -268,12 +268,12 @@ def cohere(answer: Answer, style: Style, ident: str, model: str) -> list[Event]:
     return [(event["type"], event) for event in events]
 
 
-def _cohere_usage(answer: Answer) -> dict[str, Any]:
+def _cohere_usage(answer: Meaning) -> dict[str, Any]:
     tokens = {"input_tokens": answer.prompt_tokens, "output_tokens": answer.completion_tokens}
     return {"billed_units": tokens, "tokens": tokens}
 
 
-def cohere_whole(answer: Answer, ident: str, model: str) -> dict[str, Any]:
+def cohere_whole(answer: Meaning, ident: str, model: str) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant"}
     if answer.thoughts:
         message["tool_plan"] = answer.thoughts
@@ -292,7 +292,7 @@ def cohere_whole(answer: Answer, ident: str, model: str) -> dict[str, Any]:
     return {"id": ident, "message": message, "finish_reason": _COHERE[answer.finish], "usage": usage}
 
 
-def ollama(answer: Answer, style: Style, ident: str, model: str) -> list[Event]:
+def ollama(answer: Meaning, style: Style, ident: str, model: str) -> list[Event]:
     frame = {"model": model, "created_at": "2030-03-17T17:46:40Z"}
 
     def record(**message: Any) -> dict[str, Any]:
@@ -312,13 +312,13 @@ def _ollama_call(name: str, arguments: str) -> dict[str, Any]:
     return {"name": name, "arguments": _decode(arguments)}
 
 
-def _ollama_end(answer: Answer) -> dict[str, Any]:
+def _ollama_end(answer: Meaning) -> dict[str, Any]:
     reason = "length" if answer.finish == "length" else "stop"
     counts = {"prompt_eval_count": answer.prompt_tokens, "eval_count": answer.completion_tokens}
     return {"done": True, "done_reason": reason, "total_duration": 1, **counts}
 
 
-def ollama_whole(answer: Answer, ident: str, model: str) -> dict[str, Any]:
+def ollama_whole(answer: Meaning, ident: str, model: str) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": answer.text}
     if answer.thoughts:
         message["thinking"] = answer.thoughts
@@ -330,7 +330,7 @@ def ollama_whole(answer: Answer, ident: str, model: str) -> dict[str, Any]:
     return {**frame, **_ollama_end(answer)}
 
 
-STREAMS: dict[str, Callable[[Answer, Style, str, str], list[Event]]] = {
+STREAMS: dict[str, Callable[[Meaning, Style, str, str], list[Event]]] = {
     "openai": openai,
     "completions": completions,
     "anthropic": anthropic,
@@ -338,7 +338,7 @@ STREAMS: dict[str, Callable[[Answer, Style, str, str], list[Event]]] = {
     "cohere": cohere,
     "ollama": ollama,
 }
-WHOLES: dict[str, Callable[[Answer, str, str], dict[str, Any]]] = {
+WHOLES: dict[str, Callable[[Meaning, str, str], dict[str, Any]]] = {
     "openai": openai_whole,
     "completions": completions_whole,
     "anthropic": anthropic_whole,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from trio_router.simulation.speech import CREATED, pieces
 
 if TYPE_CHECKING:
-    from trio_router.simulation.plan import Answer, Style
+    from trio_router.simulation.plan import Meaning, Style
     from trio_router.simulation.speech import Event
 
 
@@ -22,7 +22,7 @@ def _call(index: int, name: str, arguments: str, status: str) -> dict[str, Any]:
     return {**head, "name": name, "arguments": arguments, "status": status}
 
 
-def responses_whole(answer: Answer, ident: str, model: str) -> dict[str, Any]:
+def responses_whole(answer: Meaning, ident: str, model: str) -> dict[str, Any]:
     output: list[dict[str, Any]] = []
     if answer.text or not answer.calls:
         output.append(_message(ident, answer.text, "completed"))
@@ -42,7 +42,7 @@ def responses_whole(answer: Answer, ident: str, model: str) -> dict[str, Any]:
     return told
 
 
-def _frame(answer: Answer, ident: str, model: str) -> dict[str, Any]:
+def _frame(answer: Meaning, ident: str, model: str) -> dict[str, Any]:
     head = {"id": f"resp_{ident}", "object": "response", "created_at": CREATED, "model": model}
     return {**head, "status": "in_progress", "output": [], "usage": None, "error": None}
 
@@ -56,7 +56,7 @@ class _Numbered:
         self.events.append((kind, {"type": kind, "sequence_number": number, **fields}))
 
 
-def responses(answer: Answer, style: Style, ident: str, model: str) -> list[Event]:
+def responses(answer: Meaning, style: Style, ident: str, model: str) -> list[Event]:
     told = _Numbered()
     told.say("response.created", response=_frame(answer, ident, model))
     told.say("response.in_progress", response=_frame(answer, ident, model))
@@ -79,7 +79,7 @@ def responses(answer: Answer, style: Style, ident: str, model: str) -> list[Even
     return told.events
 
 
-def _say_message(told: _Numbered, answer: Answer, style: Style, ident: str) -> None:
+def _say_message(told: _Numbered, answer: Meaning, style: Style, ident: str) -> None:
     item = _message(ident, "", "in_progress")
     told.say("response.output_item.added", output_index=0, item=item)
     place = {"item_id": item["id"], "output_index": 0, "content_index": 0}

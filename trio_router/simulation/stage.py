@@ -46,7 +46,7 @@ class Timer:
             act()
 
 
-class Stage:
+class Scheduler:
     """Runs what is due.  `haste` is how many acts may happen between two steps of the router."""
 
     def __init__(self, chance: Chance, haste: int = 3) -> None:
@@ -130,7 +130,7 @@ class Actor:
     __slots__ = ("_is_called", "_on_end", "_stage", "_timer", "_work", "is_over", "name")
 
     def __init__(
-        self, stage: Stage, name: str, work: Work, on_end: Callable[[], None] | None = None
+        self, stage: Scheduler, name: str, work: Work, on_end: Callable[[], None] | None = None
     ) -> None:
         self.name = name
         self.is_over = False

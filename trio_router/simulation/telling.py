@@ -10,7 +10,7 @@ from trio_router.simulation.envelope import error_event
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from trio_router.simulation.envelope import Script
+    from trio_router.simulation.envelope import AnswerBytes
     from trio_router.simulation.pipes import End
     from trio_router.simulation.plan import Fault
     from trio_router.simulation.stage import Work
@@ -31,7 +31,7 @@ _BAD_SHAPES = {
 class Telling:
     """One answer on its way out, with its fault."""
 
-    def __init__(self, end: End, pause: Pause, told: Told, made: Script) -> None:
+    def __init__(self, end: End, pause: Pause, told: Told, made: AnswerBytes) -> None:
         self.end = end
         self.pause = pause
         self.told = told

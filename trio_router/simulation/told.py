@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 if TYPE_CHECKING:
-    from trio_router.simulation.envelope import Script
+    from trio_router.simulation.envelope import AnswerBytes
     from trio_router.simulation.pipes import End
-    from trio_router.simulation.plan import Answer, Fault, Take
+    from trio_router.simulation.plan import Fault, Meaning, Take
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Told:
     is_stream: bool = False
     fault: Fault | None = None
     begun: str = ""  # the beginning of an answer that it was to go on from
-    script: Script | None = None
+    script: AnswerBytes | None = None
     status: int = 0
     sent: int = 0  # events that are out, as far as the provider's own side
     has_said_finish: bool = False
@@ -56,7 +56,7 @@ class Told:
     words: list[str] = field(default_factory=list)  # messages of errors that it gave
 
 
-def meant(told: Told, so_far: str) -> Answer:
+def meant(told: Told, so_far: str) -> Meaning:
     """What the client of this answer is to have in the end, who has `so_far` of its text."""
     answer, begun = told.take.answer, told.begun
     if not begun or answer.text.startswith(begun):

@@ -13,18 +13,18 @@ from trio_router.observe.log import JSONFormatter
 from trio_router.simulation import loop
 from trio_router.simulation.chance import Chance
 from trio_router.simulation.client import Client, Got
-from trio_router.simulation.history import History
+from trio_router.simulation.history import Journal
 from trio_router.simulation.machine import LogBook, Machine
 from trio_router.simulation.network import Connect, Host, Network
 from trio_router.simulation.provider import Outlet
-from trio_router.simulation.stage import BEGINNING, Actor, Stage, WorldIsStuck
+from trio_router.simulation.stage import BEGINNING, Actor, Scheduler, WorldIsStuck
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
 
     from trio_router.simulation.pipes import Course
-    from trio_router.simulation.plan import Ask, Caller, Deed, Plan, Provider
+    from trio_router.simulation.plan import Ask, Caller, Deed, Provider, WorldPlan
 
 _GRACE = 40.0  # s in which what has no reader any more comes to its end
 
@@ -50,11 +50,11 @@ class Gauges:
 class World:
     """Runs `plan` once; what is left afterwards is there to be judged."""
 
-    def __init__(self, plan: Plan, *, is_kept: bool = False) -> None:
+    def __init__(self, plan: WorldPlan, *, is_kept: bool = False) -> None:
         seed = plan.seed
         self.plan = plan
-        self.stage = Stage(Chance(seed, "stage"), plan.haste)
-        self.history = History(lambda: self.stage.now - BEGINNING, is_kept=is_kept)
+        self.stage = Scheduler(Chance(seed, "stage"), plan.haste)
+        self.history = Journal(lambda: self.stage.now - BEGINNING, is_kept=is_kept)
         self.network = Network(self.stage, Chance(seed, "network"), self.history)
         self.asks: dict[int, Ask] = {ask.id: ask for c in plan.callers for ask in c.asks}
         self.outlets = {p.name: self._outlet(p) for p in plan.providers}

@@ -1,4 +1,4 @@
-"""The body of a response as httpx takes it, and what becomes of its connection."""
+"""The body of a response, as httpx reads it; returns or closes its connection at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import httpx
 
 if TYPE_CHECKING:
     from trio_router.transport.pool import Pool
-    from trio_router.transport.round_trip import Connection, Exchange
+    from trio_router.transport.round_trip import RoundTrip, UpstreamConnection
 
 
 class ResponseBody(httpx.AsyncByteStream):
@@ -19,10 +19,14 @@ class ResponseBody(httpx.AsyncByteStream):
     """
 
     def __init__(
-        self, pool: Pool[Connection], connection: Connection, exchange: Exchange, begun: bytes
+        self,
+        pool: Pool[UpstreamConnection],
+        connection: UpstreamConnection,
+        exchange: RoundTrip,
+        begun: bytes,
     ) -> None:
         self._pool = pool
-        self._connection: Connection | None = connection
+        self._connection: UpstreamConnection | None = connection
         self._exchange = exchange
         self._ready = begun
         self._closed = False
@@ -49,7 +53,7 @@ class ResponseBody(httpx.AsyncByteStream):
         self.close()
 
     def close(self) -> None:
-        """Close what was not read to its end.  Never waits; may be called again."""
+        """Closes the connection unless the body was read to its end.  Never waits; repeatable."""
         self._ready = b""
         self._close()
 

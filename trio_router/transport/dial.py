@@ -11,7 +11,7 @@ import httpx
 import trio
 
 from trio_router.transport.faults import ProxyRefusal, is_lasting
-from trio_router.transport.http1 import RequestHead, ResponseParser
+from trio_router.transport.http1 import OutgoingHead, ResponseParser
 from trio_router.transport.sockets import READ_SIZE, Wire, close_now, wire_over
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ async def _dial(origin: Origin, connect: Connect, context: GetContext) -> Wire:
 
 
 async def _start_tls(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) -> trio.abc.Stream:
-    # https_compatible: web servers close without the TLS goodbye, and so do we.
+    # https_compatible: like web servers, we close without TLS's close_notify.
     secure = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
     await secure.do_handshake()
     return secure
@@ -85,7 +85,7 @@ async def _start_tls(stream: trio.abc.Stream, context: ssl.SSLContext, host: str
 async def _open_tunnel(stream: trio.abc.Stream, proxy: Proxy, origin: Origin) -> None:
     authority = origin.authority
     headers = [(b"Host", authority), *proxy.headers]
-    await stream.send_all(RequestHead(b"CONNECT", authority, headers, b"").data)
+    await stream.send_all(OutgoingHead(b"CONNECT", authority, headers, b"").data)
     answer = ResponseParser(bodyless=True)
     try:
         while not answer.head_complete and answer.fault is None:
@@ -101,11 +101,11 @@ async def _open_tunnel(stream: trio.abc.Stream, proxy: Proxy, origin: Origin) ->
         raise kind(f"the proxy's answer: {answer.fault}")
     if not 200 <= answer.status < 300:
         reason = answer.reason.decode("latin-1")
-        # A proxy's 5xx is of the way from it to the host.
+        # A proxy's 5xx means that it could not reach the host.
         kind = ProxyRefusal if answer.status < 500 else httpx.ProxyError
         raise kind(f"the proxy answered {answer.status} {reason}".rstrip())
     if answer.excess:
-        raise ProxyRefusal("the proxy sent more than an answer")
+        raise ProxyRefusal("the proxy sent data after its answer")
 
 
 def _name(origin: Origin) -> str:
@@ -114,11 +114,11 @@ def _name(origin: Origin) -> str:
 
 
 def _reason(fault: BaseException) -> str:
-    """The text of `fault`, with its cause's where that tells more."""
+    """The text of `fault`, with its cause's text if that says more."""
     cause = fault.__cause__
     if isinstance(cause, ssl.SSLError):
         return str(cause)
     text = str(fault) or type(fault).__name__
-    if isinstance(cause, BaseExceptionGroup):  # one for each address tried
+    if isinstance(cause, BaseExceptionGroup):  # one fault for each address that was tried
         text += f" ({'; '.join(dict.fromkeys(map(str, cause.exceptions)))})"
     return text

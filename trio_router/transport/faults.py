@@ -1,4 +1,4 @@
-"""Which faults of a connection will be the same next time."""
+"""Which faults of a connection a retry would meet again."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import ssl
 import httpx
 
 _ALWAYS = (httpx.LocalProtocolError, httpx.UnsupportedProtocol, UnicodeError)
-# Of TLS: the other side has gone, is in trouble, or bytes were garbled on the way.
+# TLS faults that may pass: the other side has gone or is in trouble, or bytes were garbled.
 _PASSING_KINDS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _PASSING_REASONS = ("EOF", "INTERNAL_ERROR", "RECORD_MAC", "CLOSE_NOTIFY", "SHUTDOWN", "CANCEL")
 
 
 class MalformedResponse(httpx.RemoteProtocolError):
-    """What came is no HTTP, or more of a head than is read."""
+    """The response is not HTTP, or its head is too large."""
 
 
 class BadStatus(MalformedResponse):
-    """The response has a status that there is not: below 200 at its end, beyond 599, no number."""
+    """The final status is invalid: below 200, above 599, or no number."""
 
 
 class ProxyRefusal(httpx.ProxyError):
-    """The proxy does not want us, or speaks no HTTP."""
+    """The proxy refuses us, or does not speak HTTP."""
 
 
 def is_lasting(fault: BaseException) -> bool:
-    """Whether the same request would meet the same fault again, however long it waits.
+    """Whether a retry would meet the same fault again, however long it waits.
 
-    So it is with a certificate that does not verify, a host that is no name, framing that is no HTTP;
-    not with a connection that was refused, closed or reset.
+    True for a certificate that does not verify, an invalid host name, and framing that is not HTTP.
+    False for a connection that was refused, closed or reset.
     """
     if isinstance(fault, (MalformedResponse, ProxyRefusal)):
         return True

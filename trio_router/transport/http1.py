@@ -1,4 +1,4 @@
-"""HTTP/1.1 without input or output: request heads as bytes, bytes as responses."""
+"""HTTP/1.1 towards upstreams, sans-IO: request heads to bytes, bytes to responses."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from trio_router.transport.faults import BadStatus, MalformedResponse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HEAD_LIMIT = 65536  # bytes of response head, and of framing between two pieces of body
+HEAD_LIMIT = 65536  # bytes of a response's head, and of the framing between two pieces of its body
 
 _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET = re.compile(rb"[!-~\x80-\xff]+")
 _FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\0\r\n]*\r\n)*")
 
 
-class RequestHead:
-    """What stands before a request's body.
+class OutgoingHead:
+    """The head of a request.
 
     `data` is the head with its blank line.  `length` is the declared content length in bytes,
-    None if there is none; `chunked` says that the body is to be framed in chunks; `keep_alive`
+    None if there is none; `chunked` says that the body is sent in chunks; `keep_alive`
     that the sender wants the connection to stay open.
 
-    `body` is the body if it is known, None if it will come in pieces.  A framing field is added
-    where the headers have none.  Raises httpx.LocalProtocolError for what cannot be sent as HTTP.
+    `body` is the body if it is known, None if it comes in pieces.  A framing field is added if the
+    headers have none.  Raises httpx.LocalProtocolError if the request cannot be sent as HTTP.
     """
 
     __slots__ = ("chunked", "data", "keep_alive", "length")
@@ -46,7 +46,7 @@ class RequestHead:
         for name, value in headers:
             self._note(name.lower(), value)
         if self.chunked:
-            # RFC 9112, 6.2: never both, or two readers will see two different requests.
+            # RFC 9112, 6.2: never both; otherwise two readers could see two different requests.
             headers = [field for field in headers if field[0].lower() != b"content-length"]
             self.length = None
         elif self.length is None:
@@ -83,23 +83,23 @@ class RequestHead:
 class HeadTemplate:
     """The heads of POSTs to one target that share `headers`: checked and encoded once.
 
-    Raises httpx.LocalProtocolError for what cannot be sent as HTTP.
+    Raises httpx.LocalProtocolError if they cannot be sent as HTTP.
     """
 
     def __init__(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        head = RequestHead(b"POST", target, headers, b"")
+        head = OutgoingHead(b"POST", target, headers, b"")
         if head.length or head.chunked:
-            raise httpx.LocalProtocolError("the framing of a body is ours to say")
+            raise httpx.LocalProtocolError("headers that frame the body are set by the transport")
         self._data = head.data[:-2]
         self._keep_alive = head.keep_alive
 
-    def head(self, request_id: bytes, length: int, more: bytes = b"") -> RequestHead:
+    def head(self, request_id: bytes, length: int, more: bytes = b"") -> OutgoingHead:
         """The head of one request with a body of `length` bytes.
 
-        `request_id` goes out as x-request-id, `more` are further field lines; that they are what a
-        head may hold is the caller's word.
+        `request_id` is sent as x-request-id.  `more` are further field lines, which the caller has
+        checked.
         """
-        head = RequestHead.__new__(RequestHead)
+        head = OutgoingHead.__new__(OutgoingHead)
         head.chunked = False
         head.keep_alive = self._keep_alive
         head.length = length
@@ -122,14 +122,14 @@ class _Stop(Exception):
 
 
 class ResponseParser:
-    """Bytes in any pieces -> one response.
+    """Parses one response from bytes in any pieces.
 
     Never raises on bad input: `fault` then says what is wrong (`error()` as an exception), and what
-    was read before it is still given out.  `head_complete` says that `status`, `reason`, `headers`
+    was read before it is still returned.  `head_complete` says that `status`, `reason`, `headers`
     and `http_version` are those of the final response (informational ones are skipped), `done` that
-    the body is at its end, `keep_alive` that another request may follow on the connection,
-    `touched` that any byte came, `excess` that bytes came after the end.  A `bodyless` response (to
-    HEAD, to CONNECT) ends with its head.
+    the body has ended, `keep_alive` that another request may follow on the connection, `touched`
+    that any byte came, `excess` that bytes came after the end.  A `bodyless` response (to HEAD or
+    CONNECT) ends with its head.
     """
 
     def __init__(self, *, bodyless: bool = False, limit: int = HEAD_LIMIT) -> None:
@@ -142,12 +142,11 @@ class ResponseParser:
         self.touched = False
         self.excess = False
         self.fault: str | None = None
-        self._is_cut = False  # the fault is that no more came
-        self._has_bad_status = False  # that is the fault
+        self._kind: type[httpx.RemoteProtocolError] = MalformedResponse  # of the fault
         self._bodyless = bodyless
         self._limit = limit
         self._size = 0  # of the header fields so far
-        self._unyielding = 0  # bytes since the last that gave something
+        self._unyielding = 0  # bytes since the last head or piece of body was complete
         self._until_eof = False
         self._allows_reuse = False
         self._parts: list[bytes] = []
@@ -156,12 +155,7 @@ class ResponseParser:
 
     def error(self) -> httpx.RemoteProtocolError:
         """`fault`, to be raised."""
-        kind: type[httpx.RemoteProtocolError] = MalformedResponse
-        if self._is_cut:
-            kind = httpx.RemoteProtocolError
-        elif self._has_bad_status:
-            kind = BadStatus
-        return kind(self.fault or "")
+        return self._kind(self.fault or "")
 
     @property
     def keep_alive(self) -> bool:
@@ -169,7 +163,7 @@ class ResponseParser:
 
     @property
     def final_and_closing(self) -> bool:
-        """The final head is here, and its sender wants no more of the request."""
+        """The final head has come, and its sender wants no more of the request."""
         return self.head_complete and (self.status >= 300 or not self._allows_reuse)
 
     def receive_data(self, data: bytes) -> bytes:
@@ -193,11 +187,11 @@ class ResponseParser:
         else:
             self._count_unyielding(len(data))
         if self.done or self.fault is not None:
-            self._parser = None  # it refers to us: leave no cycle to the collector
+            self._parser = None  # it refers to us; this breaks the cycle
         return body
 
     def receive_eof(self) -> None:
-        """Nothing more will come: the end of the body, or a fault."""
+        """The connection has ended: that ends the body, or is a fault."""
         self._parser = None
         self._allows_reuse = False
         if self.done:
@@ -205,16 +199,14 @@ class ResponseParser:
         if self._until_eof and self.fault is None:
             self.done = True
             return
-        self._is_cut = self.fault is None
         if self.head_complete:
-            self._fail("the connection was closed before the end of the body")
-        elif self.touched:
-            self._fail("the connection was closed within the head of the response")
+            where = "before the end of the body"
         else:
-            self._fail("the connection was closed without a response")
+            where = "within the head of the response" if self.touched else "without a response"
+        self._fail(f"the connection was closed {where}", httpx.RemoteProtocolError)
 
     def close(self) -> None:
-        """What is still to come is not wanted.  Breaks the cycle between the parser and us."""
+        """Stops parsing.  Breaks the reference cycle between the parser and us."""
         self._parser = None
 
     def _feed(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
@@ -224,9 +216,9 @@ class ResponseParser:
             if self.done:
                 self.excess = True
             else:
-                if isinstance(error, httptools.HttpParserInvalidStatusError):
-                    self._has_bad_status = self.fault is None
-                self._fail(f"malformed {self._place()}: {error}")
+                is_status = isinstance(error, httptools.HttpParserInvalidStatusError)
+                kind = BadStatus if is_status else MalformedResponse
+                self._fail(f"malformed {self._place()}: {error}", kind)
 
     def _count_unyielding(self, size: int) -> None:
         self._unyielding += size
@@ -234,19 +226,19 @@ class ResponseParser:
             self._fail(f"more than {self._limit} bytes of {self._place()}")
 
     def _end_bodyless(self, data: bytes) -> None:
-        # The parser knows nothing of the request's method and takes what follows for a body.
+        # The parser does not know the request's method and would take what follows for a body.
         if self._parts or not data.endswith(b"\r\n\r\n"):
             self.excess = True
             self._parts.clear()
 
-    def _fail(self, message: str) -> None:
+    def _fail(self, message: str, kind: type[httpx.RemoteProtocolError] = MalformedResponse) -> None:
         if self.fault is None:
-            self.fault = message
+            self.fault, self._kind = message, kind
 
     def _place(self) -> str:
         return "body framing" if self.head_complete else "response head"
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         if self.done:
@@ -272,8 +264,8 @@ class ResponseParser:
         version = parser.get_http_version()
         known = 100 <= self.status <= 599 and self.status != 101
         if version not in ("1.0", "1.1") or not known:
-            self._has_bad_status = not known and self.fault is None
-            self._fail(f"unexpected status {self.status} in HTTP/{version}")
+            kind = MalformedResponse if known else BadStatus
+            self._fail(f"unexpected status {self.status} in HTTP/{version}", kind)
             raise _Stop
         if self.status < 200:
             self.headers.clear()

@@ -1,8 +1,8 @@
-"""A TCP connection to a host by its name, to whichever of its addresses answers first (RFC 8305).
+"""Opens a TCP connection to a host name, to the first address that answers (RFC 8305).
 
-trio has this too; but there each address that does not answer leaves a cycle behind, which holds the
-tasks that waited for it: one a connection to `localhost` where nobody listens on `::1`, and one a
-connection to any host with both kinds of addresses from a machine that has IPv4 alone.
+trio has this too, but there each address that fails leaves a reference cycle, which holds the tasks
+that waited for it: one for each connection to `localhost` if nobody listens on `::1`, and one for each
+connection to a host with both kinds of addresses from a machine that has only IPv4.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 import trio
 
-_HEAD_START = 0.25  # s that an address has before the next is tried too
+_HEAD_START = 0.25  # s after which the next address is tried too
 
-Address = tuple[Any, Any, int, str, Any]  # as getaddrinfo has it
+Address = tuple[Any, Any, int, str, Any]  # an item of getaddrinfo's result
 
 
 async def open_named(host: str, port: int) -> trio.SocketStream:
-    """Raises OSError, whose cause is a group of all that failed.  On cancel nothing stays open."""
+    """Raises OSError, caused by a group of all failures.  On cancel nothing stays open."""
     addresses = in_turn(await _addresses(host, port))
     race = _Race()
     try:
@@ -35,7 +35,7 @@ async def open_named(host: str, port: int) -> trio.SocketStream:
 
 
 def in_turn(found: list[Address]) -> list[Address]:
-    """The addresses in their order, but the second of another kind than the first, if there is one."""
+    """The addresses in their order, except that the second one has another family if there is one."""
     for place, address in enumerate(found):
         if address[0] != found[0][0]:
             return [found[0], address, *found[1:place], *found[place + 1 :]]
@@ -46,16 +46,16 @@ async def _addresses(host: str, port: int) -> list[Address]:
     try:
         return list(await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except OSError as fault:
-        fault.__traceback__ = None  # those frames, of a thread and of who waits for it, hold it
+        fault.__traceback__ = None  # its frames, of the thread and of the waiting task, hold it
         raise
 
 
 class _Race:
-    """The first connection that comes about, or why none does."""
+    """The first connection that succeeds, or the reasons why none did."""
 
     def __init__(self) -> None:
         self._winner: trio.socket.SocketType | None = None
-        self._faults: list[OSError] = []  # without their frames, which hold us
+        self._faults: list[OSError] = []  # without their tracebacks, which would hold us
 
     async def run(self, address: Address, failed: trio.Event, others: trio.CancelScope) -> None:
         family, kind, protocol, _, place = address

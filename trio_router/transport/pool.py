@@ -1,4 +1,4 @@
-"""Which connections are open, and who may open the next.  Every step takes constant time."""
+"""The connection pool: idle connections, and who may open the next.  Every step takes constant time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ C = TypeVar("C", bound=Poolable)
 
 
 class PoolClosed(Exception):
-    """The pool was closed: no connection will come."""
+    """The pool is closed: it gives no more connections."""
 
 
 class _Waiter(Generic[C]):
@@ -45,9 +45,8 @@ class _Waiter(Generic[C]):
 class Pool(Generic[C]):
     """Idle connections by key, and at most `max_connections` slots (None: any number).
 
-    A slot is held by every connection, be it in use, idle or being opened.  Whoever waits for one
-    is served in order.  At most `max_keepalive` connections are kept idle, each for `expiry`
-    seconds.
+    Every connection holds a slot, whether in use, idle or being opened.  Waiters are served in
+    order.  At most `max_keepalive` connections are kept idle, each for `expiry` seconds.
     """
 
     def __init__(self, max_connections: int | None, max_keepalive: int, expiry: float) -> None:
@@ -57,8 +56,8 @@ class Pool(Generic[C]):
         self._slots = 0
         self._closed = False
         self._busy: dict[C, None] = {}
-        # Oldest first, with the time each became idle.  While anyone waits, none is idle and every
-        # slot is taken: so nobody overtakes who waits.
+        # Oldest first, with the time each became idle.  While anyone waits, no connection is idle and
+        # every slot is taken, so that nobody can overtake the waiters.
         self._idle: OrderedDict[C, float] = OrderedDict()
         self._idle_by_key: dict[Hashable, OrderedDict[C, None]] = {}
         self._waiters: OrderedDict[_Waiter[C], None] = OrderedDict()
@@ -73,10 +72,10 @@ class Pool(Generic[C]):
         return len(self._idle)
 
     def take(self, key: Hashable) -> tuple[bool, C | None]:
-        """A slot without waiting: whether there was one, and the idle connection in it, if any.
+        """Takes a slot without waiting.  Returns whether there was one, and the idle connection in it.
 
-        With (True, None) the caller opens a connection and hands it to `adopt`, or gives the slot
-        back with `release_slot`.  Raises PoolClosed.
+        With (True, None) the caller opens a connection and hands it to `adopt`, or returns the slot
+        with `release_slot`.  Raises PoolClosed.
         """
         if self._closed:
             raise PoolClosed
@@ -91,9 +90,9 @@ class Pool(Generic[C]):
         return True, None
 
     async def wait(self, key: Hashable) -> C | None:
-        """The next free slot, in order; the connection in it or None as with `take`.
+        """Waits for a slot, in order.  Returns the idle connection in it, or None as `take` does.
 
-        Raises PoolClosed.  If cancelled, nothing is held.
+        Raises PoolClosed.  On cancel it holds nothing.
         """
         waiter: _Waiter[C] = _Waiter(key)
         self._waiters[waiter] = None
@@ -107,32 +106,32 @@ class Pool(Generic[C]):
         return waiter.connection
 
     def adopt(self, connection: C) -> None:
-        """`connection` was opened in a slot the caller holds.  Raises PoolClosed, and closes it."""
+        """Takes a connection opened in the caller's slot.  Raises PoolClosed, and closes it."""
         if self._closed:
             connection.close()
             raise PoolClosed
         self._busy[connection] = None
 
     def release_slot(self) -> None:
-        """Give back a slot in which no connection is."""
+        """Returns a slot that holds no connection."""
         if self._waiters:
             self._serve_first()
         else:
             self._slots -= 1
 
     def discard(self, connection: C) -> None:
-        """Close a connection in use and give its slot back."""
+        """Closes a connection in use and returns its slot."""
         connection.close()
         self._busy.pop(connection, None)
         self.release_slot()
 
     def replace(self, connection: C) -> None:
-        """Close a connection in use, whose slot the caller keeps for another."""
+        """Closes a connection in use.  The caller keeps its slot for another one."""
         connection.close()
         self._busy.pop(connection, None)
 
     def give_back(self, connection: C) -> None:
-        """A connection in use becomes idle, or goes to the first who waits."""
+        """A connection in use becomes idle, or goes to the first waiter."""
         if self._closed:
             self.discard(connection)
         elif self._waiters:
@@ -144,7 +143,7 @@ class Pool(Generic[C]):
             self._make_idle(connection)
 
     def close(self) -> None:
-        """Close every connection, also those in use; who waits gets PoolClosed."""
+        """Closes every connection, also those in use; waiters get PoolClosed."""
         self._closed = True
         while self._evict_oldest():
             pass
@@ -184,7 +183,7 @@ class Pool(Generic[C]):
     def _take_idle(self, key: Hashable) -> C | None:
         deadline = trio.current_time() - self._expiry
         while (same := self._idle_by_key.get(key)) is not None:
-            connection = next(reversed(same))  # the last used is the likeliest to be alive
+            connection = next(reversed(same))  # the most recently used is the likeliest to be alive
             since = self._idle[connection]
             self._forget_idle(connection)
             if since > deadline and connection.is_quiet():

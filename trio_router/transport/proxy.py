@@ -1,4 +1,4 @@
-"""Which proxy a request goes through, as the usual environment variables say."""
+"""Which proxy a request uses, from the usual environment variables."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy.  `secure` says that it is spoken to over TLS itself.
+    """An HTTP proxy.  `secure` says that the connection to the proxy itself uses TLS.
 
-    `authorization` is the value of Proxy-Authorization, None without user name.
+    `authorization` is the value of Proxy-Authorization; None without a user name.
     """
 
     host: str
@@ -31,7 +31,7 @@ class Proxy:
         """Raises httpx.UnsupportedProtocol for anything but a URL of http or https."""
         try:
             url = httpx.URL(text if "://" in text else f"http://{text}")
-        except httpx.InvalidURL:  # which quotes what may be a part of the password
+        except httpx.InvalidURL:  # its message may quote a part of the password
             raise httpx.UnsupportedProtocol("the proxy's URL cannot be read") from None
         if url.scheme not in ("http", "https"):
             raise httpx.UnsupportedProtocol(f"proxies of scheme {url.scheme!r} are not supported")
@@ -45,7 +45,7 @@ class Proxy:
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """What the proxy itself is to be told."""
+        """Headers for the proxy itself."""
         if self.authorization is None:
             return []
         return [(b"Proxy-Authorization", self.authorization)]

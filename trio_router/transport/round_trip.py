@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import trio
 
-from trio_router.transport.http1 import RequestHead, ResponseParser, chunk
+from trio_router.transport.http1 import OutgoingHead, ResponseParser, chunk
 from trio_router.transport.sockets import BROKEN, Wire
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from trio_router.transport.dial import Origin
 
-_JOINED = 65536  # bytes of body up to which it goes out in one piece with the head
-_EARLY = 1 << 20  # bytes of a response kept while its request is still being written
+_JOINED = 65536  # bytes: a body up to this long is sent together with the head
+_EARLY = 1 << 20  # bytes of a response that are kept while its request is still being written
 
 
-class Connection:
-    """An open connection to `key`, with one exchange at a time.  `used` counts those that ended."""
+class UpstreamConnection:
+    """An open connection to `key`, with one exchange at a time.  `used` counts the finished ones."""
 
     def __init__(self, key: Origin, wire: Wire) -> None:
         self.key = key
@@ -38,11 +38,11 @@ class Connection:
 
 
 class OutgoingRequest:
-    """A request ready to be sent: its head, and its body either whole or in pieces to come."""
+    """A request ready to be sent: its head, and its body, whole or in pieces."""
 
     def __init__(
         self,
-        head: RequestHead,
+        head: OutgoingHead,
         body: bytes | None,
         stream: AsyncIterable[bytes] | None = None,
         *,
@@ -57,17 +57,17 @@ class OutgoingRequest:
     def of(
         cls, request: httpx.Request, target: bytes, extra: list[tuple[bytes, bytes]]
     ) -> OutgoingRequest:
-        """httpx's request.  Raises httpx.LocalProtocolError if it cannot be sent as HTTP."""
+        """Made from httpx's request.  Raises httpx.LocalProtocolError if it cannot be sent as HTTP."""
         method = request.method.encode("ascii", "replace")
         headers = request.headers.raw
         stream = request.stream
         body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else None
-        head = RequestHead(method, target, headers + extra if extra else headers, body)
+        head = OutgoingHead(method, target, headers + extra if extra else headers, body)
         pieces = stream if isinstance(stream, httpx.AsyncByteStream) else None
         return cls(head, body, pieces, bodyless_response=method in (b"HEAD", b"CONNECT"))
 
     def forget(self) -> None:
-        """All is out: a long prompt need not be kept for as long as its answer takes."""
+        """Frees the body once it is sent: a long prompt would stay as long as its answer takes."""
         self.head.data = b""
         self._body = None
         self._stream = None
@@ -78,7 +78,7 @@ class OutgoingRequest:
         return self._body is not None
 
     def whole(self) -> list[bytes] | None:
-        """What to send, small bodies joined with the head; None if the body comes in pieces."""
+        """The bytes to send, a small body joined with the head; None if the body comes in pieces."""
         body = self._body
         if body is None:
             return None
@@ -91,7 +91,7 @@ class OutgoingRequest:
         return [self.head.data, body]
 
     async def send_pieces(self, put: Callable[[bytes], Awaitable[None]]) -> None:
-        """Give `put` what to send as it comes."""
+        """Passes each piece to `put` as it comes."""
         assert self._stream is not None
         await put(self.head.data)
         pieces = aiter(self._stream)
@@ -117,7 +117,7 @@ class OutgoingRequest:
             elif size <= (self.head.length or 0):
                 await put(piece)
             else:
-                break  # never more than was announced: it would be taken for another request
+                break  # never send more than announced: the rest would be read as another request
         return size
 
 
@@ -125,10 +125,10 @@ class _WriteBroken(Exception):
     """The connection broke while the request was being written; the cause says how."""
 
 
-class Exchange:
-    """Sends a request and reads the head of the response; then `read` gives the body.
+class RoundTrip:
+    """Sends a request and reads the response's head; then `read` returns the body.
 
-    `write` and `read` limit one write and one read, in seconds; None does not.
+    `write` and `read` are the limits of one write and one read, in seconds; None: no limit.
     """
 
     def __init__(
@@ -140,9 +140,9 @@ class Exchange:
         self._write_limit = write
         self._read_limit = read
         self._sent = False
-        self._stopped = False  # writing, because the response needs no more of the request
+        self._stopped = False  # writing was stopped: the response needs no more of the request
         self._early = b""  # body that came while the request was being written
-        self._unreadable = ""  # why; an error that is kept would hold us, through its frames
+        self._unreadable = ""  # the reason as text: a kept error's traceback would hold us
 
     @property
     def reusable(self) -> bool:
@@ -150,16 +150,16 @@ class Exchange:
         return self.response.keep_alive and self._sent and self._request.head.keep_alive
 
     async def run(self, on_sent: Callable[[], None] | None) -> bytes:
-        """Up to the response's head; the body bytes that came with it.
+        """Runs up to the response's head.  Returns the body bytes that came with it.
 
-        `on_sent` is called when the last byte is with the kernel.  Raises httpx.WriteError,
+        `on_sent` is called when the kernel has the last byte.  Raises httpx.WriteError,
         WriteTimeout, ReadError, ReadTimeout, RemoteProtocolError, LocalProtocolError.
         """
         broken = ""
         try:
             await self._send()
         except _WriteBroken as fault:
-            broken = text_of(fault.__cause__)  # but the response may have come before
+            broken = text_of(fault.__cause__)  # the response may have come before the break
         if self._sent and on_sent is not None:
             on_sent()
         body = self._early
@@ -175,7 +175,7 @@ class Exchange:
         return body
 
     async def read(self) -> bytes:
-        """The body bytes of one read of the connection, perhaps none; see `response` then.
+        """The body bytes of one read of the connection, perhaps none; check `response` afterwards.
 
         Raises httpx.ReadError, ReadTimeout.
         """
@@ -246,20 +246,20 @@ class Exchange:
             raise httpx.WriteTimeout(f"not written within {self._write_limit} s")
 
     async def _listening(self, send: Callable[[], Awaitable[None]]) -> None:
-        """`send()`, cut short by a response that needs no more of the request, or by the end."""
+        """Runs `send()`; stops it if a response needs no more of the request, or at the end."""
         fault: Exception | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen, nursery.cancel_scope)
             try:
                 await send()
-            except Exception as error:  # raised below: a nursery would wrap it
+            except Exception as error:  # raised below, because a nursery would wrap it
                 fault = error
             nursery.cancel_scope.cancel()
         try:
             if fault is not None and not self._stopped:
                 raise fault
         finally:
-            del fault  # it holds this frame
+            del fault  # its traceback holds this frame
 
     async def _listen(self, writing: trio.CancelScope) -> None:
         response = self.response
@@ -283,6 +283,6 @@ class Exchange:
 
 
 def text_of(fault: BaseException | None) -> str:
-    """What `fault` says, or what its cause says where it is silent, as trio's often are."""
+    """The text of `fault`, or of its cause if it has none, as trio's errors often have."""
     cause = None if fault is None else fault.__cause__
     return str(fault) or str(cause or "") or type(fault).__name__

@@ -1,4 +1,4 @@
-"""Open connections: one small interface over plain sockets and over trio streams."""
+"""Connections: one small interface over plain sockets and over trio streams."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from trio_router.transport.names import open_named
 READ_SIZE = 65536
 _PIECE = 65536  # bytes
 
-# What a broken connection raises, whichever kind it is.
+# What a broken connection of either kind raises.
 BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Wire(ABC):
-    """A connected byte stream.  All but `close` raise one of `BROKEN` when it breaks."""
+    """A connected byte stream.  All methods but `close` raise one of `BROKEN` when it breaks."""
 
-    # Data up to this many bytes are taken to go out without waiting for the other side to read.
+    # This many bytes are assumed to be sent without waiting for the other side to read.
     unwatched: ClassVar[int]
     readable_after_cancelled_send: ClassVar[bool]
-    can_half_close = True  # `send_eof` does something
+    can_half_close = True  # whether `send_eof` has an effect
 
     @abstractmethod
     def send_some(self, data: bytes) -> int:
-        """Send what goes without waiting; the number of bytes."""
+        """Sends as much as possible without waiting.  Returns the number of bytes."""
 
     @abstractmethod
     async def send(self, data: bytes | memoryview) -> None:
-        """Send all.  If cancelled, any part of it may be out."""
+        """Sends everything.  On cancel any part of it may have been sent."""
 
     @abstractmethod
     async def send_patiently(self, data: bytes | memoryview, patience: float) -> None:
-        """Send all.  Raises trio.TooSlowError if nothing moves for `patience` seconds."""
+        """Sends everything.  Raises trio.TooSlowError if nothing moves for `patience` seconds."""
 
     @abstractmethod
     async def send_eof(self) -> None:
-        """Nothing more will be sent; the other side may still send."""
+        """Closes the sending side; the other side may still send."""
 
     @abstractmethod
     async def receive(self, most: int = READ_SIZE) -> bytes:
-        """What one read of up to `most` bytes gives, b"" at the end; always a checkpoint.
+        """One read of up to `most` bytes; b"" at the end.  Always a checkpoint.
 
         Loses nothing on cancel.
         """
 
     @abstractmethod
     async def wait_hangup(self) -> None:
-        """Until the other side has closed, though there be unread data; where it can be known."""
+        """Waits until the other side has closed, even with data unread, if the system can tell."""
 
     @abstractmethod
     def is_quiet(self) -> bool:
@@ -61,7 +61,7 @@ class Wire(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Close at once, without goodbye or waiting.  May be called again."""
+        """Closes at once, without TLS's close_notify and without waiting.  May be called again."""
 
 
 class SocketWire(Wire):
@@ -106,7 +106,7 @@ class SocketWire(Wire):
     async def receive(self, most: int = READ_SIZE) -> bytes:
         self._check_open()
         if self._expect_more:
-            # The last read filled its buffer: the next is most likely there, save the waiting.
+            # The last read filled its buffer, so more data is probably there: do not wait.
             await trio.lowlevel.checkpoint()
         else:
             await trio.lowlevel.wait_readable(self._socket)
@@ -140,7 +140,7 @@ class StreamWire(Wire):
     """Over any trio stream: TLS, or a stream in memory."""
 
     unwatched = 65536
-    readable_after_cancelled_send = False  # TLS in trio calls the whole stream broken then
+    readable_after_cancelled_send = False  # trio's TLS then counts the whole stream as broken
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
@@ -155,7 +155,7 @@ class StreamWire(Wire):
 
     async def send_patiently(self, data: bytes | memoryview, patience: float) -> None:
         rest = memoryview(data)
-        while rest:  # in pieces: a stream does not tell how far it is within one
+        while rest:  # in pieces: within one, a stream does not tell its progress
             with trio.fail_after(patience):
                 await self._stream.send_all(rest[:_PIECE])
             rest = rest[_PIECE:]
@@ -185,7 +185,7 @@ class StreamWire(Wire):
 
 
 def wire_over(stream: trio.abc.Stream) -> Wire:
-    """The fastest wire for `stream`, which it takes over."""
+    """The fastest wire for `stream`.  It takes the stream over."""
     if not isinstance(stream, trio.SocketStream):
         return StreamWire(stream)
     sock = socket.socket(fileno=stream.socket.detach())
@@ -194,12 +194,12 @@ def wire_over(stream: trio.abc.Stream) -> Wire:
 
 
 def stream_over(sock: socket.socket) -> trio.SocketStream:
-    """trio's own stream over a connected socket, for those who ask for one."""
+    """trio's own stream over a connected socket, for callers that need one."""
     return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
 
 
 def close_now(stream: trio.abc.Stream) -> None:
-    """Close without waiting: a socket at once, any other stream in the next turn of the loop."""
+    """Closes without waiting: a socket at once, any other stream in the loop's next turn."""
     bottom = _bottom(stream)
     if isinstance(bottom, trio.SocketStream):
         bottom.socket.close()
@@ -208,11 +208,11 @@ def close_now(stream: trio.abc.Stream) -> None:
 
 
 async def open_tcp(host: str, port: int) -> trio.abc.Stream:
-    """A TCP connection with TCP_NODELAY, to whichever address answers first.  Raises OSError."""
+    """A TCP connection with TCP_NODELAY, to the first address that answers.  Raises OSError."""
     family = _family(host)
     if family is None:
         return await open_named(host, port)
-    # An address needs neither a resolver's thread nor a race between several.
+    # An IP address needs neither a resolver's thread nor a race between addresses.
     sock = trio.socket.socket(family, socket.SOCK_STREAM)
     try:
         await sock.connect((host, port))
@@ -247,7 +247,7 @@ def _is_quiet(fileno: int) -> bool:
 
 
 async def _wait_hangup(fileno: int) -> None:
-    """Trio waits for data to read; that there will be no more, only an epoll of our own tells."""
+    """Waits for the peer's close with an epoll of our own: trio only waits for data to read."""
     if fileno < 0 or sys.platform != "linux":
         await trio.sleep_forever()
         return
@@ -257,5 +257,5 @@ async def _wait_hangup(fileno: int) -> None:
 
 
 async def _aclose_quietly(stream: trio.abc.Stream) -> None:
-    with suppress(Exception):  # nobody is left to be told
+    with suppress(Exception):  # nobody is left to report it to
         await trio.aclose_forcefully(stream)

@@ -1,4 +1,4 @@
-"""An httpx transport made for long streams: HTTP/1.1 on trio."""
+"""An httpx transport made for long streams: HTTP/1.1 on trio, with a pool."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import trio
 
 from trio_router.transport.body import ResponseBody
 from trio_router.transport.dial import Connect, Origin, dial
-from trio_router.transport.http1 import HeadTemplate, RequestHead
+from trio_router.transport.http1 import HeadTemplate, OutgoingHead
 from trio_router.transport.pool import Pool, PoolClosed
 from trio_router.transport.proxy import ProxyTable
-from trio_router.transport.round_trip import Connection, Exchange, OutgoingRequest
+from trio_router.transport.round_trip import OutgoingRequest, RoundTrip, UpstreamConnection
 from trio_router.transport.sockets import open_tcp
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     Timeouts = Mapping[str, float | None]  # in seconds, by httpx's names for them
 
-# s within which a kept connection shows that it was dead already; one that ends later ended because of
-# the request, or while it was being worked on, and a POST must not be done twice.
+# s within which a kept connection shows that it was dead already.  If it ends later, the upstream may
+# have begun to work on the request, and a POST must not be sent twice.
 _STALE = 1.0
 _PORTS = {"http": 80, "https": 443}
 
 
-class Answer:
-    """A response whose head is here.  `body` is to be closed by who has it, always."""
+class TransportResponse:
+    """A response whose head has come.  Whoever holds it must close `body`."""
 
     __slots__ = ("_response", "body", "headers", "status")
 
@@ -55,25 +55,25 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class PreparedPost:
-    """Where requests go, and how their heads begin."""
+    """The origin of a target's POSTs, and the template of their heads."""
 
     origin: Origin
     template: HeadTemplate
 
 
 class StreamTransport(httpx.AsyncBaseTransport):
-    """Sends requests over kept connections and gives each read of a response as it comes.
+    """Sends requests over kept connections and returns each read of a response as it comes.
 
     `ssl_context` is made on the first https request if it is None, as httpx makes its own.
-    `max_connections` bounds the connections that are open, idle or being opened (None does not);
-    who must wait is served in order.  At most `max_keepalive` are kept idle, each for
-    `keepalive_expiry` seconds.  With `trust_env` the proxy variables are obeyed; SSL_CERT_FILE and
-    SSL_CERT_DIR, which say whom this machine trusts, always are.
+    `max_connections` limits the connections that are open, idle or being opened (None: no limit);
+    waiters are served in order.  At most `max_keepalive` are kept idle, each for `keepalive_expiry`
+    seconds.  With `trust_env` the proxy variables are obeyed; SSL_CERT_FILE and SSL_CERT_DIR, which
+    say whom this machine trusts, always are.
     `connect` opens a stream to a host and port, TCP if it is None.
 
     A request's timeouts are those of httpx, in seconds, in `extensions["timeout"]`; `connect`
     covers name, TCP, tunnel and TLS together.  `extensions["on_sent"]`, if given, is called
-    without arguments when the request's last byte is with the kernel.
+    without arguments when the kernel has the request's last byte.
 
     On cancel, wherever it comes, the connection is closed at once and its slot is free.
     """
@@ -92,7 +92,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         self._trust_env = trust_env
         self._connect = connect or open_tcp
         self._proxies = ProxyTable.from_environment() if trust_env else ProxyTable({})
-        self._pool: Pool[Connection] = Pool(max_connections, max_keepalive, keepalive_expiry)
+        self._pool: Pool[UpstreamConnection] = Pool(max_connections, max_keepalive, keepalive_expiry)
 
     @property
     def open_connections(self) -> int:
@@ -105,7 +105,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         return self._pool.idle
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The response, its body still to be read and closed.
+        """The response.  The caller reads and closes its body.
 
         Raises httpx.TransportError in its kinds: PoolTimeout, ConnectError, ConnectTimeout,
         ProxyError, WriteError, WriteTimeout, ReadError, ReadTimeout, RemoteProtocolError,
@@ -133,8 +133,8 @@ class StreamTransport(httpx.AsyncBaseTransport):
         timeouts: Timeouts,
         on_sent: Callable[[], None] | None = None,
         more: bytes = b"",
-    ) -> Answer:
-        """What `handle_async_request` does, past httpx's own objects, which cost as much again."""
+    ) -> TransportResponse:
+        """Like `handle_async_request`, but without httpx's own objects, which would double the cost."""
         head = prepared.template.head(request_id, len(body), more)
         return await self._ask(prepared.origin, OutgoingRequest(head, body), timeouts, on_sent)
 
@@ -146,18 +146,18 @@ class StreamTransport(httpx.AsyncBaseTransport):
         body: bytes | AsyncIterable[bytes],
         timeouts: Timeouts,
         on_sent: Callable[[], None] | None = None,
-    ) -> Answer:
-        """Any request.  A body in pieces is taken as fast as the other side takes it, and no further
-        than its answer asks for; without a content-length among `headers` it goes out in chunks.
+    ) -> TransportResponse:
+        """Sends any request.  A body in pieces is read as fast as the other side takes it, and only as
+        long as its answer needs more; without a content-length among `headers` it is sent in chunks.
 
-        What `body` raises comes out of here, and the connection is closed.
+        Raises what `body` raises, after closing the connection.
         """
         origin = self._origin(url)
         target, extra = _target(url, origin)
         fields = [(b"host", url.netloc), *headers, *extra]
         whole = body if isinstance(body, bytes) else None
         pieces = None if isinstance(body, bytes) else body
-        head = RequestHead(method, target, fields, whole)
+        head = OutgoingHead(method, target, fields, whole)
         outgoing = OutgoingRequest(head, whole, pieces, bodyless_response=method == b"HEAD")
         return await self._ask(origin, outgoing, timeouts, on_sent)
 
@@ -167,7 +167,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         outgoing: OutgoingRequest,
         timeouts: Timeouts,
         on_sent: Callable[[], None] | None,
-    ) -> Answer:
+    ) -> TransportResponse:
         connection = await self._acquire(origin, timeouts)
         if connection.used:
             try:
@@ -181,7 +181,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         self._pool.close()
 
     async def aclose(self) -> None:
-        """As `close`: httpx's name for it."""
+        """Like `close`, under httpx's name."""
         self.close()
 
     def _origin(self, url: httpx.URL) -> Origin:
@@ -194,7 +194,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         port = url.port or _PORTS[scheme]
         return Origin(scheme, host, port, self._proxies.proxy_for(scheme, host, port))
 
-    async def _acquire(self, origin: Origin, timeouts: Timeouts) -> Connection:
+    async def _acquire(self, origin: Origin, timeouts: Timeouts) -> UpstreamConnection:
         try:
             available, connection = self._pool.take(origin)
             if not available:
@@ -203,18 +203,18 @@ class StreamTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("the transport is closed") from None
         return connection or await self._open(origin, timeouts)
 
-    async def _wait(self, origin: Origin, limit: float | None) -> Connection | None:
+    async def _wait(self, origin: Origin, limit: float | None) -> UpstreamConnection | None:
         if limit is None:
             return await self._pool.wait(origin)
         with trio.move_on_after(limit):
             return await self._pool.wait(origin)
         raise httpx.PoolTimeout(f"no connection was free within {limit} s")
 
-    async def _open(self, origin: Origin, timeouts: Timeouts) -> Connection:
-        """A new connection in a slot that we hold."""
+    async def _open(self, origin: Origin, timeouts: Timeouts) -> UpstreamConnection:
+        """Opens a connection in a slot that we hold."""
         try:
             wire = await dial(origin, self._connect, self._context, timeouts.get("connect"))
-            connection = Connection(origin, wire)
+            connection = UpstreamConnection(origin, wire)
             self._pool.adopt(connection)
         except BaseException as fault:
             self._pool.release_slot()
@@ -225,13 +225,13 @@ class StreamTransport(httpx.AsyncBaseTransport):
 
     async def _ask_on(
         self,
-        connection: Connection,
+        connection: UpstreamConnection,
         outgoing: OutgoingRequest,
         timeouts: Timeouts,
         on_sent: Callable[[], None] | None,
-    ) -> Answer:
-        """Raises _Stale where another try may do; the slot is then still ours."""
-        exchange = Exchange(
+    ) -> TransportResponse:
+        """Raises _Stale if another connection may succeed; the slot is still ours then."""
+        exchange = RoundTrip(
             connection.wire, outgoing, write=timeouts.get("write"), read=timeouts.get("read")
         )
         begun_at = trio.current_time()
@@ -242,12 +242,12 @@ class StreamTransport(httpx.AsyncBaseTransport):
             is_early = trio.current_time() - begun_at <= _STALE
             if connection.used and is_early and outgoing.repeatable and _is_stale(exchange, fault):
                 self._pool.replace(connection)
-                raise _Stale from None  # noqa: ASYNC104 - never for a cancellation
+                raise _Stale from None  # noqa: ASYNC104 - never raised for a cancellation
             self._pool.discard(connection)
             raise
         connection.used += 1
         body = ResponseBody(self._pool, connection, exchange, begun)
-        return Answer(exchange.response, body)
+        return TransportResponse(exchange.response, body)
 
     def _context(self) -> ssl.SSLContext:
         if self._ssl_context is None:
@@ -257,10 +257,10 @@ class StreamTransport(httpx.AsyncBaseTransport):
 
 
 class _Stale(Exception):
-    """A kept connection was dead before it gave any byte of the response."""
+    """A kept connection was dead before any byte of the response came."""
 
 
-def _is_stale(exchange: Exchange, fault: BaseException) -> bool:
+def _is_stale(exchange: RoundTrip, fault: BaseException) -> bool:
     broken = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
     return isinstance(fault, broken) and not exchange.response.touched
 
@@ -270,7 +270,7 @@ def _outgoing(request: httpx.Request, origin: Origin) -> OutgoingRequest:
 
 
 def _target(url: httpx.URL, origin: Origin) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """What stands in the request line, and the fields that a proxy wants."""
+    """The target in the request line, and the fields for a proxy."""
     if origin.proxy is None or origin.scheme == "https":
         return url.raw_path, []
     return b"http://" + url.netloc + url.raw_path, list(origin.proxy.headers)

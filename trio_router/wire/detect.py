@@ -1,8 +1,8 @@
-"""The format of an answer is seen, not assumed: server-sent events, NDJSON, a JSON array of records or
-one JSON value.
+"""Detects the format of an answer: server-sent events, NDJSON, a JSON array of records or one JSON
+value.
 
-The first byte that is not white space tells.  JSON starts with `{`, an array with `[`; everything else
-is taken for server-sent events, whose decoder ignores what it does not know.  A markup page is neither.
+The first byte that is not white space decides.  JSON starts with `{`, an array with `[`; everything
+else counts as server-sent events, whose decoder ignores what it does not know, except for markup.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from trio_router.wire.sse import ServerSentEvent, SSEDecoder
 
 _SPACE = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
-_TRIES = 16  # lines at which a value of many lines is looked at for its end; each parses all of it
+_TRIES = 16  # lines at which a value of many lines is checked for its end; each check parses all of it
 
 
 class NotAStreamError(Exception):
-    """The body is no format that a model's answer comes in.  `start` is how it begins."""
+    """The body is in no format of a model's answer.  `start` is its beginning."""
 
     def __init__(self, start: bytes) -> None:
         super().__init__("neither server-sent events nor JSON")
@@ -27,7 +27,7 @@ class NotAStreamError(Exception):
 
 
 class FormatReader:
-    """Bytes in any pieces -> records, whatever the format: `ServerSentEvent`s, unnamed for JSON.
+    """Turns bytes in any pieces into records of any format: `ServerSentEvent`s, unnamed for JSON.
 
     `format` is None until it is known, then "sse", "ndjson", "json-array" or "json".  A record of more
     than `limit` bytes raises LineTooLongError; a body that is none of these raises NotAStreamError.
@@ -74,7 +74,7 @@ class FormatReader:
         rest = head.removeprefix(_BOM)
         start = rest.lstrip(_SPACE)
         if not start:
-            # Blank lines keep a connection alive before the answer; they are not worth keeping.
+            # Blank lines before the answer only keep the connection alive; drop them.
             self._head = rest[-1:] or head
             return False
         if start[0] in b"{[":

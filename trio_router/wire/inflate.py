@@ -1,7 +1,7 @@
-"""A compressed body, inflated in slices: what comes out at once is bounded whatever went in.
+"""Inflates a compressed body in slices: the output of one step is bounded, whatever the input.
 
-One kilobyte of deflate can hold a megabyte.  So nothing is inflated further than somebody has asked,
-and what has not been inflated yet stays compressed.
+One kilobyte of deflate can hold a megabyte.  So nothing is inflated before it is asked for; the rest
+stays compressed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-CODINGS = ("gzip", "deflate")  # that can be inflated
+CODINGS = ("gzip", "deflate")  # the codings that can be inflated
 _OUT = 65536  # bytes that come out of one step
 _IN = 16384  # bytes that go into one step
 _MAGIC = b"\x1f\x8b"  # how a gzip stream begins
@@ -20,14 +20,14 @@ _ALIAS = {"x-gzip": "gzip"}
 
 
 class InflateError(Exception):
-    """What came is not in the coding that it is said to be in, or in one that nobody here can read."""
+    """The body is not in its declared coding, or the coding is not supported."""
 
 
 def coding_of(values: Iterable[str]) -> str:
-    """The coding that a body is in, by its Content-Encoding fields; empty if it is in none.
+    """The coding of a body, from its Content-Encoding fields; empty if there is none.
 
-    Raises InflateError for one that is not among CODINGS, and for more than one: nobody needs two, and
-    each of them multiplies what a byte can become.
+    Raises InflateError for a coding that is not in CODINGS, and for more than one: nobody needs two,
+    and each multiplies the size.
     """
     given = [part.strip().lower() for value in values for part in value.split(",", 8)]
     codings = [_ALIAS.get(name, name) for name in given if name not in ("", "identity")]
@@ -39,7 +39,7 @@ def coding_of(values: Iterable[str]) -> str:
 
 
 class Inflater:
-    """Bytes in; then `step` until it has nothing more to give.  `coding` is one of CODINGS.
+    """Takes bytes; then call `step` until it returns None.  `coding` is one of CODINGS.
 
     `is_whole` says whether the body may end here.
     """
@@ -48,10 +48,10 @@ class Inflater:
         self._coding = coding
         self._stream: zlib._Decompress | None = None
         self._input = b""
-        self._at = 0  # where in `_input` begins what was not given to zlib
-        self._has_more = False  # zlib keeps output back that there was no room for
-        self._has_ended = False  # a stream has
-        self.is_whole = True  # an empty body is
+        self._at = 0  # the offset in `_input` of what zlib has not got yet
+        self._has_more = False  # zlib holds output for which there was no room
+        self._has_ended = False  # a compressed stream has ended
+        self.is_whole = True  # an empty body is whole
 
     def receive_data(self, data: bytes) -> None:
         if self._coding:
@@ -59,7 +59,7 @@ class Inflater:
             self._at = 0
 
     def step(self) -> bytes | None:
-        """At most 64 KiB of what has come, perhaps nothing; None once all of it was inflated.
+        """At most 64 KiB of output, perhaps none; None once all input was inflated.
 
         A step takes about a tenth of a millisecond.  Raises InflateError.
         """
@@ -82,12 +82,12 @@ class Inflater:
         return made
 
     def _begin(self) -> bool:
-        """Whether enough has come to begin with a stream; gzip may have several, one after another."""
+        """Whether enough input has come to begin a stream; gzip may have several in a row."""
         rest = self._input[self._at : self._at + 2]
         if not self._coding or not rest:
             return False
         if self._has_ended and (self._coding != "gzip" or not _MAGIC.startswith(rest)):
-            self._coding, self._input = "", b""  # what follows is no part of the body
+            self._coding, self._input = "", b""  # what follows does not belong to the body
             return False
         self.is_whole = self._has_ended and len(rest) < 2
         if len(rest) < 2:
@@ -95,7 +95,7 @@ class Inflater:
         if self._coding == "gzip":
             self._stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
             return True
-        # Most send zlib's format, as the standard has it, some the bare stream.
+        # Most servers send zlib's format, as the standard says, some the bare stream.
         is_zlib = rest[0] & 0x0F == 8 and int.from_bytes(rest, "big") % 31 == 0
         self._stream = zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
         return True

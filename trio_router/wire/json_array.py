@@ -1,6 +1,6 @@
-"""A JSON array that comes piece by piece: each of its elements is a record.
+"""A JSON array that comes in pieces: each of its elements is a record.
 
-Google's `streamGenerateContent` answers so without `alt=sse`: `[{...},\\n{...}]`.
+Google's `streamGenerateContent` answers like this without `alt=sse`: `[{...},\\n{...}]`.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _IN_STRING = re.compile(rb'["\\]')
 class JSONArrayDecoder:
     """Bytes in any pieces -> the elements, as bytes.
 
-    Only brackets, commas and strings are looked at: whether an element is good JSON is judged by who
-    reads it.  What stands outside of the array is a record too, unless it is white space.  An element
-    of more than `limit` bytes raises LineTooLongError.
+    It looks only at brackets, commas and strings; whoever reads an element checks its JSON.  Text
+    outside of the array is a record too, unless it is white space.  An element of more than `limit`
+    bytes raises LineTooLongError.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._parts: list[bytes] = []  # of the unfinished element, as they came
+        self._parts: list[bytes] = []  # the unfinished element, in pieces
         self._size = 0
-        self._depth = 0  # of open brackets; within the array, but in no element, it is 1
+        self._depth = 0  # open brackets; 1 within the array but outside of an element
         self._in_string = False
-        self._is_escaped = False  # the last read ended in a backslash: what follows it is text
+        self._is_escaped = False  # the last read ended in a backslash, which escapes the next byte
 
     def receive_data(self, data: bytes) -> list[bytes]:
         """The elements that `data` completes."""
@@ -48,7 +48,7 @@ class JSONArrayDecoder:
         return records
 
     def receive_eof(self) -> list[bytes]:
-        """What was left: an element that the array's end did not come after."""
+        """The rest: an element that was not followed by the array's end."""
         records: list[bytes] = []
         self._end(b"", records)
         return records

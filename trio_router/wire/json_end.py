@@ -1,4 +1,4 @@
-"""Where a JSON text that comes in pieces ends."""
+"""Finds the end of a JSON text that comes in pieces."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 
 from trio_router.wire.jsoncodec import JSONError, loads
 
-_SCALAR = 64  # characters: what a text may have that is neither object, array nor string
+_SCALAR = 64  # characters of the longest number or word that is kept
 _OUTSIDE = re.compile(r'["{}\[\]]')
 _INSIDE = re.compile(r'["\\]')
 
 
 class JSONEnd:
-    """Whether a JSON text that comes in pieces has come to its end; holds none of it."""
+    """Knows whether a JSON text that comes in pieces is complete, without keeping it."""
 
     __slots__ = ("_depth", "_has_begun", "_is_broken", "_is_escaped", "_is_string", "_scalar")
 
@@ -20,8 +20,8 @@ class JSONEnd:
         self._has_begun = False
         self._depth = 0
         self._is_string = False
-        self._is_escaped = False  # the next piece's first character is
-        self._is_broken = False  # something stands behind the end
+        self._is_escaped = False  # the next piece's first character is escaped
+        self._is_broken = False  # there is text behind the end
         self._scalar = ""
 
     @property

@@ -1,10 +1,10 @@
-"""JSON on the data path: msgspec where it can, the standard library where it cannot.
+"""JSON on the data path: msgspec, with the standard library as a fallback.
 
-msgspec is strict and fast (0.5 us for a chat chunk); it refuses a few things that real providers send
-and that are JSON all the same: escaped lone surrogates (half an emoji in each of two
-chunks), integers beyond 64 bits.  These take the slow way instead of failing.
+msgspec is strict and fast (0.5 us for a chat chunk).  It refuses a few valid things that real providers
+send: escaped lone surrogates (half an emoji in each of two chunks), integers beyond 64 bits.  These
+take the slow way instead of failing.
 
-What `is_heavy` belongs into a thread, and there under `sliced`: see `jsonslices`.
+JSON that `is_heavy` is handled in a thread, under `sliced`: see `jsonslices`.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ __all__ = [
     "sliced",
 ]
 
-_SHORT = 1 << 17  # bytes up to which nothing is heavy
+_SHORT = 1 << 17  # bytes: up to this length nothing is heavy
 _LONG = 1 << 20  # bytes beyond which it is heavy whatever is in it
-_OBJECTS = 4000  # that may be in what is between
+_OBJECTS = 4000  # objects beyond which a text between the two is heavy
 _decode = PLAIN.decode
 _pauses: dict[int, Callable[[], object]] = {}  # by the threads that work in slices
 
 
 def loads_exactly(data: bytes | bytearray) -> Any:
-    """As `loads`; but numbers that would not come out of `dumps` with their value are `Number`s."""
+    """Like `loads`, but numbers that `dumps` could not write with their value become `Number`s."""
     if _pauses and len(data) > SLICE and (pause := _pauses.get(get_ident())):
         return jsonslices.parse(data, pause, EXACT)
     return parse_small(data, EXACT)
 
 
 def loads(data: bytes | bytearray) -> Any:
-    """The value, as RFC 8259 has it: no NaN, no Infinity.  Raises JSONError."""
+    """The value, strictly after RFC 8259: no NaN, no Infinity.  Raises JSONError."""
     if _pauses and len(data) > SLICE and (pause := _pauses.get(get_ident())):
         return jsonslices.parse(data, pause)
     try:
@@ -88,11 +88,11 @@ def dumps(value: Any) -> bytes:
 
 
 def is_heavy(data: bytes | bytearray) -> bool:
-    """Whether parsing `data`, and walking through what is in it, may hold the loop for some 20 ms.
+    """Whether parsing `data` and walking through it could block the loop for about 20 ms.
 
-    Up to 128 KiB nothing does, and nothing is counted: msgspec takes 40 us for 64 KB of common chat, a
-    thread 45 us there and back and then 60 us a slice.  So up to a megabyte, whatever is in it msgspec
-    parses in 20 ms; only very many objects, which cost more to walk through, belong into the thread.
+    Up to 128 KiB nothing could, and nothing is counted: msgspec takes 40 us for 64 KB of common chat, a
+    thread 45 us there and back and 60 us a slice.  msgspec parses any megabyte in 20 ms; so up to that
+    length only texts with very many objects, which cost more to walk through, go to the thread.
     """
     if len(data) <= _SHORT:
         return False

@@ -1,4 +1,4 @@
-"""Numbers that no float and no reasonable integer holds: they go out as they came in."""
+"""Numbers that neither a float nor a reasonable integer can hold: they are sent as they came."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-_DIGITS = 17  # significant ones that a float always keeps; no more are printed of one
-_LONG = 300  # digits of an integer beyond which Python's are slow, and refused in the end
-_TINY = 1e-290  # below which floats keep fewer digits
+_DIGITS = 17  # significant digits that a float always keeps; it is never printed with more
+_LONG = 300  # digits beyond which Python's integers are slow, and later refused
+_TINY = 1e-290  # below this value floats keep fewer digits
 
 
 class Number:
-    """A number that no float and no reasonable integer holds, as it was written."""
+    """A number that neither a float nor a reasonable integer can hold, as it was written."""
 
     __slots__ = ("text",)
 
@@ -24,7 +24,7 @@ class Number:
 
 
 def exact_float(text: str) -> Any:
-    """The float that `text` says, or a `Number` if a float would lose something of it."""
+    """`text` as a float, or a `Number` if a float would lose digits."""
     value = float(text)
     if len(text) <= _DIGITS and _TINY < abs(value) < math.inf:
         return value
@@ -37,7 +37,7 @@ def exact_float(text: str) -> Any:
 
 
 def exact_integer(text: str) -> Any:
-    """The integer that `text` says, or a `Number` if it has very many digits."""
+    """`text` as an integer, or a `Number` if it has very many digits."""
     return int(text) if len(text) <= _LONG else Number(text)
 
 
@@ -51,7 +51,7 @@ _encode = msgspec.json.Encoder(enc_hook=_as_written).encode
 
 
 def encode(value: Any) -> bytes:
-    """What msgspec makes of it; the standard library, where msgspec refuses."""
+    """The JSON by msgspec, or by the standard library if msgspec refuses."""
     try:
         return _encode(value)
     except (UnicodeEncodeError, msgspec.MsgspecError, OverflowError):
@@ -59,7 +59,7 @@ def encode(value: Any) -> bytes:
 
 
 def _encode_slowly(value: Any) -> bytes:
-    """By the standard library, to which a number cannot be given as it is written."""
+    """The JSON by the standard library, which cannot write a number verbatim."""
     numbers: list[str] = []
 
     def note(item: object) -> str:
@@ -72,7 +72,7 @@ def _encode_slowly(value: Any) -> bytes:
     text = json.dumps(value, separators=(",", ":"), default=note)
     if not numbers:
         return text.encode()
-    while f'"{mark}"' in text:  # until it is a string that is not in there
+    while f'"{mark}"' in text:  # until the mark does not occur in the text
         mark += "#"
     numbers.clear()
     text = json.dumps(value, separators=(",", ":"), default=note)

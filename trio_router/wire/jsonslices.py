@@ -1,8 +1,8 @@
-"""Long JSON in slices: no single step takes longer than some milliseconds, and memory is bounded.
+"""Parses long JSON in slices: each step takes at most some milliseconds, and memory is bounded.
 
-msgspec and the standard library hold the interpreter's lock until they are done with what they were
-given, so that a thread alone does not help: 32 MB take up to seconds.  Here they are given at most
-SLICE bytes at a time; between two slices another thread has its turn.
+msgspec and the standard library hold the interpreter's lock until they have finished, so that a thread
+alone does not help: 32 MB take up to seconds.  Here they get at most SLICE bytes at a time, and other
+threads run between two slices.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 SLICE = 65536  # bytes or characters
 _FLOOR = 16 << 20  # bytes of memory that the values of any text may take, by the weights below
-_SHARE = 1.5  # and beyond it this many for each byte of the text
-_MOST = 64 << 20  # but never more: letting go of so many values takes 40 ms, in one step
-_WIDEST = 48 << 20  # bytes of memory that one text may take: with one emoji each character takes four
+_SHARE = 1.5  # additional bytes of memory for each byte of the text
+_MOST = 64 << 20  # the most in any case: freeing so many values takes 40 ms, in one step
+_WIDEST = 48 << 20  # bytes of memory of one string: with one emoji each character takes four
 _DEPTH = 200  # of containers that are longer than a slice
 _OBJECT, _ARRAY, _STRING, _NUMBER = 240, 240, 50, 32  # bytes, about what a value takes at most
 
@@ -32,7 +32,7 @@ _SPACE = re.compile(rb"[ \t\r\n]*+")
 _AFTER = re.compile(r"[ \t\r\n]*+(?:(,)[ \t\r\n]*+|(?=[\]}])|(?<=[ \t\r\n])|\Z)")  # an element
 _COLON = re.compile(r"[ \t\r\n]*+:[ \t\r\n]*+")
 _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-# The inside of a string as far as it can be cut: no escape and no pair of surrogates is torn.
+# The inside of a string up to a possible cut: between escapes and pairs of surrogates.
 _TEXT = re.compile(
     rb'(?:[^"\\]++|\\["\\/bfnrt]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}|\\u[dD][89abAB][0-9a-fA-F]{2}'
     rb"(?:\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?=[^\\]|\\[^u]|\\.{5})))*+",
@@ -44,7 +44,7 @@ MISFITS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 class JSONError(ValueError):
-    """Not JSON.  `truncated`: it may be only the beginning of some."""
+    """Not JSON.  `truncated`: it may be the beginning of valid JSON."""
 
     def __init__(self, message: str, *, truncated: bool = False) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class JSONError(ValueError):
 
 
 class JSONTooLarge(JSONError):
-    """JSON perhaps, but of more values or of longer texts than memory and time are spent on."""
+    """JSON with too many values or too long strings."""
 
 
 def _refuse(name: str) -> NoReturn:
@@ -105,7 +105,7 @@ def parse_small(data: bytes | bytearray, numbers: Numbers = PLAIN) -> Any:
 
 
 class _Parser:
-    """Goes into a value only where it is longer than a slice; what fits in one is parsed at once."""
+    """Descends only into values that are longer than a slice; smaller ones are parsed at once."""
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class _Parser:
             self._skip()
             state = _COMMA if self._batch(close, extend) else self._some(close, add)
             if state == _COMMA:
-                continue  # another element has to come
+                continue  # another element must follow
             if state == _NOTHING:  # the next element is longer than a slice, or no element
                 add(self._pair(depth) if close == b"}" else self._value(depth + 1))
             self._skip()
@@ -217,7 +217,7 @@ class _Parser:
         return False
 
     def _some(self, close: bytes, add: Callable[[Any], None]) -> int:
-        """Takes the elements that are whole in a slice, and says what it took last."""
+        """Takes the elements that are complete in a slice.  Returns what it took last."""
         window = self._window()
         text = self._text(window)
         is_last = self._at + len(window) == self._size
@@ -267,7 +267,7 @@ class _Parser:
         if self._is_skim:
             return
         weight = _weight(taken)
-        if weight > _SHARE * len(taken):  # perhaps for what stands in strings
+        if weight > _SHARE * len(taken):  # perhaps only because of text in strings
             weight = _weight(_STRINGS.sub(b'""', taken))
         self._budget -= weight
         if self._budget < 0:

@@ -1,4 +1,4 @@
-"""Long JSON written in slices: see `jsonslices`."""
+"""Writes long JSON in slices: see `jsonslices`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def encode(value: Any, pause: Callable[[], object]) -> bytes:
         writer.write(value)
     except RecursionError:
         return encode_at_once(value)
-    return b"".join(writer.out)  # which lets go of the interpreter's lock
+    return b"".join(writer.out)  # join releases the interpreter's lock
 
 
 class _Writer:
-    """Goes into a value only where it is more than a slice."""
+    """Descends only into values that are more than a slice."""
 
     def __init__(self, pause: Callable[[], object]) -> None:
         self.out: list[bytes] = []

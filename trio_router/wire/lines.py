@@ -18,8 +18,8 @@ _BOM = b"\xef\xbb\xbf"
 class LineTooLongError(Exception):
     """A line (or an event made of lines) outgrew the limit.  `limit` is in bytes.
 
-    `before` is what the same read completed before it (lines, records or events): it is good, and
-    whether it came in the same read or an earlier one must make no difference.
+    `before` is what the same read completed before it (lines, records or events).  It is good, and it
+    must make no difference whether it came in the same read or an earlier one.
     """
 
     def __init__(self, limit: int, before: list[Any]) -> None:
@@ -42,7 +42,7 @@ class LineBuffer:
         self._parts: list[bytes] = []  # the unfinished line, as it came: joined once, when it ends
         self._size = 0
         self._skip_lf = False  # the last read ended in CR: an LF that follows belongs to it
-        self._head: bytes | None = b""  # what may yet turn out to be a byte order mark
+        self._head: bytes | None = b""  # possibly the beginning of a byte order mark
 
     def receive_data(self, data: bytes) -> list[bytes]:
         """The lines that `data` completes."""
@@ -97,7 +97,7 @@ class LineBuffer:
 
 
 def repair_utf8(data: bytes) -> tuple[bytes, int]:
-    """`data` as valid UTF-8, and how many U+FFFD had to be put in.
+    """`data` as valid UTF-8, and the number of U+FFFD that were inserted.
 
     One U+FFFD stands for each maximal subpart of an ill-formed sequence, as the WHATWG Encoding
     Standard's decoder has it (Python's "replace" does the same).

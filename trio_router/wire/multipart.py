@@ -1,7 +1,7 @@
 """multipart/form-data in any pieces (RFC 7578, RFC 2046): passed on, one field's value rewritten.
 
-Everything else stays byte for byte, and what comes in goes out as soon as it cannot be part of a
-boundary.  (Parsers that can be had give parts; put together again, they would be another body.)
+Everything else stays byte for byte, and data is passed on as soon as it cannot be part of a boundary.
+(Existing parsers return parts; joining these would give a different body.)
 """
 
 from __future__ import annotations
@@ -37,12 +37,11 @@ def boundary_of(content_type: str) -> bytes | None:
 
 
 class FieldRewriter:
-    """Bytes of a body in, bytes of the same body with another value of `field` out.
+    """Passes a body on, with another value of `field`.
 
-    `rewrite` is called with the value, as soon as it is whole, and gives the one that goes out; what it
-    raises comes out of `receive_data`.  `growth` is by how many bytes the body has become longer.
-    `is_found` says that the field has been there, `is_rewritten` that its value has.  Raises
-    MultipartError.
+    `rewrite` is called with the complete value and returns the new one; `receive_data` raises what it
+    raises.  `growth` is the number of bytes by which the body has become longer.  `is_found` says that
+    the field has begun, `is_rewritten` that its value was replaced.  Raises MultipartError.
     """
 
     def __init__(self, boundary: bytes, field: str, rewrite: Callable[[str], str]) -> None:
@@ -52,22 +51,22 @@ class FieldRewriter:
         self._field = field
         self._rewrite = rewrite
         self._delimiter = b"\r\n--" + boundary
-        # A body begins as if a line had ended before it.
+        # A boundary at the very beginning needs no line end before it.
         self._rest = b"\r\n"
-        self._at = 0  # where in `_rest` begins what no step is done with
+        self._at = 0  # the offset in `_rest` of what is not processed yet
         self._parts = 0
         self._unsent = 2  # bytes at the beginning of `_rest` that nobody sent
-        self._step = FieldRewriter._in_data  # no method bound to us: that would be a cycle
+        self._step = FieldRewriter._in_data  # not a bound method, which would make a reference cycle
         self._is_in_field = False
         self._is_at_end = False
 
     def receive_data(self, data: bytes) -> bytes:
-        """What can go out by now."""
+        """The bytes that can be passed on now."""
         self._rest += data
         out = []
         while (piece := self._step(self)) is not None:
             out.append(piece)
-        # Once for all steps: a cut at each of them would copy a read as often as it has parts.
+        # Cut once for all steps: a cut in each step would copy a read once for each of its parts.
         self._rest, self._at = self._rest[self._at :], 0
         sent = b"".join(out)
         ours = min(self._unsent, len(sent))
@@ -79,7 +78,7 @@ class FieldRewriter:
         if not self._is_at_end:
             raise MultipartError("the body ends before its last boundary")
 
-    # Each step gives what it is done with, perhaps nothing; None if it needs more.
+    # Each step returns what it has processed, perhaps nothing; None if it needs more data.
 
     def _in_data(self) -> bytes | None:
         """Before the first boundary, or in a part."""

@@ -1,4 +1,4 @@
-"""Names of models and providers: what may be one, and how it is written where it is none."""
+"""Names of models and providers: which are valid, and how invalid ones are written safely."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _DOTS = (".", "..")
 def name_complaint(name: str) -> str:
     """What is wrong with a name, "" if nothing is.
 
-    Characters that no one sees (control characters, line separators, lone surrogates, marks that turn
-    the direction of writing) forge lines and break those who write them down; segments between slashes
-    that are empty or dots climb in paths.
+    Invisible characters (control characters, line separators, lone surrogates, bidirectional marks)
+    could forge lines of a log and break encoders; empty segments and segments of dots could climb in
+    paths.
     """
     if not name.isprintable():
         return "holds a character that cannot be printed"

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
-# A value: a quoted string, whose end may be missing, or all up to the next semicolon.  Possessive: what
-# has matched is never looked at again, so that the time is the length's whatever the text is.
+# A value: a quoted string, whose end may be missing, or everything up to the next semicolon.
+# Possessive quantifiers never backtrack, so the time is linear for any text.
 _PARAMETER = re.compile(
     r';\s*+([^;="\s]*+)\s*+(?:=\s*+("(?:[^"\\]++|\\.)*+"?+|[^;]*+))?+[^;]*+', re.DOTALL
 )

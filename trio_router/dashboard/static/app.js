@@ -1,7 +1,7 @@
 // The page: takes the router's events, and shows the latest at each frame.
 
 import { Cards } from "./cards.js";
-import { count, el, lasted, say } from "./format.js";
+import { clock, count, el, lasted, say } from "./format.js";
 import { LiveTable } from "./live.js";
 import { Ended, Providers } from "./panels.js";
 import { redrawAll } from "./plot.js";
@@ -43,8 +43,17 @@ function render() {
   providers.render(state);
   ended.render(state, (provider, model) => cards.shows(provider, model));
   renderDetails();
+  renderRefused();
   say(id("version"), state.version);
   say(id("workers"), state.count > 1 ? `${state.workers.size} of ${state.count} workers` : "");
+}
+
+function renderRefused() {
+  const told = state.refused();
+  id("refused").hidden = told === null;
+  if (told === null) return;
+  const [at, ...complaints] = told;
+  say(id("refused"), `The configuration of ${clock(at)} was refused, the one before stays in force: ${complaints.join("; ")}`);
 }
 
 function byModel(isByModel) {

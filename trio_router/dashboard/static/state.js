@@ -38,6 +38,7 @@ export class State {
     worker.total = message.total;
     worker.isDraining = message.draining;
     worker.providers = message.providers;
+    worker.refused = message.refused ?? null; // [when, complaint, ...] of the last reload
     for (const [number, lag, series] of message.slots) worker.slots.set(number, { lag, series });
     for (const number of worker.slots.keys()) {
       if (number <= this.now / SLOT - SLOTS - 1) worker.slots.delete(number);
@@ -54,6 +55,12 @@ export class State {
 
   rows() {
     return [...this.workers.values()].flatMap((worker) => [...worker.rows.values()]);
+  }
+
+  // The last configuration that was refused, if no later one was taken.
+  refused() {
+    const told = [...this.workers.values()].map((worker) => worker.refused).filter(Boolean);
+    return told.sort((a, b) => b[0] - a[0])[0] ?? null;
   }
 
   // By name: [open upstreams, states, the last error].

@@ -11,13 +11,23 @@ from trio_router.dialects.anthropic.answer import to_completion, to_message
 from trio_router.dialects.anthropic.client_request import chat_request, check_kinds
 from trio_router.dialects.anthropic.client_stream import MessagesEncoder
 from trio_router.dialects.anthropic.errors import error_body
+from trio_router.dialects.anthropic.listing import AnthropicListing
 from trio_router.dialects.anthropic.others import for_others
 from trio_router.dialects.anthropic.request import build_body
 from trio_router.dialects.anthropic.stream import MessagesDecoder
-from trio_router.dialects.base import AnswerIdentity, Completion, Unsupported, UpstreamRequest
+from trio_router.dialects.base import (
+    AnswerIdentity,
+    ClientDialect,
+    Completion,
+    Dialect,
+    Unsupported,
+    UpstreamRequest,
+)
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trio_router.dialects.base import ChunkDecoder, NativeApi, StreamEncoder
     from trio_router.errors import RouterError
 
@@ -42,8 +52,9 @@ def _recognises(record: dict[str, Any]) -> bool:
     return isinstance(kind, str) and kind in _OWN and "choices" not in record
 
 
-class AnthropicDialect:
+class AnthropicDialect(Dialect):
     name = "anthropic"
+    listing = AnthropicListing()
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
@@ -63,6 +74,9 @@ class AnthropicDialect:
 
     def auth_headers(self, api_key: str) -> dict[str, str]:
         return {"x-api-key": api_key, "anthropic-version": "2023-06-01"}
+
+    def native_paths(self, model: str, query: Mapping[str, str]) -> dict[str, str]:
+        return {"messages": "/messages"}
 
 
 class MessagesApi:
@@ -93,10 +107,13 @@ class MessagesApi:
         return usage if isinstance(usage, dict) else None
 
 
-class MessagesClient:
+class MessagesClient(ClientDialect):
     """Clients of the Messages API, such as Claude Code and the `anthropic` SDKs."""
 
     name = "messages"
+    path = "/v1/messages"
+    header = b"anthropic-version"
+    models = AnthropicListing()
     native: NativeApi = MessagesApi()
     keepalive = MessagesEncoder.keepalive
 

@@ -8,7 +8,7 @@ from trio_router.dialects.anthropic.hub import extra_block, thinking_block
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
-    from trio_router.dialects.anthropic.calls import Call, CallPiece
+    from trio_router.dialects.anthropic.calls import CallPiece, ToolUse
     from trio_router.dialects.anthropic.hub import Thought
     from trio_router.dialects.anthropic.words import Block
 
@@ -23,7 +23,7 @@ class BlockWriter:
         self._next = 0
         self._kind: str | None = None  # of the open block; None: none is
         self._thought: Any = None  # the open thinking block's index in the hub
-        self.open_call: Call | None = None
+        self.open_call: ToolUse | None = None
         self._written: set[int] = set()  # calls whose blocks are closed, by identity
 
     def close(self, kind: str = "") -> list[Event]:

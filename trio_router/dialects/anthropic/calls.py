@@ -11,7 +11,7 @@ from trio_router.wire.jsoncodec import JSONError, dumps, loads
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class ToolUse:
     """One call so far."""
 
     id: str
@@ -58,7 +58,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CallPiece:
-    call: Call
+    call: ToolUse
     arguments: str
 
 
@@ -68,7 +68,7 @@ class CallReader:
     def __init__(self, tail: str) -> None:
         self._tail = tail
         self._sorter = CallSorter()
-        self._calls: list[Call] = []
+        self._calls: list[ToolUse] = []
 
     @property
     def any(self) -> bool:
@@ -86,7 +86,7 @@ class CallReader:
         number = self._sorter.number(piece.get("index"), given, has_name=bool(name))
         if number == len(self._calls):
             is_named = isinstance(given, str) and bool(given)
-            self._calls.append(Call(str(given) if is_named else f"toolu_{self._tail}_{number}"))
+            self._calls.append(ToolUse(str(given) if is_named else f"toolu_{self._tail}_{number}"))
         call = self._calls[number]
         if isinstance(name, str) and not call.name:
             call.name = name

@@ -23,7 +23,7 @@ _ROLES = ("system", "developer", "user", "assistant", "tool")
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")  # what the id of a tool_use block may not have in it
 
 
-class Conversation:
+class AnthropicConversation:
     """Takes messages in their order; then look at `system` and `turns`."""
 
     def __init__(self, unsupported: Unsupported, *, system_turns: bool) -> None:

@@ -27,7 +27,7 @@ class Thought:
 
 
 def reasoning(message: dict[str, Any]) -> list[Thought]:
-    """What a message or a delta has of reasoning, in whichever of the fields it is said.
+    """The reasoning in a message or a delta, in whichever field it stands.
 
     Details and plain text say the same; the details have the signatures, so they come first.
     """

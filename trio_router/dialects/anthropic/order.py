@@ -1,4 +1,4 @@
-"""In which order an answer's blocks came, where that is more than the hub's message can tell.
+"""The order of an answer's blocks, where the hub's message cannot express it.
 
 The hub's message has its thinking, its text and its tool calls side by side.  The API's blocks stand in
 a row, and may interleave: text between the server's tool calls and their results, thinking between

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.anthropic.conversation import Conversation
+from trio_router.dialects.anthropic.conversation import AnthropicConversation
 from trio_router.dialects.anthropic.models import takes_system_turns
-from trio_router.dialects.anthropic.thinking import Plan, plan
+from trio_router.dialects.anthropic.thinking import ThinkingPlan, plan
 from trio_router.dialects.anthropic.tools import tool_choice, tools
 from trio_router.errors import InvalidRequest
 
@@ -106,7 +106,7 @@ def _conversation(request: dict[str, Any], unsupported: Unsupported) -> dict[str
     messages = request.get("messages")
     if not isinstance(messages, list):
         raise InvalidRequest("messages must be an array", param="messages")
-    talk = Conversation(unsupported, system_turns=takes_system_turns(request.get("model")))
+    talk = AnthropicConversation(unsupported, system_turns=takes_system_turns(request.get("model")))
     for number, message in enumerate(messages):
         talk.add(message, f"messages[{number}]")
     told: dict[str, Any] = {"messages": talk.turns}
@@ -116,7 +116,7 @@ def _conversation(request: dict[str, Any], unsupported: Unsupported) -> dict[str
     return told
 
 
-def _sampling(request: dict[str, Any], asked: Plan, unsupported: Unsupported) -> dict[str, Any]:
+def _sampling(request: dict[str, Any], asked: ThinkingPlan, unsupported: Unsupported) -> dict[str, Any]:
     told = {k: request[k] for k in ("temperature", "top_p", "top_k") if request.get(k) is not None}
     if told.get("temperature", 0) > 1:
         unsupported.field("temperature", "temperature must be at most 1")
@@ -145,7 +145,9 @@ def _stops(stop: Any, unsupported: Unsupported) -> list[str]:
     return [s for s in stops if s.strip()]
 
 
-def _output_config(request: dict[str, Any], asked: Plan, unsupported: Unsupported) -> dict[str, Any]:
+def _output_config(
+    request: dict[str, Any], asked: ThinkingPlan, unsupported: Unsupported
+) -> dict[str, Any]:
     config: dict[str, Any] = {}
     if asked.effort is not None:
         config["effort"] = asked.effort

@@ -20,7 +20,7 @@ _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", 
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ThinkingPlan:
     max_tokens: int
     thinking: dict[str, Any] | None = None
     effort: str | None = None
@@ -30,7 +30,7 @@ class Plan:
         return self.thinking is not None and self.thinking.get("type") != "disabled"
 
 
-def plan(request: dict[str, Any], unsupported: Unsupported) -> Plan:
+def plan(request: dict[str, Any], unsupported: Unsupported) -> ThinkingPlan:
     """Raises InvalidRequest, which names the field."""
     limit = request.get("max_completion_tokens")
     limit = request.get("max_tokens") if limit is None else limit
@@ -41,39 +41,41 @@ def plan(request: dict[str, Any], unsupported: Unsupported) -> Plan:
         return _as_asked(thinking, effort, limit, request.get("model"))
     own = request.get("output_config")
     if effort is None or (isinstance(own, dict) and "effort" in own):
-        return Plan(_limit(limit))  # a client of the API's own, which asked for no thinking
+        return ThinkingPlan(_limit(limit))  # a client of the API's own, which asked for no thinking
     if effort == "none":
-        return Plan(_limit(limit), {"type": "disabled"})
+        return ThinkingPlan(_limit(limit), {"type": "disabled"})
     if thinks_adaptively(request.get("model")):
         told = _effort(effort, request.get("model"))
-        return Plan(_limit(limit, BUDGETS[effort]), _adaptive(request.get("model")), told)
+        return ThinkingPlan(_limit(limit, BUDGETS[effort]), _adaptive(request.get("model")), told)
     return _budgeted(effort, limit, unsupported)
 
 
-def _as_asked(thinking: Any, effort: str | None, limit: Any, model: Any) -> Plan:
+def _as_asked(thinking: Any, effort: str | None, limit: Any, model: Any) -> ThinkingPlan:
     """The client's own `thinking`; the effort beside it counts where the API takes both."""
     if not isinstance(thinking, dict):
         raise InvalidRequest("thinking must be an object", param="thinking")
     if thinking.get("type") == "adaptive":
         told = _effort(effort, model) if effort in _EFFORTS else None
-        return Plan(_limit(limit, BUDGETS[effort or "high"] if effort != "none" else 0), thinking, told)
+        return ThinkingPlan(
+            _limit(limit, BUDGETS[effort or "high"] if effort != "none" else 0), thinking, told
+        )
     budget = thinking.get("budget_tokens")
     if isinstance(budget, bool) or not isinstance(budget, int | None):
         where = "thinking.budget_tokens"
         raise InvalidRequest(f"{where} must be an integer", param=where)
-    return Plan(_limit(limit, budget or 0), thinking)
+    return ThinkingPlan(_limit(limit, budget or 0), thinking)
 
 
-def _budgeted(effort: str, limit: Any, unsupported: Unsupported) -> Plan:
+def _budgeted(effort: str, limit: Any, unsupported: Unsupported) -> ThinkingPlan:
     budget = BUDGETS[effort]
     if limit is not None:
         if limit <= MIN_BUDGET:
             why = f"thinking needs a max_tokens above {MIN_BUDGET}"
             unsupported.field("reasoning_effort", why)
-            return Plan(_limit(limit))
+            return ThinkingPlan(_limit(limit))
         # Thinking counts towards max_tokens: some of them are left for the answer.
         budget = max(MIN_BUDGET, min(budget, int(limit) * 3 // 4))
-    return Plan(_limit(limit, budget), {"type": "enabled", "budget_tokens": budget})
+    return ThinkingPlan(_limit(limit, budget), {"type": "enabled", "budget_tokens": budget})
 
 
 def _adaptive(model: Any) -> dict[str, Any]:

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.base import AnswerIdentity, Completion, Unsupported, UpstreamRequest
+from trio_router.dialects.base import (
+    AnswerIdentity,
+    Completion,
+    Dialect,
+    Unsupported,
+    UpstreamRequest,
+)
+from trio_router.dialects.cohere.embeddings import CohereEmbeddings
+from trio_router.dialects.cohere.listing import CohereListing
 from trio_router.dialects.cohere.request import build_body
 from trio_router.dialects.cohere.stream import EVENTS, CohereDecoder
 from trio_router.dialects.fold import Fold
@@ -19,8 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["CohereDialect"]
 
 
-class CohereDialect:
+class CohereDialect(Dialect):
     name = "cohere"
+    embeddings = CohereEmbeddings()
+    listing = CohereListing()
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False

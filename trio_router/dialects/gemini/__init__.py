@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.base import AnswerIdentity, Completion, Unsupported, UpstreamRequest
+from trio_router.dialects.base import (
+    AnswerIdentity,
+    Completion,
+    Dialect,
+    Unsupported,
+    UpstreamRequest,
+)
 from trio_router.dialects.fold import Fold
+from trio_router.dialects.gemini.embeddings import GeminiEmbeddings
+from trio_router.dialects.gemini.listing import GeminiListing
 from trio_router.dialects.gemini.request import build_body
 from trio_router.dialects.gemini.stream import GeminiDecoder
 from trio_router.wire.jsoncodec import dumps
@@ -25,8 +33,10 @@ _OWN = frozenset({"candidates", "promptFeedback", "usageMetadata"})  # one of th
 _COLLECTIONS = ("models", "tunedModels", "endpoints")
 
 
-class GeminiDialect:
+class GeminiDialect(Dialect):
     name = "gemini"
+    embeddings = GeminiEmbeddings()
+    listing = GeminiListing()
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
-class Conversation:
+class GeminiConversation:
     """Takes messages in their order; then look at `system` and `turns`."""
 
     def __init__(self, unsupported: Unsupported, model: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.gemini.conversation import Conversation
+from trio_router.dialects.gemini.conversation import GeminiConversation
 from trio_router.dialects.gemini.thinking import thinking
 from trio_router.dialects.gemini.tools import tool_config, tools
 from trio_router.errors import InvalidRequest
@@ -92,7 +92,7 @@ def _conversation(request: dict[str, Any], unsupported: Unsupported) -> dict[str
     messages = request.get("messages")
     if not isinstance(messages, list):
         raise InvalidRequest("messages must be an array", param="messages")
-    talk = Conversation(unsupported, request.get("model"))
+    talk = GeminiConversation(unsupported, request.get("model"))
     for number, message in enumerate(messages):
         talk.add(message, f"messages[{number}]")
     if not talk.turns:  # the API wants at least one: what the system says is what is asked

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.base import AnswerIdentity, Chunk, Completion, Unsupported, UpstreamRequest
+from trio_router.dialects.base import (
+    AnswerIdentity,
+    Chunk,
+    Completion,
+    Dialect,
+    Unsupported,
+    UpstreamRequest,
+)
+from trio_router.dialects.ollama.embeddings import OllamaEmbeddings
+from trio_router.dialects.ollama.listing import OllamaListing
 from trio_router.dialects.ollama.request import build_body
 from trio_router.errors import Truncated
 from trio_router.wire.jsoncodec import dumps
@@ -18,8 +27,10 @@ if TYPE_CHECKING:
 _FINISH = {"length": "length", "stop": "stop"}
 
 
-class OllamaDialect:
+class OllamaDialect(Dialect):
     name = "ollama"
+    embeddings = OllamaEmbeddings()
+    listing = OllamaListing()
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
@@ -30,6 +41,14 @@ class OllamaDialect:
     def recognises(self, record: dict[str, Any]) -> bool:
         is_own = "done" in record or isinstance(record.get("response"), str)
         return is_own and "choices" not in record
+
+    def base_url_complaint(self, base_url: str) -> str:
+        if not base_url.endswith(("/v1", "/api", "/api/chat")):
+            return ""
+        return (
+            "base_url of an Ollama is its root, such as http://127.0.0.1:11434 "
+            "(dialect: openai speaks to its /v1)"
+        )
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
         return OllamaDecoder(identity)

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.base import AnswerIdentity, Chunk, Completion, UpstreamRequest
+from trio_router.dialects.base import (
+    AnswerIdentity,
+    Chunk,
+    Completion,
+    Dialect,
+    UpstreamRequest,
+)
 from trio_router.dialects.hub import dicts, implied_finish
+from trio_router.dialects.openai.embeddings import AzureEmbeddings, OpenAIEmbeddings
+from trio_router.dialects.openai.listing import OpenAIListing
+from trio_router.dialects.openai.passing import AzurePassing, OpenAIPassing
 from trio_router.errors import Truncated
 from trio_router.wire.jsoncodec import dumps
 from trio_router.wire.names import path_segment
 
 if TYPE_CHECKING:
-    from trio_router.dialects.base import ChunkDecoder
+    from collections.abc import Mapping
 
+    from trio_router.dialects.base import (
+        ChunkDecoder,
+        EmbeddingDialect,
+        ModelListing,
+        PassingDialect,
+    )
 
 _OWN = frozenset({"message", "delta", "finish_reason", "index"})  # of a choice; the rest is passed on
 
 
-class OpenAIDialect:
+class OpenAIDialect(Dialect):
     name = "openai"
+    embeddings: EmbeddingDialect | None = OpenAIEmbeddings()
+    listing: ModelListing | None = OpenAIListing()
+    passing: PassingDialect | None = OpenAIPassing()
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
@@ -42,6 +60,9 @@ class OpenAIDialect:
     def auth_headers(self, api_key: str) -> dict[str, str]:
         return {"authorization": f"Bearer {api_key}"}
 
+    def native_paths(self, model: str, query: Mapping[str, str]) -> dict[str, str]:
+        return {"completions": "/completions", "responses": "/responses"}
+
 
 class AzureDialect(OpenAIDialect):
     """Azure's OpenAI service: the deployment is in the path, the key in a header of its own.
@@ -50,6 +71,9 @@ class AzureDialect(OpenAIDialect):
     """
 
     name = "azure"
+    embeddings: EmbeddingDialect | None = AzureEmbeddings()
+    listing: ModelListing | None = None  # it tells which models there are, not which deployments
+    passing: PassingDialect | None = AzurePassing()
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
@@ -63,6 +87,16 @@ class AzureDialect(OpenAIDialect):
 
     def auth_headers(self, api_key: str) -> dict[str, str]:
         return {"api-key": api_key}
+
+    def native_paths(self, model: str, query: Mapping[str, str]) -> dict[str, str]:
+        if not model:
+            return {}  # the paths hold the deployment's name
+        # Responses have no deployment in their path; versions by date are of the older one.
+        is_dated = query.get("api-version", "preview") not in ("preview", "latest", "v1")
+        return {
+            "completions": f"/openai/deployments/{path_segment(model)}/completions",
+            "responses": "/openai/responses" if is_dated else "/openai/v1/responses",
+        }
 
 
 class OpenAIDecoder:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trio_router.dialects.base import ClientDialect
 from trio_router.dialects.responses.native import ResponsesApi
 from trio_router.dialects.responses.request import chat_request, check
 from trio_router.dialects.responses.response import error_body
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["ResponsesClient"]
 
 
-class ResponsesClient:
+class ResponsesClient(ClientDialect):
     """Clients of the Responses API, such as Codex and the `openai` SDKs."""
 
     name = "responses"
+    path = "/v1/responses"
     native: NativeApi = ResponsesApi()
     keepalive = b": keep-alive\n\n"
 

@@ -19,7 +19,7 @@ _CALLS = {"function_call": ("function", "arguments"), "custom_tool_call": ("cust
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
 
-class Conversation:
+class ResponsesInput:
     """Takes items in their order; `messages` is what the hub gets."""
 
     def __init__(self, *, drop_unsupported: bool) -> None:

@@ -27,7 +27,7 @@ class Numbered:
         return made
 
 
-class Item:
+class OutputItem:
     """One output item.  `index` is its place in the output."""
 
     kind = ""
@@ -77,7 +77,7 @@ class _Text:
         return {"type": self.kind, self.name: "".join(self.pieces), **extra}
 
 
-class TextItem(Item):
+class TextItem(OutputItem):
     """An item that says text, in parts; one part is open at a time."""
 
     part_events = "response.content_part"
@@ -200,7 +200,7 @@ class ReasoningItem(TextItem):
         return "response.reasoning_summary_part" if is_summary else self.part_events
 
 
-class CallItem(Item):
+class CallItem(OutputItem):
     """A call of a function, or of a tool that takes plain text (`custom`)."""
 
     def __init__(

@@ -20,7 +20,7 @@ _FOREIGN = "openai-responses-v1"  # the format that others know sealed reasoning
 
 
 @dataclass(frozen=True, slots=True)
-class Thought:
+class ReasoningPiece:
     """A piece of reasoning: text of either kind, and what of `reasoning_details` came with it."""
 
     text: str = ""
@@ -28,8 +28,8 @@ class Thought:
     detail: Detail | None = None
 
 
-def thoughts(message: dict[str, Any]) -> list[Thought]:
-    """What a message or a delta has of reasoning, in whichever of the fields it is said.
+def thoughts(message: dict[str, Any]) -> list[ReasoningPiece]:
+    """The reasoning in a message or a delta, in whichever field it stands.
 
     Details and plain text say the same: where the details have text, it is theirs that counts.
     """
@@ -39,15 +39,15 @@ def thoughts(message: dict[str, Any]) -> list[Thought]:
     text = message.get("reasoning_content") or message.get("reasoning")
     if not isinstance(text, str) or not text:
         text = text_of(message.get("content"))[1]
-    return [Thought(text), *made] if text else made
+    return [ReasoningPiece(text), *made] if text else made
 
 
-def _thought(detail: Detail) -> Thought:
+def _thought(detail: Detail) -> ReasoningPiece:
     for name, is_summary in (("text", False), ("summary", True)):
         text = detail.get(name)
         if isinstance(text, str) and text:
-            return Thought(text, is_summary, detail)
-    return Thought(detail=detail)
+            return ReasoningPiece(text, is_summary, detail)
+    return ReasoningPiece(detail=detail)
 
 
 def is_sealed(details: list[Detail]) -> bool:

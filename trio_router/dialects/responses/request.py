@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from trio_router.dialects.base import Unsupported
-from trio_router.dialects.responses.input import Conversation
+from trio_router.dialects.responses.input import ResponsesInput
 from trio_router.dialects.responses.parts import wrong
 from trio_router.dialects.responses.tools import tools
 from trio_router.errors import InvalidRequest
@@ -141,7 +141,7 @@ def _refuse(body: dict[str, Any], unsupported: Unsupported) -> None:
 
 
 def _messages(body: dict[str, Any], drop_unsupported: bool) -> list[dict[str, Any]]:
-    talk = Conversation(drop_unsupported=drop_unsupported)
+    talk = ResponsesInput(drop_unsupported=drop_unsupported)
     if body.get("instructions"):
         talk.add({"role": "system", "content": body["instructions"]}, "instructions")
     asked = body.get("input")

@@ -13,12 +13,12 @@ from trio_router.dialects.hub import CallSorter, as_dict, dicts, legacy_call, te
 from trio_router.dialects.responses.items import (
     CallItem,
     Event,
-    Item,
     MessageItem,
     Numbered,
+    OutputItem,
     ReasoningItem,
 )
-from trio_router.dialects.responses.reasoning import Thought, is_sealed, seal, thoughts
+from trio_router.dialects.responses.reasoning import ReasoningPiece, is_sealed, seal, thoughts
 from trio_router.dialects.responses.response import (
     Response,
     ending,
@@ -59,8 +59,8 @@ class ResponseWriter:
         self._tail = tail(identity)
         self._numbered = Numbered()
         self._response: Response = {}
-        self._items: list[Item] = []
-        self._open: Item | None = None  # the message or the reasoning that is being said
+        self._items: list[OutputItem] = []
+        self._open: OutputItem | None = None  # the message or the reasoning that is being said
         self._details: Fold | None = None  # of the open reasoning
         self._sorter = CallSorter()
         self._calls: list[_Call] = []
@@ -136,7 +136,7 @@ class ResponseWriter:
             events += self._call({"index": "function_call", "function": legacy})
         return events
 
-    def _think(self, thought: Thought) -> list[Event]:
+    def _think(self, thought: ReasoningPiece) -> list[Event]:
         if not thought.text and (thought.detail is None or not is_sealed([thought.detail])):
             return []
         item = self._open
@@ -247,7 +247,7 @@ class ResponseWriter:
     def _id(self, kind: str) -> str:
         return f"{kind}_{self._tail}_{len(self._items)}"
 
-    def _begin(self, item: Item) -> list[Event]:
+    def _begin(self, item: OutputItem) -> list[Event]:
         events = self._end_open()
         self._open = item
         self._items.append(item)
@@ -256,7 +256,7 @@ class ResponseWriter:
     def _end_open(self) -> list[Event]:
         return [] if self._open is None else self._close(self._open, "completed")
 
-    def _close(self, item: Item, status: str) -> list[Event]:
+    def _close(self, item: OutputItem, status: str) -> list[Event]:
         if item is self._open:
             self._open = None
         if isinstance(item, ReasoningItem) and self._details is not None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.stack import chat, real_stack
-from trio_router.transport.addresses import is_loopback
+from trio_router.wire.addresses import is_loopback
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"])

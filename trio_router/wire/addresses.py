@@ -6,7 +6,7 @@ import ipaddress
 from functools import lru_cache
 
 
-@lru_cache(maxsize=1024)  # asked for every request, of a handful of addresses
+@lru_cache(maxsize=1024)  # called for every request, with a handful of addresses
 def is_loopback(host: str) -> bool:
     """Whether `host` (an address, or `localhost`) can be reached from this machine alone."""
     if host == "localhost":

@@ -1,7 +1,8 @@
-"""The workers' sockets towards each other: whoever is asked can show all, and stop any stream.
+"""The workers' sockets towards each other.
 
-In a folder that only this user may enter, each worker listens on a socket of its own.  What is said is
-a line of JSON, `{"do": "watch"}` or `{"do": "stop", ...}`; what is answered are lines of JSON.
+In a folder that only this user may enter, each worker listens on a socket of its own.  A question is a
+line of JSON whose `do` names who answers it: `watch` and `stop` (the dashboard), `reload` (the
+configuration).  The answers are lines of JSON.
 """
 
 from __future__ import annotations
@@ -32,14 +33,15 @@ class Peers:
     def __init__(self, folder: Path, mine: int, count: int) -> None:
         self.mine = mine
         self.count = count
-        self._folder = folder
+        self.folder = folder
+        self._answers: dict[str, Answer] = {}
 
     @property
     def others(self) -> list[int]:
         return [worker for worker in range(self.count) if worker != self.mine]
 
     def _path(self, worker: int) -> str:
-        return str(self._folder / f"worker-{worker}.sock")
+        return str(self.folder / f"worker-{worker}.sock")
 
     async def connect(self, worker: int, question: dict[str, Any]) -> trio.SocketStream:
         """A connection on which `question` has been asked.  Raises one of BROKEN."""
@@ -51,8 +53,12 @@ class Peers:
             raise
         return stream
 
-    async def serve(self, answer: Answer) -> None:
-        """Answers the other workers, until cancelled."""
+    def on(self, do: str, answer: Answer) -> None:
+        """From now on `answer` takes the questions whose `do` is this."""
+        self._answers[do] = answer
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Answers the other workers, until cancelled.  Starts when they can connect."""
         path = trio.Path(self._path(self.mine))
         with suppress(FileNotFoundError):
             await path.unlink()  # of the worker that this one replaces
@@ -64,12 +70,14 @@ class Peers:
                 async with stream:
                     try:
                         async for question in Lines(stream):
-                            await answer(loads(question), stream)
+                            asked = loads(question)
+                            await self._answers[asked["do"]](asked, stream)
                     except BROKEN:
                         pass  # the other has gone
                     except Exception:
                         logger.exception("another worker's question failed")  # streams go on
 
+            task_status.started()
             await trio.serve_listeners(handle, [trio.SocketListener(listener)])
 
 
@@ -97,9 +105,11 @@ class Lines:
         return line
 
 
-async def asked(peers: Peers, worker: int, question: dict[str, Any]) -> dict[str, Any]:
-    """What `worker` answers; nothing if it cannot be reached within two seconds."""
-    with trio.move_on_after(2), suppress(*BROKEN, JSONError):
+async def asked(
+    peers: Peers, worker: int, question: dict[str, Any], patience: float = 2
+) -> dict[str, Any]:
+    """What `worker` answers; nothing if it does not answer within `patience` seconds."""
+    with trio.move_on_after(patience), suppress(*BROKEN, JSONError):
         stream = await peers.connect(worker, question)
         async with stream:
             async for line in Lines(stream):

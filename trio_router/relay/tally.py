@@ -1,0 +1,43 @@
+"""What an answer adds to its request's record: events, faults, tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trio_router.errors import StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trio_router.dialects.answer import AnswerReader
+    from trio_router.observe.record import RequestRecord
+
+_BYTES_A_TOKEN = 4  # of a request: a rough guess, for upstreams that report no usage
+
+
+def book_answer(reader: AnswerReader, record: RequestRecord, asked_bytes: int) -> None:
+    """Adds what `reader` has read.  `asked_bytes` is the size of the request, to guess its tokens."""
+    record.progress = None
+    record.format = reader.format or record.format
+    record.chunks_processed += reader.events
+    record.chunks_failed += reader.events_failed
+    record.unicode_errors += reader.unicode_errors
+    record.json_errors += reader.json_errors
+    if reader.usage:
+        record.prompt_tokens = tokens(reader.usage, "prompt_tokens")
+        record.completion_tokens = tokens(reader.usage, "completion_tokens")
+    elif reader.failure is not None and not reader.said:
+        return  # as far as anybody knows, the model wrote nothing
+    elif events := reader.events - isinstance(reader.failure, StreamError):
+        record.prompt_tokens = asked_bytes // _BYTES_A_TOKEN
+        record.completion_tokens = events
+        record.is_estimated = True
+
+
+def tokens(usage: Mapping[str, object], *names: str) -> int | None:
+    """The first of the fields `names` that is a number."""
+    for name in names:
+        value = usage.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None

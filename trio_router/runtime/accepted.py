@@ -1,0 +1,84 @@
+"""The configuration that all workers are to have, kept in the folder that they share.
+
+A worker that is started later takes it from there, whatever the configuration's file holds by then.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trio_router.wire.jsoncodec import dumps, loads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+_LOOK = 0.02  # s between two looks at a lock that another process holds
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """`number` is the generation's, `text` the file's; `report` tells of the last reload.
+
+    `grace` is the generation's `server.graceful_timeout`, in seconds.
+    """
+
+    number: int
+    text: str
+    grace: float
+    report: dict[str, Any]
+
+    def as_message(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of_message(cls, message: dict[str, Any]) -> Accepted:
+        return cls(message["number"], message["text"], message["grace"], message["report"])
+
+
+class AcceptedFile:
+    """Where it is kept.  It holds secrets: only this user can read it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "accepted.json"
+        self._lock = folder / "accepted.lock"
+
+    def read(self) -> Accepted | None:
+        """None if nothing was reloaded since the start."""
+        try:
+            return Accepted.of_message(loads(self._path.read_bytes()))
+        except FileNotFoundError:
+            return None
+
+    def write(self, accepted: Accepted) -> None:
+        """Whoever reads meanwhile gets the old one or the new one, whole.  Raises OSError."""
+        new = self._path.with_suffix(".new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(dumps(accepted.as_message()))
+        new.replace(self._path)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """One process at a time is inside.  It is left for a process that dies."""
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            while not _locked(descriptor):  # noqa: ASYNC110 - another process holds it
+                await trio.sleep(_LOOK)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
