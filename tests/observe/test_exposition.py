@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -39,3 +41,12 @@ def test_a_label_that_cannot_be_encoded_raises_what_prometheus_client_raises():
     Gauge("g", "A gauge", ["model"], registry=registry).labels("\ud800").set(1)
     with pytest.raises(UnicodeEncodeError):
         text_of(registry)
+
+
+async def test_the_order_of_series_is_that_of_their_names_and_not_of_their_hashes():
+    metrics = Metrics()
+    states = [SimpleNamespace(provider="p", model=f"m{n}", until=1.0) for n in (5, 3, 8, 1, 9, 2, 7, 4)]
+    metrics.sample(states)
+    lines = [line for line in metrics.text().splitlines() if b"cooling_down{" in line]
+    assert len(lines) == 8
+    assert lines == sorted(lines)

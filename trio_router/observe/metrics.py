@@ -177,7 +177,7 @@ class Metrics:
         """Sets the gauges; called now and then, in each process."""
         self._tasks.set(trio.lowlevel.current_statistics().tasks_living)
         cooling = {(state.provider, state.model) for state in states if state.until is not None}
-        for labels in cooling | self._were_cooling:
+        for labels in sorted(cooling | self._were_cooling):  # not in the order of their hashes
             self._cooling.labels(*labels).set(labels in cooling)
         self._were_cooling |= cooling
 
