@@ -30,6 +30,68 @@ def test_who_comes_first_is_let_in_first():
     assert admission.inside == 0
 
 
+class ResizedMachine(RuleBasedStateMachine):
+    """An admission whose limits change, against two lists."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limit, self.queue = LIMIT, QUEUE
+        self.admission: Admission[int] = Admission(LIMIT, QUEUE)
+        self.inside: list[int] = []
+        self.waiting: list[int] = []
+        self.numbers = count()
+
+    @rule()
+    def comes(self):
+        number = next(self.numbers)
+        entry = self.admission.enter(number)
+        if len(self.inside) < self.limit:
+            assert entry is Entry.IN
+            self.inside.append(number)
+        elif len(self.waiting) < self.queue:
+            assert entry is Entry.WAIT
+            self.waiting.append(number)
+        else:
+            assert entry is Entry.FULL
+
+    @precondition(lambda self: self.inside)
+    @rule()
+    def leaves(self):
+        self.inside.pop()
+        told = self.admission.leave()
+        if self.waiting and len(self.inside) < self.limit:
+            assert told == self.waiting[0]
+            self.inside.append(self.waiting.pop(0))
+        else:
+            assert told is None
+
+    @precondition(lambda self: self.waiting)
+    @rule(choice=st.integers(0, 9))
+    def gives_up(self, choice):
+        assert self.admission.give_up(self.waiting.pop(choice % len(self.waiting)))
+
+    @rule(limit=st.integers(1, 6), queue=st.integers(0, 4))
+    def is_resized(self, limit, queue):
+        self.limit, self.queue = limit, queue
+        room = max(0, limit - len(self.inside))
+        assert self.admission.resize(limit, queue) == self.waiting[:room]
+        self.inside += self.waiting[:room]
+        del self.waiting[:room]
+
+    @invariant()
+    def agrees(self):
+        assert self.admission.inside == len(self.inside)
+        assert self.admission.waiting == len(self.waiting)
+
+    @invariant()
+    def nobody_waits_where_there_is_room(self):
+        assert not self.waiting or self.admission.inside >= self.limit
+
+
+TestResizingAgainstAModel = ResizedMachine.TestCase
+TestResizingAgainstAModel.settings = settings(max_examples=100, stateful_step_count=40)
+
+
 class Portal:
     """A trio loop with a mock clock, moved step by step from plain code."""
 

@@ -187,6 +187,17 @@ class TestCircuit:
         assert circuit.open_until == 20  # it is 10 s since the last that failed
 
 
+def test_a_request_that_is_no_probe_and_is_given_up_does_not_delay_the_next_probe():
+    circuit = Circuit(CONFIG)
+    for _ in range(CONFIG.failures):
+        circuit.failed(0.0)
+    circuit.give_up_probe(0)  # it was asked before the circuit opened
+    opened_until = circuit.open_until
+    probe = circuit.enter(opened_until)
+    circuit.give_up_probe(probe)
+    assert circuit.may_ask(opened_until)
+
+
 class Machine(RuleBasedStateMachine):
     """Time goes in slices of the window, so that the model's window and the circuit's are the same."""
 

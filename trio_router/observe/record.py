@@ -80,9 +80,9 @@ class Tried:
     seconds: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RequestRecord:
-    """One request, or one attempt of a route's.
+    """One request, or one attempt of a route's.  It is equal to itself alone.
 
     Times are `trio.current_time()`, in seconds; None means it did not happen.
     """

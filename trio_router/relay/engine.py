@@ -91,6 +91,8 @@ class Engine:
         return self._requests
 
     def began(self, request: Running) -> None:
+        if not self.running:
+            self._idle = trio.Event()  # one for all who wait
         self.running.add(request)
         self.metrics.requests_open.inc()
 
@@ -108,7 +110,6 @@ class Engine:
     async def wait_idle(self) -> None:
         """Returns when no request is under way."""
         while self.running:
-            self._idle = trio.Event()
             await self._idle.wait()
 
     def show_state(self, fleet: Fleet, provider: str, model: str) -> None:

@@ -88,6 +88,8 @@ class Circuit:
         The first time it may do so at once, later only `base` seconds after the probe began; otherwise
         impatient clients would ask a silent target as often as they like.
         """
+        if not self._is_under_way(probe):
+            return
         had_let_go, self._has_let_go = self._has_let_go, True
         began, rested_until = self._probe_began, self.open_until
         self.release_probe(probe)
