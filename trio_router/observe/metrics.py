@@ -7,10 +7,11 @@ import os
 from typing import TYPE_CHECKING
 
 import trio
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from trio_router.observe.exposition import text_of
 from trio_router.wire.names import escaped
 
 if TYPE_CHECKING:
@@ -216,11 +217,11 @@ class Metrics:
 
 def _text_of(registry: CollectorRegistry) -> bytes:
     try:
-        return generate_latest(registry)
+        return text_of(registry)
     except UnicodeEncodeError:  # one bad label must not break the whole text
         whole = CollectorRegistry()
         whole.register(_Escaped(registry))
-        return generate_latest(whole)
+        return text_of(whole)
 
 
 class _Escaped(Collector):

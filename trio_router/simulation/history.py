@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SHOWN = 100  # bytes of data that a line of the trace shows
+_TOGETHER = 500  # lines are digested together
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +37,25 @@ class Journal:
     def __init__(self, now: Callable[[], float], *, is_kept: bool = False) -> None:
         self._now = now
         self._hash = hashlib.blake2b(digest_size=16)
-        self._waiting: list[bytes] = []
+        self._texts: list[str] = []  # not digested yet
+        self._data: list[bytes] = []
         self.lines: list[Happening] | None = [] if is_kept else None
 
     def note(self, who: str, what: str, data: bytes = b"") -> None:
         at = self._now()
-        self._waiting.append(b"%r %b %b" % (at, who.encode(), what.encode("utf-8", "surrogatepass")))
+        self._texts.append(f"{at!r} {who} {what} {len(data)}")
         if data:
-            self._waiting.append(data)
-        if len(self._waiting) > 500:
+            self._data.append(data)
+        if len(self._texts) > _TOGETHER:
             self._digest_waiting()
         if self.lines is not None:
             self.lines.append(Happening(at, who, what, bytes(data)))
 
     def _digest_waiting(self) -> None:
-        self._hash.update(b"\n".join(self._waiting))
-        self._waiting.clear()
+        self._hash.update("\n".join(self._texts).encode("utf-8", "surrogatepass"))
+        self._hash.update(b"".join(self._data))
+        self._texts.clear()
+        self._data.clear()
 
     @property
     def digest(self) -> str:

@@ -53,9 +53,14 @@ class SimWire(Wire):
     async def send_patiently(self, data: bytes | memoryview, patience: float) -> None:
         self._check_open()
         rest = memoryview(data)
+        out = self.end.out
         while rest:
-            with trio.fail_after(patience):
-                await self._wait_writable()
+            if out.room > 0 or out.is_broken:
+                await trio.lowlevel.checkpoint()
+                self._check_open()
+            else:
+                with trio.fail_after(patience):
+                    await self._wait_writable()
             rest = rest[self.end.send(rest) :]
 
     async def send_eof(self) -> None:
@@ -101,8 +106,6 @@ class SimWire(Wire):
 
     async def _wait_writable(self) -> None:
         out = self.end.out
-        if out.room > 0 or out.is_broken:
-            await trio.lowlevel.checkpoint()
         while out.room <= 0 and not out.is_broken:
             self._writer = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._abort_writer)

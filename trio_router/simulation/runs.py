@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
 from trio_router.simulation.generate import generate
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from trio_router.simulation.plan import WorldPlan
 
 _COLLECT_EVERY = 20  # worlds: what a world leaves are cycles, which only the collector finds
+_WORLDS = count(1)
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class Result:
 
 def run_plan(plan: WorldPlan, *, is_kept: bool = False) -> Result:
     """One world, from its beginning to its judgement."""
+    if next(_WORLDS) % _COLLECT_EVERY == 0:
+        gc.collect()
     world = World(plan, is_kept=is_kept)
     world.run()
     lines = [str(line) for line in world.history.lines or ()]
@@ -58,8 +62,6 @@ class Series:
         self.requests += result.requests
         self.failures += result.has_failed
         self._hash.update(result.digest.encode())
-        if self.seeds % _COLLECT_EVERY == 0:
-            gc.collect()
 
     def __str__(self) -> str:
         digest = self._hash.hexdigest()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Work = Generator[float, None, None]  # yields until when it waits, if nothing wakes it before
 
 BEGINNING = 1000.0  # s: clocks of real machines do not begin at 0 either
+_STUCK = 1000  # passes in which nothing is due: then the run loop itself gives up
 
 
 class WorldIsStuck(Exception):
@@ -58,6 +59,7 @@ class Scheduler:
         self.ready: list[Callable[[], None]] = []  # what can happen now
         self._parked: Any = None  # the task of `run`
         self._fault: Exception | None = None  # what it is to raise
+        self._stuck = 0  # passes in which nothing was due
 
     def time(self) -> float:
         return self.now
@@ -83,6 +85,9 @@ class Scheduler:
             self.now = max(self.now, deadline)
             return
         if due == inf:
+            self._stuck += 1
+            if self._stuck > _STUCK:
+                raise WorldIsStuck("nobody is left to be told")
             self._fault = WorldIsStuck()
             self._unpark()
             return
