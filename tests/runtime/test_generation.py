@@ -76,7 +76,7 @@ async def test_unchanged_admins_keep_their_cookies_keys_without_deriving_them_ag
 def test_a_certificate_that_cannot_be_used_is_told_as_a_complaint_and_nothing_is_made(tmp_path):
     nothing = tmp_path / "nothing.pem"
     wrong = config()
-    server = wrong.server.model_copy(update={"certfile": str(nothing), "keyfile": str(nothing)})
+    server = wrong.server.model_copy(update={"certfile": nothing, "keyfile": nothing})
     wrong = wrong.model_copy(update={"server": server})
     with pytest.raises(ConfigError) as caught:
         prepare(wrong, SYSTEM, tuple)

@@ -19,8 +19,7 @@ import trustme
 
 from tests.processes import started
 from tests.runtime.reloading import until
-from tests.serve.test_command import CLEAN, COMMAND, run
-from tests.serve.test_workers import workers_of
+from tests.serve.command import CLEAN, COMMAND, run, workers_of
 from tests.stack import chat, events, text_of
 from trio_router import create_app
 from trio_router.config.file import parse_config

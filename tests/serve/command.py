@@ -23,6 +23,12 @@ CLEAN = {
 }
 
 
+def run(*words: str, **more) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *words], capture_output=True, text=True, env=CLEAN, timeout=30, check=False, **more
+    )
+
+
 class Served:
     """A running router; `banner` is what it printed up to its last curl line."""
 

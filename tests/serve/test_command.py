@@ -16,14 +16,8 @@ import pytest
 
 import trio_router
 from tests.processes import started
-from tests.serve.command import CLEAN, COMMAND, ask, served
+from tests.serve.command import CLEAN, ask, run, served
 from tests.stack import events, text_of
-
-
-def run(*words: str, **more) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [COMMAND, *words], capture_output=True, text=True, env=CLEAN, timeout=30, check=False, **more
-    )
 
 
 def settings(tmp_path: Path, text: str) -> str:
