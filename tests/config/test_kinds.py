@@ -10,10 +10,11 @@ import pytest
 
 import trio_router
 from trio_router.api.passing import _may_be_meant
+from trio_router.config import discover, kinds
 from trio_router.config.discover import embedded_config
 from trio_router.config.file import ConfigError, parse_config
 from trio_router.config.kinds import KINDS, Kind, kind_at, kind_called
-from trio_router.config.schema import ProviderConfig, ServerConfig, discover, kinds
+from trio_router.config.schema import ProviderConfig, ServerConfig
 from trio_router.dialects import DIALECTS
 from trio_router.observe.record import RequestRecord
 from trio_router.observe.tracing import _attributes

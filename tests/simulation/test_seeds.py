@@ -6,8 +6,6 @@ known, so that a failure is a change's and not chance's.
 
 from __future__ import annotations
 
-import pytest
-
 from trio_router.simulation.runs import Series, run_seed
 
 
@@ -22,8 +20,3 @@ def run(seeds: range) -> None:
 
 def test_known_seeds_keep_every_promise():
     run(range(50))
-
-
-@pytest.mark.slow
-def test_more_known_seeds_keep_every_promise():
-    run(range(60, 360))

@@ -122,7 +122,7 @@ async def test_secure_requests_go_through_a_tunnel(environment):
         (b"HTTP/1.1 407 Who Are You\r\nContent-Length: 0\r\n\r\n", "407 Who Are You"),
         (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 4\r\n\r\nsorr", "502"),
         (b"nonsense\r\n\r\n", "malformed"),
-        (b"HTTP/1.1 200 OK\r\n\r\nmore", "more than an answer"),
+        (b"HTTP/1.1 200 OK\r\n\r\nmore", "data after its answer"),
     ],
 )
 async def test_a_proxy_that_refuses_is_a_proxy_error(environment, answer, said):

@@ -108,7 +108,8 @@ class Router:
                 nursery.cancel_scope.cancel()
         finally:
             self._clients.close()
-            await self._send_last_spans()
+            with trio.move_on_after(_LAST_SPANS, shield=True):
+                await self._send_last_spans()
 
     async def drain(self, grace: float) -> None:
         """Refuses new work; waits up to `grace` seconds for running requests, then ends the rest.
@@ -243,5 +244,4 @@ class Router:
     async def _send_last_spans(self) -> None:
         tracing, self.observation.tracing = self.observation.tracing, None
         if tracing is not None:
-            with trio.move_on_after(_LAST_SPANS, shield=True):
-                await trio.to_thread.run_sync(tracing.close, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(tracing.close, abandon_on_cancel=True)

@@ -220,9 +220,7 @@ def run_workers(
     tell_once = partial(_tell_once, on_start, is_told)
 
     def work(worker: int, leash: int) -> None:
-        def turn(server: HttpServer) -> Turn:
-            return EvenTurn(board, worker, lambda: server.open)
-
+        turn = partial(_even_turn, board, worker)
         serving = partial(
             serve_until_signalled, signals=(signal.SIGTERM,), leash=leash, metrics=metrics, turn=turn
         )
@@ -243,6 +241,10 @@ def _tell_once(on_start: OnStart, is_told: mmap.mmap, config: Config, urls: list
     if not is_told[0]:
         is_told[0] = 1
         on_start(config, urls)
+
+
+def _even_turn(board: ConnectionCounts, worker: int, server: HttpServer) -> Turn:
+    return EvenTurn(board, worker, lambda: server.open)
 
 
 def _grace(config: Config, shared: Path) -> float:

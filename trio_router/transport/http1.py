@@ -264,7 +264,8 @@ class ResponseParser:
         version = parser.get_http_version()
         known = 100 <= self.status <= 599 and self.status != 101
         if version not in ("1.0", "1.1") or not known:
-            kind = MalformedResponse if known else BadStatus
+            # A switch of protocols that nobody asked for is no status, and no HTTP from then on.
+            kind = MalformedResponse if known or self.status == 101 else BadStatus
             self._fail(f"unexpected status {self.status} in HTTP/{version}", kind)
             raise _Stop
         if self.status < 200:
