@@ -73,12 +73,6 @@ def ask(model: str, **fields) -> dict:
     return {"model": model, "messages": [{"role": "user", "content": "hello there"}], **fields}
 
 
-def run(*words: str, **more) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [COMMAND, *words], capture_output=True, text=True, env=CLEAN, timeout=30, check=False, **more
-    )
-
-
 def workers_of(process_id: int) -> list[int]:
     children = Path(f"/proc/{process_id}/task/{process_id}/children").read_text()
     return [int(child) for child in children.split()]

@@ -116,7 +116,7 @@ class Circuit:
     def failed(self, now: float, *, began: float | None = None, probe: int = 0) -> None:
         """A request that began at `began` has failed."""
         began = now if began is None else began
-        if began < self._closed_at and probe != self._trusted:
+        if began < self._closed_at and not (probe and probe == self._trusted):
             return  # it began before the target was known to be healthy again
         self._count(now, 1)
         if not self._streak or now - self._streak_began > self.config.window:
