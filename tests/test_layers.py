@@ -300,3 +300,12 @@ def test_dialects_do_not_know_each_other():
 def test_what_the_package_offers_is_there():
     for name in trio_router.__all__:
         assert getattr(trio_router, name)
+
+
+def test_no_two_public_classes_have_one_name():
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for item in ast.parse(path.read_text()).body:
+            if isinstance(item, ast.ClassDef) and not item.name.startswith("_"):
+                places.setdefault(item.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -23,6 +23,12 @@ CLEAN = {
 }
 
 
+def run(*words: str, **more) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *words], capture_output=True, text=True, env=CLEAN, timeout=30, check=False, **more
+    )
+
+
 class Served:
     """A running router; `banner` is what it printed up to its last curl line."""
 
@@ -65,12 +71,6 @@ def served(*words: str, port: int = 0, stderr: int = subprocess.DEVNULL) -> Iter
 
 def ask(model: str, **fields) -> dict:
     return {"model": model, "messages": [{"role": "user", "content": "hello there"}], **fields}
-
-
-def run(*words: str, **more) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [COMMAND, *words], capture_output=True, text=True, env=CLEAN, timeout=30, check=False, **more
-    )
 
 
 def workers_of(process_id: int) -> list[int]:

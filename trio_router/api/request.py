@@ -32,7 +32,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already
 
 
-class App(Protocol):
+class ApiApp(Protocol):
     """What requests are answered by."""
 
     router: Router
@@ -53,7 +53,7 @@ class ClientRequest:
     generation: Generation  # kept to the request's end, whatever is configured meanwhile
     nursery: trio.Nursery  # of all that is done for the request
 
-    def __init__(self, app: App, link: Link) -> None:
+    def __init__(self, app: ApiApp, link: Link) -> None:
         self.app = app
         self.router = app.router
         self.link = link

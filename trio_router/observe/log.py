@@ -203,6 +203,9 @@ class _Writer(logging.Handler):
     and take the interpreter's lock from the event loop.  Lines that do not fit the queue are dropped.
     The thread bypasses Python's buffers, because a write that blocks for lack of a reader would hold
     their lock and keep the process from exiting.
+
+    `logging.handlers.QueueListener` promises none of this: it takes a lock for each record, wakes its
+    thread for each line, and waits at the end for whoever reads.
     """
 
     def __init__(self, descriptor: int, formatter: logging.Formatter) -> None:

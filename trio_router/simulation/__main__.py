@@ -12,7 +12,7 @@ import click
 
 from trio_router.simulation.generate import generate
 from trio_router.simulation.plan import plan_from, plan_text
-from trio_router.simulation.runs import Result, Series, run_plan, run_seed
+from trio_router.simulation.runs import Series, WorldResult, run_plan, run_seed
 from trio_router.simulation.shrink import Shrinker
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def main(
     sys.exit(1 if series.failures else 0)
 
 
-def _results(seeds: str | None, minutes: float | None) -> Iterator[Result]:
+def _results(seeds: str | None, minutes: float | None) -> Iterator[WorldResult]:
     if seeds is not None:
         first, _, last = seeds.partition("..")
         if not first.isdigit() or not (last or first).isdigit():
@@ -82,7 +82,7 @@ def _results(seeds: str | None, minutes: float | None) -> Iterator[Result]:
         raise click.UsageError("one of --seeds, --seed, --for and --world is needed")
 
 
-def _tell(result: Result, world: str | None) -> None:
+def _tell(result: WorldResult, world: str | None) -> None:
     """Standard error: which promises were broken, and how to see it again."""
     again = f"--seed {result.plan.seed}" if world is None else f"--world {world}"
     click.echo(f"{_COMMAND} {again} --trace", err=True)
@@ -90,7 +90,7 @@ def _tell(result: Result, world: str | None) -> None:
         click.echo(f"  {failure.sentence}\n    {failure}", err=True)
 
 
-def _tell_smaller(result: Result) -> None:
+def _tell_smaller(result: WorldResult) -> None:
     name = result.failures[0].name
     smaller = Shrinker(result.plan, name).run()
     path = Path(f"world-{result.plan.seed}-{name}.json")

@@ -20,7 +20,7 @@ _WORLDS = count(1)
 
 
 @dataclass(slots=True)
-class Result:
+class WorldResult:
     """What became of one world."""
 
     plan: WorldPlan
@@ -34,17 +34,17 @@ class Result:
         return bool(self.failures)
 
 
-def run_plan(plan: WorldPlan, *, is_kept: bool = False) -> Result:
+def run_plan(plan: WorldPlan, *, is_kept: bool = False) -> WorldResult:
     """One world, from its beginning to its judgement."""
     if next(_WORLDS) % _COLLECT_EVERY == 0:
         gc.collect()
     world = World(plan, is_kept=is_kept)
     world.run()
     lines = [str(line) for line in world.history.lines or ()]
-    return Result(plan, len(world.got), world.history.digest, judge(world), lines)
+    return WorldResult(plan, len(world.got), world.history.digest, judge(world), lines)
 
 
-def run_seed(seed: int, *, is_kept: bool = False) -> Result:
+def run_seed(seed: int, *, is_kept: bool = False) -> WorldResult:
     return run_plan(generate(seed), is_kept=is_kept)
 
 
@@ -57,7 +57,7 @@ class Series:
         self.failures = 0  # worlds in which a promise was broken
         self._hash = hashlib.blake2b(digest_size=16)
 
-    def add(self, result: Result) -> None:
+    def add(self, result: WorldResult) -> None:
         self.seeds += 1
         self.requests += result.requests
         self.failures += result.has_failed
