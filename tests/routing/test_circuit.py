@@ -198,16 +198,6 @@ def test_a_request_that_is_no_probe_and_is_given_up_does_not_delay_the_next_prob
     assert circuit.may_ask(opened_until)
 
 
-def test_failures_of_requests_from_before_it_closed_do_not_open_it_again():
-    circuit = Circuit(CONFIG)
-    for _ in range(CONFIG.failures):
-        circuit.failed(6.0)
-    circuit.succeeded(6.0, began=6.0)
-    for _ in range(CONFIG.failures * 3):
-        circuit.failed(7.0, began=3.0)
-    assert circuit.state(7.0) is CircuitState.CLOSED
-
-
 class Machine(RuleBasedStateMachine):
     """Time goes in slices of the window, so that the model's window and the circuit's are the same."""
 
