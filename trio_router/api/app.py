@@ -12,8 +12,10 @@ import trio
 from quart_trio import QuartTrio
 
 from trio_router.api.asgi import RelayConnection
+from trio_router.api.azure import AZURE
 from trio_router.api.endpoints import CHAT_COMPLETIONS, MODELS_BELOW, OWN, chat_completions, client_call
 from trio_router.api.metrics_side import METRICS
+from trio_router.api.ollama import OLLAMA
 from trio_router.api.passing import FILES_BELOW, PASSING_THROUGH, UPLOADS
 from trio_router.api.request import ClientRequest
 from trio_router.api.sides import SIDES
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from trio_router.runtime.generation import Generation
     from trio_router.runtime.router import Router
     from trio_router.server.link import Link
+
+
+_UPLOAD_ENDS = tuple(path.removeprefix("/v1") for path in UPLOADS)
 
 
 class RouterApp(QuartTrio):
@@ -62,6 +67,7 @@ class RouterApp(QuartTrio):
             **SIDES,
             **PASSING_THROUGH,
             **OWN,
+            **OLLAMA,
             **more,
         }
         if router.generation.config.server.metrics.port is None:
@@ -75,7 +81,7 @@ class RouterApp(QuartTrio):
     def new_body(self, path: str, declared: int | None) -> RequestBody:
         """For the body of a request for `path`, which says it has `declared` bytes, if it says so."""
         server = self.router.generation.config.server
-        if path in UPLOADS:
+        if path in UPLOADS or (path.startswith(AZURE) and path.endswith(_UPLOAD_ENDS)):
             return RequestBody(server.max_upload, declared, is_streamed=True)
         return RequestBody(server.max_body, declared)
 

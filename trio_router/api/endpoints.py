@@ -18,13 +18,12 @@ from trio_router.runtime.router import RouterState
 if TYPE_CHECKING:
     from trio_router.api.request import ClientRequest
     from trio_router.api.table import Endpoint
-    from trio_router.dialects.base import ModelTeller
+    from trio_router.dialects.base import ClientDialect, ModelTeller
     from trio_router.relay.call import Call
     from trio_router.runtime.router import Router
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
 _STREAM_HEADERS = {
-    "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
     "x-accel-buffering": "no",
 }
@@ -34,24 +33,33 @@ async def chat_completions(asked: ClientRequest) -> Reply:
     """`POST /v1/chat/completions`.  The hot path.  Raises RouterError."""
     asked.authenticate()
     refuse_if_draining(asked.router)
-    body, heavy = await understood(await asked.body.read(), parse_chat_request)
-    return await _answer(asked, body["model"], ChatCall(body, is_heavy=heavy))
+    body, heavy = await understood(await asked.body.read(), asked.parsing(parse_chat_request))
+    return await answer(asked, body["model"], ChatCall(body, is_heavy=heavy))
 
 
 async def client_call(asked: ClientRequest) -> Reply:
     """A request in another API than the hub's: see `dialects.CLIENTS`.  Raises RouterError."""
-    client = CLIENTS[asked.link.path]
+    client = CLIENTS[asked.path]
+    body, heavy = await client_body(asked, client)
+    call = ClientCall(client, body, asked.link.headers, is_heavy=heavy)
+    return await answer(asked, body["model"], call)
+
+
+async def client_body(asked: ClientRequest, client: ClientDialect) -> tuple[dict[str, Any], bool]:
+    """The checked body of a request in the API of `client`, and whether it is heavy.
+
+    Raises RouterError.
+    """
     asked.authenticate()
     refuse_if_draining(asked.router)
+    parse = asked.parsing(parse_object)
 
     def checked(data: bytes | bytearray) -> dict[str, Any]:
-        body = parse_object(data)
+        body = parse(data)
         client.check(body)
         return body
 
-    body, heavy = await understood(await asked.body.read(), checked)
-    call = ClientCall(client, body, asked.link.headers, is_heavy=heavy)
-    return await _answer(asked, body["model"], call)
+    return await understood(await asked.body.read(), checked)
 
 
 def refuse_if_draining(router: Router) -> None:
@@ -59,7 +67,8 @@ def refuse_if_draining(router: Router) -> None:
         raise Draining("the router is shutting down", retry_after="5")
 
 
-async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
+async def answer(asked: ClientRequest, model: str, call: Call) -> Reply:
+    """What the model says to `call`, in the way that it wants.  Raises RouterError."""
     asked.record.is_stream = call.is_stream
     asked.trace()
     target = asked.generation.table.resolve(model)
@@ -68,9 +77,10 @@ async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
         asked.exchange.sticky = await in_slices(find) if call.is_heavy else find()
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
-        return Reply(200, {**_STREAM_HEADERS, **origin(asked.record)}, stream=stream)
-    answer = await asked.exchange.whole(target, call)
-    return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
+        kind = {"content-type": call.content_type}
+        return Reply(200, {**kind, **_STREAM_HEADERS, **origin(asked.record)}, stream=stream)
+    whole = await asked.exchange.whole(target, call)
+    return Reply(200, {"content-type": "application/json", **origin(asked.record)}, whole)
 
 
 def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:
@@ -97,7 +107,7 @@ async def models(asked: ClientRequest) -> Reply:
 async def model(asked: ClientRequest) -> Reply:
     """`GET /v1/models/{name}`, whose name may hold slashes.  Raises RouterError."""
     asked.authenticate()
-    name = asked.link.path.removeprefix(_ONE_MODEL)
+    name = asked.path.removeprefix(_ONE_MODEL)
     return json_reply(_teller(asked).model(asked.router.model(name, asked.generation)))
 
 

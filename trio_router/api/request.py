@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
+from trio_router.api.azure import AZURE, azure_path
 from trio_router.api.reply import Reply, error_reply
-from trio_router.dialects import CLIENTS
+from trio_router.dialects import CLIENTS, ERRORS_BELOW
 from trio_router.errors import ClientStalled, InternalError, RouterError
 from trio_router.observe.record import RequestRecord
 from trio_router.relay.exchange import Exchange
@@ -25,10 +27,13 @@ if TYPE_CHECKING:
     from trio_router.server.link import Headers, Link
     from trio_router.server.seats import Seat
 
+    Parser = Callable[..., dict[str, Any]]
+
 logger = logging.getLogger("trio_router")
 _OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics"})
 _OPERATORS = ("/dashboard", "/admin/")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_KEYS = (b"x-api-key", b"api-key")  # as Anthropic's and Azure's clients send it
 _DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already
 
 
@@ -57,6 +62,8 @@ class ClientRequest:
         self.app = app
         self.router = app.router
         self.link = link
+        self.path = link.path  # of the endpoint; the client's own may say the same in other words
+        self.named_model: str | None = None  # by the path
         self.body = link.body
         self.record = RequestRecord(
             request_id=self._request_id(),
@@ -71,8 +78,10 @@ class ClientRequest:
     def authenticate(self) -> None:
         """Notes whose key the request has.  Raises Unauthorized."""
         given = self.header(b"authorization").decode("latin-1")
-        if not given and (key := self.header(b"x-api-key")):  # as Anthropic's clients send it
-            given = f"Bearer {key.decode('latin-1')}"
+        for name in _KEYS if not given else ():
+            if key := self.header(name):
+                given = f"Bearer {key.decode('latin-1')}"
+                break
         self.record.key = self.generation.keys.check(given, self.link.server)
         self.admitted()
 
@@ -138,7 +147,9 @@ class ClientRequest:
         origins = self.app.origins(self.generation)
         if not origins.is_idle and (early := self._answer_page(origins)) is not None:
             return early
-        endpoint = self.app.endpoint_of(self.link.method, self.link.path)
+        if self.path.startswith(AZURE):
+            self.path, self.named_model = azure_path(self.link, self.generation.config.providers)
+        endpoint = self.app.endpoint_of(self.link.method, self.path)
         try:
             return await endpoint(self)
         except RouterError as error:
@@ -162,11 +173,16 @@ class ClientRequest:
     @property
     def error_body(self) -> Callable[[RouterError], dict[str, Any]]:
         """The shape of errors in the API that has the request's path."""
-        path = self.link.path
+        path = self.path
         for known, client in CLIENTS.items():
             if path == known or path.startswith(f"{known}/"):
                 return client.error_body
-        return RouterError.body
+        shapes = (shape for below, shape in ERRORS_BELOW.items() if path.startswith(below))
+        return next(shapes, RouterError.body)
+
+    def parsing(self, parse: Parser) -> Parser:
+        """`parse`; where the path names the model, with that."""
+        return parse if self.named_model is None else partial(parse, model=self.named_model)
 
     def _failed(self, error: RouterError) -> Reply:
         self.exchange.failed(error)

@@ -26,8 +26,8 @@ async def embeddings(asked: ClientRequest) -> Reply:
     """`POST /v1/embeddings`.  Raises RouterError."""
     asked.authenticate()
     refuse_if_draining(asked.router)
-    body, heavy = await understood(await asked.body.read(), parse_embedding_request)
-    return await _whole(asked, body["model"], EmbeddingCall(body, is_heavy=heavy))
+    body, heavy = await understood(await asked.body.read(), asked.parsing(parse_embedding_request))
+    return await side_answer(asked, body["model"], EmbeddingCall(body, is_heavy=heavy))
 
 
 async def count_tokens(asked: ClientRequest) -> Reply:
@@ -37,11 +37,12 @@ async def count_tokens(asked: ClientRequest) -> Reply:
     refuse_if_draining(asked.router)
     body, heavy = await understood(await asked.body.read(), parse_object)
     model = named_model(body.get("model"))
-    return await _whole(asked, model, CountCall(client, body, asked.link.headers, is_heavy=heavy))
+    return await side_answer(asked, model, CountCall(client, body, asked.link.headers, is_heavy=heavy))
 
 
-async def _whole(asked: ClientRequest, model: str, call: WholeCall) -> Reply:
-    asked.trace(asked.link.path.rpartition("/")[2])
+async def side_answer(asked: ClientRequest, model: str, call: WholeCall) -> Reply:
+    """Raises RouterError."""
+    asked.trace(asked.path.rpartition("/")[2])
     target = asked.generation.table.resolve(model)
     answer = await asked.exchange.whole(target, call)
     return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from trio_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from trio_router.errors import RouterError
 
@@ -32,11 +32,15 @@ class UpstreamRequest:
 
 @dataclass(frozen=True, slots=True)
 class AnswerIdentity:
-    """Id, time (Unix seconds) and model of an answer, used where the upstream gives none."""
+    """Id, time (Unix seconds) and model of an answer, used where the upstream gives none.
+
+    `elapsed` measures the seconds since the request came; None if nobody does.
+    """
 
     id: str
     created: int
     model: str
+    elapsed: Callable[[], float] | None = field(default=None, compare=False)
 
 
 class Unsupported:
@@ -273,11 +277,14 @@ class ClientDialect(Protocol):
 
     native: NativeApi
     keepalive: bytes  # what bridges silence in this API's streams
+    content_type: str = "text/event-stream; charset=utf-8"  # of its streams
+    has_lines: bool = False  # its streams are lines of JSON, not server-sent events
 
     def check(self, body: dict[str, Any]) -> None:
         """Raises InvalidRequest, which names the field, for what no target could answer.
 
-        Afterwards `model` is there, and `stream` is a boolean or is not.
+        Afterwards `model` is there, and `stream` is a boolean or is not; where the API streams
+        unless it is told not to, it is there.
         """
         ...
 

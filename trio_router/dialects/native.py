@@ -16,6 +16,7 @@ from trio_router.dialects.translate import EncodedTranslator
 from trio_router.errors import MalformedJSON, StreamError, Truncated
 from trio_router.wire.jsoncodec import JSONError, dumps, loads
 from trio_router.wire.lines import repair_utf8
+from trio_router.wire.ndjson import encode_line
 from trio_router.wire.sse import encode_event
 
 if TYPE_CHECKING:
@@ -40,14 +41,22 @@ class NativeReader(AnswerReader):
     """Gives each event as it came, `chunk` being what it says; of a whole answer, the chunks it could
     have been.
 
-    `told` is an error that the upstream's own events have told the client already.
+    `told` is an error that the upstream's own events have told the client already.  With `has_lines`
+    the API's events are lines of JSON, and a whole answer is one of them.
     """
 
     def __init__(
-        self, api: NativeApi, identity: AnswerIdentity, content_type: str, rules: ReadingRules
+        self,
+        api: NativeApi,
+        identity: AnswerIdentity,
+        content_type: str,
+        rules: ReadingRules,
+        *,
+        has_lines: bool = False,
     ) -> None:
         super().__init__(cast("Dialect", api), identity, content_type, rules)
         self._api = api
+        self._has_lines = has_lines
         self._is_own = True  # the answer is in the API that was asked
         self.told: StreamError | None = None
 
@@ -71,7 +80,7 @@ class NativeReader(AnswerReader):
         return items
 
     def _fault_of_eof(self, *, clean: bool) -> UpstreamError | None:
-        if clean and self.events and self._is_own and self.format == "json":
+        if clean and self.events and self._is_own and self.format == "json" and not self._has_lines:
             return self._fault_of_end()
         if self._api.needs_end and self._is_own and not self.is_whole:
             return Truncated("the upstream's stream ended before the answer was complete")
@@ -95,6 +104,8 @@ class NativeReader(AnswerReader):
             raise MalformedJSON("the upstream's answer has an unexpected shape") from None
         for chunk in chunks:
             self.observe(chunk)
+        if self._has_lines and not self.is_whole:
+            raise Truncated("the upstream's stream ended before the answer was complete")
         self.judge()
 
     def _decoder_for(self, value: dict[str, Any]) -> ChunkDecoder:
@@ -103,7 +114,7 @@ class NativeReader(AnswerReader):
         return dialect.decoder(self._identity)
 
     def _items(self, chunks: list[Chunk], value: dict[str, Any], record: ServerSentEvent) -> list[Item]:
-        if self._is_own and self.format == "sse":
+        if self._is_own and (self._has_lines or self.format == "sse"):
             if not chunks and self._api.says(value):
                 self.said += 1
                 self.has_first = True
@@ -120,6 +131,14 @@ def _object(data: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _lined(event: ServerSentEvent) -> bytes:
+    """The event's JSON as a line: its own line ends can only be white space between values."""
+    data = event.data
+    if b"\n" in data or b"\r" in data:
+        data = data.replace(b"\n", b" ").replace(b"\r", b" ")
+    return encode_line(data)
+
+
 class NativeTranslator:
     """One stream; see StreamTranslator."""
 
@@ -129,8 +148,11 @@ class NativeTranslator:
         reader: NativeReader,
         encoder: StreamEncoder,
         taps: Sequence[Tap] = (),
+        *,
+        has_lines: bool = False,
     ) -> None:
         self.reader: AnswerReader = reader
+        self._framed = _lined if has_lines else encode_event
         self._items = tapped(reader, taps)
         self._api = api
         self._own = reader
@@ -161,7 +183,7 @@ class NativeTranslator:
 
     def _frame(self, item: Item) -> bytes:
         if item.event is not None:
-            return encode_event(item.event) if self._encoder.passes(item.chunk) else b""
+            return self._framed(item.event) if self._encoder.passes(item.chunk) else b""
         self._is_encoded = True
         return self._encoder.encode(item.chunk)
 

@@ -118,12 +118,14 @@ class Call(HubCall, WholeCall, Protocol):
     """A request for text: `is_stream` says which of the two ways the client wants its answer."""
 
     is_stream: bool
+    content_type: str  # of a stream
 
 
 class ChatCall:
     """`POST /v1/chat/completions`.  `body` has been checked and is in the hub's shape."""
 
     keepalive = KEEPALIVE
+    content_type = "text/event-stream; charset=utf-8"
     max_answer: int | None = None
 
     def __init__(self, body: dict[str, Any], *, is_heavy: bool = False) -> None:
@@ -186,6 +188,7 @@ class ClientCall:
         self.is_heavy = is_heavy
         self.is_stream = bool(body.get("stream"))
         self.keepalive = client.keepalive
+        self.content_type = client.content_type
         self._client = client
         self._body = body
         own = client.native.forwarded
@@ -209,16 +212,16 @@ class ClientCall:
     ) -> Translator:
         encoder = self._client.encoder(identity, self._body)
         if self._is_native(target):
-            native = self._client.native
-            reader = NativeReader(native, identity, content_type, target.rules)
-            return NativeTranslator(native, reader, encoder, taps)
+            native, has_lines = self._client.native, self._client.has_lines
+            reader = self._native_reader(target, identity, content_type)
+            return NativeTranslator(native, reader, encoder, taps, has_lines=has_lines)
         return EncodedTranslator(self.reader(target, identity, content_type), encoder, taps)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         answer = WholeAnswer(target.dialect, identity, content_type, target.rules)
         encoded = EncodedAnswer(answer, self._client, identity, self._body)
         if self._is_native(target):
-            reader = NativeReader(self._client.native, identity, content_type, target.rules)
+            reader = self._native_reader(target, identity, content_type)
             return NativeAnswer(self._client.native, reader, encoded)
         return encoded
 
@@ -245,6 +248,12 @@ class ClientCall:
 
     def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
         return _chat_request(target, chat, is_stream=self.is_stream)
+
+    def _native_reader(
+        self, target: Target, identity: AnswerIdentity, content_type: str
+    ) -> NativeReader:
+        api, has_lines = self._client.native, self._client.has_lines
+        return NativeReader(api, identity, content_type, target.rules, has_lines=has_lines)
 
     def _is_native(self, target: Target) -> bool:
         return self._client.name in target.native
