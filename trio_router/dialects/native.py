@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from trio_router.dialects import recognise
 from trio_router.dialects.answer import WRONG_SHAPE, AnswerReader, Item, no_object
+from trio_router.dialects.base import FramingEncoder
 from trio_router.dialects.provider_error import stream_error
 from trio_router.dialects.taps import tapped
 from trio_router.dialects.translate import EncodedTranslator
@@ -36,18 +37,28 @@ if TYPE_CHECKING:
     from trio_router.wire.sse import ServerSentEvent
 
 
+_SSE = frozenset({"sse"})
+
+
 class NativeReader(AnswerReader):
     """Gives each event as it came, `chunk` being what it says; of a whole answer, the chunks it could
     have been.
 
-    `told` is an error that the upstream's own events have told the client already.
+    `told` is an error that the upstream's own events have told the client already.  Streams in one of
+    `formats` pass; what comes in another is translated.
     """
 
     def __init__(
-        self, api: NativeApi, identity: AnswerIdentity, content_type: str, rules: ReadingRules
+        self,
+        api: NativeApi,
+        identity: AnswerIdentity,
+        content_type: str,
+        rules: ReadingRules,
+        formats: frozenset[str] = _SSE,
     ) -> None:
         super().__init__(cast("Dialect", api), identity, content_type, rules)
         self._api = api
+        self._formats = formats
         self._is_own = True  # the answer is in the API that was asked
         self.told: StreamError | None = None
 
@@ -103,7 +114,7 @@ class NativeReader(AnswerReader):
         return dialect.decoder(self._identity)
 
     def _items(self, chunks: list[Chunk], value: dict[str, Any], record: ServerSentEvent) -> list[Item]:
-        if self._is_own and self.format == "sse":
+        if self._is_own and self.format in self._formats:
             if not chunks and self._api.says(value):
                 self.said += 1
                 self.has_first = True
@@ -135,6 +146,7 @@ class NativeTranslator:
         self._api = api
         self._own = reader
         self._encoder = encoder
+        self._framed = encoder.framed if isinstance(encoder, FramingEncoder) else encode_event
         self._is_encoded = False
 
     def receive_data(self, data: bytes) -> bytes:
@@ -161,7 +173,7 @@ class NativeTranslator:
 
     def _frame(self, item: Item) -> bytes:
         if item.event is not None:
-            return encode_event(item.event) if self._encoder.passes(item.chunk) else b""
+            return self._framed(item.event) if self._encoder.passes(item.chunk) else b""
         self._is_encoded = True
         return self._encoder.encode(item.chunk)
 

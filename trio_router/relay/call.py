@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trio_router.config.kinds import kind_at
 from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
 from trio_router.dialects.native import NativeAnswer, NativeReader, NativeTranslator
@@ -20,6 +21,7 @@ from trio_router.dialects.translate import (
     WholeAnswer,
     render_error,
 )
+from trio_router.errors import InvalidRequest
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from trio_router.routing.target import Target
 
 
-_CONVERSATION = frozenset({"messages", "input", "prompt"})
+_CONVERSATION = frozenset({"messages", "input", "prompt", "contents"})
 
 
 class Translator(Protocol):
@@ -118,12 +120,14 @@ class Call(HubCall, WholeCall, Protocol):
     """A request for text: `is_stream` says which of the two ways the client wants its answer."""
 
     is_stream: bool
+    content_type: str  # of a stream
 
 
 class ChatCall:
     """`POST /v1/chat/completions`.  `body` has been checked and is in the hub's shape."""
 
     keepalive = KEEPALIVE
+    content_type = "text/event-stream; charset=utf-8"
     max_answer: int | None = None
 
     def __init__(self, body: dict[str, Any], *, is_heavy: bool = False) -> None:
@@ -186,6 +190,7 @@ class ClientCall:
         self.is_heavy = is_heavy
         self.is_stream = bool(body.get("stream"))
         self.keepalive = client.keepalive
+        self.content_type = client.content_type
         self._client = client
         self._body = body
         own = client.native.forwarded
@@ -195,10 +200,24 @@ class ClientCall:
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._client.name)
         if path is None:
-            return self.request_with(target, self._chat(drop=target.drop_unsupported))
+            return self._translated(target)
         ask_usage = target.ask_usage and self.is_stream
-        body = self._client.native.request(target.body_for(self._body), ask_usage=ask_usage)
-        return UpstreamRequest(path, dumps(body), self._headers)
+        merged = target.body_for(self._client.exposed(self._body))
+        body = self._client.native.request(merged, ask_usage=ask_usage)
+        return UpstreamRequest(self._client.native_path(path, self._body), dumps(body), self._headers)
+
+    def _translated(self, target: Target) -> UpstreamRequest:
+        """What clients send unasked is left out for targets that refuse it."""
+        chat = self._chat(drop=target.drop_unsupported)
+        hints = self._client.hints & chat.keys()
+        if not hints:
+            return self.request_with(target, chat)
+        try:
+            return self.request_with(target, _without(chat, hints & kind_at(target.base_url).refuses))
+        except InvalidRequest as refusal:
+            if refusal.param not in hints:
+                raise
+        return self.request_with(target, _without(chat, hints))
 
     def translator(
         self,
@@ -210,7 +229,8 @@ class ClientCall:
         encoder = self._client.encoder(identity, self._body)
         if self._is_native(target):
             native = self._client.native
-            reader = NativeReader(native, identity, content_type, target.rules)
+            formats = self._client.formats
+            reader = NativeReader(native, identity, content_type, target.rules, formats)
             return NativeTranslator(native, reader, encoder, taps)
         return EncodedTranslator(self.reader(target, identity, content_type), encoder, taps)
 
@@ -248,6 +268,10 @@ class ClientCall:
 
     def _is_native(self, target: Target) -> bool:
         return self._client.name in target.native
+
+
+def _without(fields: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names} if names else fields
 
 
 def _chat_request(target: Target, chat: dict[str, Any], *, is_stream: bool) -> UpstreamRequest:
