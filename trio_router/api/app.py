@@ -14,6 +14,7 @@ from quart_trio import QuartTrio
 from trio_router.api.asgi import RelayConnection
 from trio_router.api.azure import AZURE
 from trio_router.api.endpoints import CHAT_COMPLETIONS, MODELS_BELOW, OWN, chat_completions, client_call
+from trio_router.api.google import GOOGLE, GOOGLE_BELOW
 from trio_router.api.metrics_side import METRICS
 from trio_router.api.ollama import OLLAMA
 from trio_router.api.passing import FILES_BELOW, PASSING_THROUGH, UPLOADS
@@ -64,6 +65,7 @@ class RouterApp(QuartTrio):
         exact: dict[tuple[str, str], Endpoint] = {
             ("POST", CHAT_COMPLETIONS): chat_completions,
             **{("POST", path): client_call for path in CLIENTS},
+            **GOOGLE,
             **SIDES,
             **PASSING_THROUGH,
             **OWN,
@@ -72,7 +74,7 @@ class RouterApp(QuartTrio):
         }
         if router.generation.config.server.metrics.port is None:
             exact["GET", METRICS] = metrics
-        self.table = EndpointTable(exact, (MODELS_BELOW, FILES_BELOW), endless)
+        self.table = EndpointTable(exact, (MODELS_BELOW, *GOOGLE_BELOW, FILES_BELOW), endless)
         self.before_serving(self._start)
         self.after_serving(self._stop)
 

@@ -9,6 +9,7 @@ from trio_router.api.reply import Reply, json_reply, origin
 from trio_router.api.table import Below
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.chat_request import parse_chat_request, parse_object
+from trio_router.dialects.gemini.client import KEY_HEADER
 from trio_router.errors import Draining
 from trio_router.relay.call import ChatCall, ClientCall
 from trio_router.relay.heavy import in_slices, understood
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
     from trio_router.runtime.router import Router
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
-_STREAM_HEADERS = {
-    "cache-control": "no-cache",
-    "x-accel-buffering": "no",
-}
+_STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 async def chat_completions(asked: ClientRequest) -> Reply:
@@ -34,7 +32,7 @@ async def chat_completions(asked: ClientRequest) -> Reply:
     asked.authenticate()
     refuse_if_draining(asked.router)
     body, heavy = await understood(await asked.body.read(), asked.parsing(parse_chat_request))
-    return await answer(asked, body["model"], ChatCall(body, is_heavy=heavy))
+    return await answer_call(asked, body["model"], ChatCall(body, is_heavy=heavy))
 
 
 async def client_call(asked: ClientRequest) -> Reply:
@@ -42,7 +40,7 @@ async def client_call(asked: ClientRequest) -> Reply:
     client = CLIENTS[asked.path]
     body, heavy = await client_body(asked, client)
     call = ClientCall(client, body, asked.link.headers, is_heavy=heavy)
-    return await answer(asked, body["model"], call)
+    return await answer_call(asked, body["model"], call)
 
 
 async def client_body(asked: ClientRequest, client: ClientDialect) -> tuple[dict[str, Any], bool]:
@@ -67,8 +65,8 @@ def refuse_if_draining(router: Router) -> None:
         raise Draining("the router is shutting down", retry_after="5")
 
 
-async def answer(asked: ClientRequest, model: str, call: Call) -> Reply:
-    """What the model says to `call`, in the way that it wants.  Raises RouterError."""
+async def answer_call(asked: ClientRequest, model: str, call: Call) -> Reply:
+    """The answer of what `model` means.  Raises RouterError."""
     asked.record.is_stream = call.is_stream
     asked.trace()
     target = asked.generation.table.resolve(model)
@@ -77,10 +75,10 @@ async def answer(asked: ClientRequest, model: str, call: Call) -> Reply:
         asked.exchange.sticky = await in_slices(find) if call.is_heavy else find()
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
-        kind = {"content-type": call.content_type}
-        return Reply(200, {**kind, **_STREAM_HEADERS, **origin(asked.record)}, stream=stream)
-    whole = await asked.exchange.whole(target, call)
-    return Reply(200, {"content-type": "application/json", **origin(asked.record)}, whole)
+        headers = {"content-type": call.content_type, **_STREAM_HEADERS, **origin(asked.record)}
+        return Reply(200, headers, stream=stream)
+    answer = await asked.exchange.whole(target, call)
+    return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
 
 
 def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:
@@ -134,4 +132,4 @@ OWN: dict[tuple[str, str], Endpoint] = {
 def _teller(asked: ClientRequest) -> ModelTeller:
     """How this client is told of models."""
     found = (MODELS_BY_HEADER[name] for name, _ in asked.link.headers if name in MODELS_BY_HEADER)
-    return next(found, MODELS)
+    return next(found, MODELS_BY_HEADER[KEY_HEADER] if asked.query_key else MODELS)

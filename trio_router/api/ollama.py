@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.api.endpoints import answer, client_body, refuse_if_draining
+from trio_router.api.endpoints import answer_call, client_body, refuse_if_draining
 from trio_router.api.reply import Reply, json_reply
 from trio_router.api.sides import named_model, side_answer
 from trio_router.dialects import OLLAMA_CLIENTS
@@ -40,7 +40,7 @@ async def ollama_call(asked: ClientRequest) -> Reply:
     if client.is_idle(body) and client.name not in asked.generation.table.first(model).native:
         identity = AnswerIdentity("", int(asked.router.clock.wall()), model)
         return json_reply(client.idle_answer(body, identity))
-    return await answer(asked, model, ClientCall(client, body, asked.link.headers, is_heavy=heavy))
+    return await answer_call(asked, model, ClientCall(client, body, asked.link.headers, is_heavy=heavy))
 
 
 async def embed(asked: ClientRequest) -> Reply:

@@ -6,12 +6,14 @@ import logging
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import parse_qsl
 
 import trio
 
 from trio_router.api.azure import AZURE, azure_path
 from trio_router.api.reply import Reply, error_reply
-from trio_router.dialects import CLIENTS, ERRORS_BELOW
+from trio_router.dialects import APIS
+from trio_router.dialects.gemini.client import KEY_HEADER, VERSIONS
 from trio_router.errors import ClientStalled, InternalError, RouterError
 from trio_router.observe.record import RequestRecord
 from trio_router.relay.exchange import Exchange
@@ -33,7 +35,9 @@ logger = logging.getLogger("trio_router")
 _OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics"})
 _OPERATORS = ("/dashboard", "/admin/")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_KEYS = (b"x-api-key", b"api-key")  # as Anthropic's and Azure's clients send it
+_KEYS = (b"x-api-key", b"api-key", KEY_HEADER)  # as Anthropic's, Azure's and Google's clients send it
+_MODELS = "/v1/models"  # whose answers have the shape of the API whose header a request has
+_KEYED_BY_QUERY = (*VERSIONS, _MODELS)
 _DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already
 
 
@@ -78,12 +82,26 @@ class ClientRequest:
     def authenticate(self) -> None:
         """Notes whose key the request has.  Raises Unauthorized."""
         given = self.header(b"authorization").decode("latin-1")
-        for name in _KEYS if not given else ():
-            if key := self.header(name):
-                given = f"Bearer {key.decode('latin-1')}"
-                break
+        if not given and (own := self._own_key()):
+            given = f"Bearer {own}"
         self.record.key = self.generation.keys.check(given, self.link.server)
         self.admitted()
+
+    def _own_key(self) -> str:
+        """The key, if the request has it elsewhere than in `Authorization`; else empty."""
+        key = next(filter(None, map(self.header, _KEYS)), b"")
+        return key.decode("latin-1") or self.query_key
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The fields of the URL's query: one of them can be a secret."""
+        raw = self.link.scope()["query_string"]
+        return dict(parse_qsl(raw.decode("latin-1"))) if raw else {}
+
+    @property
+    def query_key(self) -> str:
+        """The key in the URL, where Google's clients may put it; empty elsewhere."""
+        return self.query.get("key", "") if self.link.path.startswith(_KEYED_BY_QUERY) else ""
 
     def admitted(self) -> None:
         """Notes that the request has what it needs: its connection does not have to go for another."""
@@ -174,11 +192,11 @@ class ClientRequest:
     def error_body(self) -> Callable[[RouterError], dict[str, Any]]:
         """The shape of errors in the API that has the request's path."""
         path = self.path
-        for known, client in CLIENTS.items():
-            if path == known or path.startswith(f"{known}/"):
+        is_shared = path == _MODELS or path.startswith(f"{_MODELS}/")
+        for client in APIS:
+            if client.owns(path) or (is_shared and client.header and self.header(client.header)):
                 return client.error_body
-        shapes = (shape for below, shape in ERRORS_BELOW.items() if path.startswith(below))
-        return next(shapes, RouterError.body)
+        return RouterError.body
 
     def parsing(self, parse: Parser) -> Parser:
         """`parse`; where the path names the model, with that."""

@@ -39,6 +39,7 @@ class Kind:
     has_completions: bool = True  # OpenAI's /completions
     ask_usage: bool = True  # it knows `stream_options.include_usage`
     lenient_end: bool = False  # its streams may just end
+    refuses: frozenset[str] = frozenset()  # fields that others take from its dialect's clients
     traced_as: str = ""  # `gen_ai.provider.name` of the semantic conventions; empty: its name
 
     @cached_property
@@ -55,10 +56,18 @@ class Kind:
         return next(found, "")
 
 
+_STRICT = frozenset({"top_k", "min_p", "repeat_penalty"})
+
 # In the order in which the embedded default has them.
 KINDS: tuple[Kind, ...] = (
     Kind("demo", is_embedded=True),
-    Kind("openai", "https://api.openai.com/v1", variables=("OPENAI_API_KEY",), has_responses=True),
+    Kind(
+        "openai",
+        "https://api.openai.com/v1",
+        variables=("OPENAI_API_KEY",),
+        has_responses=True,
+        refuses=_STRICT,
+    ),
     Kind(
         "deepseek",
         "https://api.deepseek.com/v1",
@@ -85,6 +94,7 @@ KINDS: tuple[Kind, ...] = (
         "https://api.mistral.ai/v1",
         variables=("MISTRAL_API_KEY",),
         has_completions=False,
+        refuses=_STRICT,
         traced_as="mistral_ai",
     ),
     Kind(
@@ -93,6 +103,7 @@ KINDS: tuple[Kind, ...] = (
         variables=("GROQ_API_KEY",),
         has_responses=True,
         has_completions=False,
+        refuses=_STRICT,
     ),
     Kind(
         "openrouter",
@@ -127,6 +138,7 @@ KINDS: tuple[Kind, ...] = (
         dialect="azure",
         hosts=("openai.azure.com",),
         has_responses=True,
+        refuses=_STRICT,
         traced_as="azure.ai.openai",
     ),
     Kind("bedrock", traced_as="aws.bedrock"),

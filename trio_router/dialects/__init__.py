@@ -7,8 +7,8 @@ chunks of the hub, then the client's frames.  Where both sides speak the same AP
     base                    the protocols that a dialect implements
     openai, anthropic, gemini, cohere, ollama
                             upstreams (`DIALECTS`; Azure is in `openai`), their embeddings and lists
-    anthropic, responses, completions, ollama
-                            clients' APIs other than chat (`CLIENTS`)
+    anthropic, responses, completions, gemini, ollama
+                            clients' APIs other than chat (`APIS`)
     answer, translate       an upstream's answer to chunks, and to what the client gets
     native                  an answer that passes through, read along the way
     chat_request, chat_messages, embedding
@@ -33,19 +33,15 @@ from typing import TYPE_CHECKING, Any
 from trio_router.dialects.anthropic import AnthropicDialect, MessagesClient
 from trio_router.dialects.cohere import CohereDialect
 from trio_router.dialects.completions import CompletionsClient
-from trio_router.dialects.gemini import GeminiDialect
+from trio_router.dialects.gemini import GeminiClient, GeminiDialect
 from trio_router.dialects.ollama.client import OllamaClient
-from trio_router.dialects.ollama.client_answer import error_body as ollama_error_body
 from trio_router.dialects.ollama.dialect import OllamaDialect
 from trio_router.dialects.openai.dialect import AzureDialect, OpenAIDialect
 from trio_router.dialects.openai.listing import OpenAIListing
 from trio_router.dialects.responses import ResponsesClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trio_router.dialects.base import ClientDialect, Dialect, ModelTeller
-    from trio_router.errors import RouterError
 
 # Of upstreams, by name.
 _UPSTREAMS: tuple[Dialect, ...] = (
@@ -64,14 +60,15 @@ OLLAMA_CLIENTS: dict[str, OllamaClient] = {
     client.path: client for client in (OllamaClient(is_chat=True), OllamaClient(is_chat=False))
 }
 CLIENTS: dict[str, ClientDialect] = {**{client.path: client for client in _CLIENTS}, **OLLAMA_CLIENTS}
-# The shape of errors at all other paths that begin so; elsewhere it is OpenAI's.
-ERRORS_BELOW: dict[str, Callable[[RouterError], dict[str, Any]]] = {"/api/": ollama_error_body}
+# Gemini's has the model in its paths; what is streamed without `alt=sse` is an array.
+GEMINI, GEMINI_ARRAY = GeminiClient(), GeminiClient(is_array=True)
+APIS: tuple[ClientDialect, ...] = (*_CLIENTS, GEMINI, *OLLAMA_CLIENTS.values())
 
 # How clients are told of models: those of other APIs than OpenAI's by a header that they send.
 MODELS: ModelTeller = OpenAIListing()
 MODELS_BY_HEADER: dict[bytes, ModelTeller] = {
     client.header: client.models
-    for client in _CLIENTS
+    for client in APIS
     if client.header is not None and client.models is not None
 }
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from trio_router.dialects import recognise
 from trio_router.dialects.answer import WRONG_SHAPE, AnswerReader, Item, no_object
+from trio_router.dialects.base import FramingEncoder
 from trio_router.dialects.provider_error import stream_error
 from trio_router.dialects.taps import tapped
 from trio_router.dialects.translate import EncodedTranslator
 from trio_router.errors import MalformedJSON, StreamError, Truncated
 from trio_router.wire.jsoncodec import JSONError, dumps, loads
 from trio_router.wire.lines import repair_utf8
-from trio_router.wire.ndjson import encode_line
 from trio_router.wire.sse import encode_event
 
 if TYPE_CHECKING:
@@ -37,12 +37,15 @@ if TYPE_CHECKING:
     from trio_router.wire.sse import ServerSentEvent
 
 
+_SSE = frozenset({"sse"})
+
+
 class NativeReader(AnswerReader):
     """Gives each event as it came, `chunk` being what it says; of a whole answer, the chunks it could
     have been.
 
-    `told` is an error that the upstream's own events have told the client already.  With `has_lines`
-    the API's events are lines of JSON, and a whole answer is one of them.
+    `told` is an error that the upstream's own events have told the client already.  Streams in one of
+    `formats` pass; what comes in another is translated.
     """
 
     def __init__(
@@ -51,12 +54,11 @@ class NativeReader(AnswerReader):
         identity: AnswerIdentity,
         content_type: str,
         rules: ReadingRules,
-        *,
-        has_lines: bool = False,
+        formats: frozenset[str] = _SSE,
     ) -> None:
         super().__init__(cast("Dialect", api), identity, content_type, rules)
         self._api = api
-        self._has_lines = has_lines
+        self._formats = formats
         self._is_own = True  # the answer is in the API that was asked
         self.told: StreamError | None = None
 
@@ -80,7 +82,8 @@ class NativeReader(AnswerReader):
         return items
 
     def _fault_of_eof(self, *, clean: bool) -> UpstreamError | None:
-        if clean and self.events and self._is_own and self.format == "json" and not self._has_lines:
+        is_document = self.format == "json" and "ndjson" not in self._formats
+        if clean and self.events and self._is_own and is_document:
             return self._fault_of_end()
         if self._api.needs_end and self._is_own and not self.is_whole:
             return Truncated("the upstream's stream ended before the answer was complete")
@@ -104,7 +107,7 @@ class NativeReader(AnswerReader):
             raise MalformedJSON("the upstream's answer has an unexpected shape") from None
         for chunk in chunks:
             self.observe(chunk)
-        if self._has_lines and not self.is_whole:
+        if "ndjson" in self._formats and not self.is_whole:  # it is a line that others should follow
             raise Truncated("the upstream's stream ended before the answer was complete")
         self.judge()
 
@@ -114,7 +117,7 @@ class NativeReader(AnswerReader):
         return dialect.decoder(self._identity)
 
     def _items(self, chunks: list[Chunk], value: dict[str, Any], record: ServerSentEvent) -> list[Item]:
-        if self._is_own and (self._has_lines or self.format == "sse"):
+        if self._is_own and self.format in self._formats:
             if not chunks and self._api.says(value):
                 self.said += 1
                 self.has_first = True
@@ -131,14 +134,6 @@ def _object(data: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _lined(event: ServerSentEvent) -> bytes:
-    """The event's JSON as a line: its own line ends can only be white space between values."""
-    data = event.data
-    if b"\n" in data or b"\r" in data:
-        data = data.replace(b"\n", b" ").replace(b"\r", b" ")
-    return encode_line(data)
-
-
 class NativeTranslator:
     """One stream; see StreamTranslator."""
 
@@ -148,15 +143,13 @@ class NativeTranslator:
         reader: NativeReader,
         encoder: StreamEncoder,
         taps: Sequence[Tap] = (),
-        *,
-        has_lines: bool = False,
     ) -> None:
         self.reader: AnswerReader = reader
-        self._framed = _lined if has_lines else encode_event
         self._items = tapped(reader, taps)
         self._api = api
         self._own = reader
         self._encoder = encoder
+        self._framed = encoder.framed if isinstance(encoder, FramingEncoder) else encode_event
         self._is_encoded = False
 
     def receive_data(self, data: bytes) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trio_router.config.kinds import kind_at
 from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
 from trio_router.dialects.native import NativeAnswer, NativeReader, NativeTranslator
@@ -20,6 +21,7 @@ from trio_router.dialects.translate import (
     WholeAnswer,
     render_error,
 )
+from trio_router.errors import InvalidRequest
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from trio_router.routing.target import Target
 
 
-_CONVERSATION = frozenset({"messages", "input", "prompt"})
+_CONVERSATION = frozenset({"messages", "input", "prompt", "contents"})
 
 
 class Translator(Protocol):
@@ -198,10 +200,24 @@ class ClientCall:
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._client.name)
         if path is None:
-            return self.request_with(target, self._chat(drop=target.drop_unsupported))
+            return self._translated(target)
         ask_usage = target.ask_usage and self.is_stream
-        body = self._client.native.request(target.body_for(self._body), ask_usage=ask_usage)
-        return UpstreamRequest(path, dumps(body), self._headers)
+        merged = target.body_for(self._client.exposed(self._body))
+        body = self._client.native.request(merged, ask_usage=ask_usage)
+        return UpstreamRequest(self._client.native_path(path, self._body), dumps(body), self._headers)
+
+    def _translated(self, target: Target) -> UpstreamRequest:
+        """What clients send unasked is left out for targets that refuse it."""
+        chat = self._chat(drop=target.drop_unsupported)
+        hints = self._client.hints & chat.keys()
+        if not hints:
+            return self.request_with(target, chat)
+        try:
+            return self.request_with(target, _without(chat, hints & kind_at(target.base_url).refuses))
+        except InvalidRequest as refusal:
+            if refusal.param not in hints:
+                raise
+        return self.request_with(target, _without(chat, hints))
 
     def translator(
         self,
@@ -212,9 +228,9 @@ class ClientCall:
     ) -> Translator:
         encoder = self._client.encoder(identity, self._body)
         if self._is_native(target):
-            native, has_lines = self._client.native, self._client.has_lines
+            native = self._client.native
             reader = self._native_reader(target, identity, content_type)
-            return NativeTranslator(native, reader, encoder, taps, has_lines=has_lines)
+            return NativeTranslator(native, reader, encoder, taps)
         return EncodedTranslator(self.reader(target, identity, content_type), encoder, taps)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
@@ -252,11 +268,15 @@ class ClientCall:
     def _native_reader(
         self, target: Target, identity: AnswerIdentity, content_type: str
     ) -> NativeReader:
-        api, has_lines = self._client.native, self._client.has_lines
-        return NativeReader(api, identity, content_type, target.rules, has_lines=has_lines)
+        api, formats = self._client.native, self._client.formats
+        return NativeReader(api, identity, content_type, target.rules, formats)
 
     def _is_native(self, target: Target) -> bool:
         return self._client.name in target.native
+
+
+def _without(fields: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names} if names else fields
 
 
 def _chat_request(target: Target, chat: dict[str, Any], *, is_stream: bool) -> UpstreamRequest:

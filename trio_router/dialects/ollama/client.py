@@ -73,7 +73,8 @@ class OllamaClient(ClientDialect):
 
     keepalive = b" "  # before a record it is white space; an empty line would be no record
     content_type = CONTENT_TYPE
-    has_lines = True
+    formats = frozenset({"ndjson", "json", "json-array", "sse"})  # whose records pass as lines
+    hints = frozenset({"top_k", "min_p", "repeat_penalty"})  # which others have no word for
 
     def __init__(self, *, is_chat: bool) -> None:
         self._is_chat = is_chat
@@ -81,6 +82,9 @@ class OllamaClient(ClientDialect):
         self.name = f"ollama.{endpoint}"
         self.path = f"/api/{endpoint}"
         self.native: NativeApi = OllamaApi("message" if is_chat else "response")
+
+    def owns(self, path: str) -> bool:
+        return path.startswith("/api/")
 
     def check(self, body: dict[str, Any]) -> None:
         check(body)

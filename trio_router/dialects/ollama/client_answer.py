@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.hub import CallSorter, as_dict, dicts, legacy_call, text_of, tool_input
 from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.ndjson import encode_line
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Chunk, Completion
     from trio_router.errors import RouterError
+    from trio_router.wire.sse import ServerSentEvent
 
 Record = dict[str, Any]
 _REASONS = {"tool_calls": "stop", "function_call": "stop"}  # all others are told as they are
@@ -30,11 +32,11 @@ def timestamp(seconds: float) -> str:
 
 
 def line(record: Record) -> bytes:
-    return dumps(record) + b"\n"
+    return encode_line(dumps(record))
 
 
 class OllamaEncoder:
-    """One answer's chunks as records."""
+    """One answer's chunks as records.  See FramingEncoder."""
 
     def __init__(self, identity: AnswerIdentity, *, is_chat: bool) -> None:
         self._identity = identity
@@ -57,6 +59,13 @@ class OllamaEncoder:
 
     def passes(self, event: Record) -> bool:
         return True
+
+    def framed(self, event: ServerSentEvent) -> bytes:
+        """The event's JSON as a line: its own line ends can only be white space between values."""
+        data = event.data
+        if b"\n" in data or b"\r" in data:
+            data = data.replace(b"\n", b" ").replace(b"\r", b" ")
+        return encode_line(data)
 
     def finish(self) -> bytes:
         self._begin({})

@@ -1,0 +1,139 @@
+"""What clients of Gemini's API ask beside content: embeddings, and how many tokens a request has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trio_router.dialects.answer import AnswerReader
+from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
+from trio_router.dialects.gemini.client_embeddings import (
+    embedding_request,
+    read_openai,
+    resource,
+    told,
+    with_model,
+)
+from trio_router.dialects.native import PlainAnswer
+from trio_router.errors import InvalidRequest, MalformedJSON, NotFound
+from trio_router.wire.jsoncodec import dumps
+
+if TYPE_CHECKING:
+    from trio_router.dialects.base import EmbeddingDialect, Embeddings
+    from trio_router.relay.call import Whole
+    from trio_router.routing.target import Target
+
+_VECTORS = 1 << 26  # bytes of an answer, as of OpenAI's embeddings
+_API = "gemini"  # the name of the clients' API
+_BYTES_A_TOKEN = 4  # a rough guess, as of answers whose upstream reports no usage
+_MEDIUM = 258 * _BYTES_A_TOKEN  # Gemini counts a small picture as 258 tokens
+
+
+class _GoogleCall:
+    """What these calls share; see WholeCall.  `body` is the client's request."""
+
+    max_answer: int | None = None
+
+    def __init__(self, body: dict[str, Any], *, is_heavy: bool = False) -> None:
+        self.is_heavy = is_heavy
+        self._body = body
+
+    def forget(self) -> None:
+        self._body = {}
+
+
+class GoogleCountCall(_GoogleCall):
+    """`:countTokens`, for targets that speak the API."""
+
+    def request_for(self, target: Target) -> UpstreamRequest:
+        if _API not in target.native:
+            raise NotFound(f"{target.provider} cannot count tokens: its API has no such endpoint")
+        path = target.native[_API]
+        return UpstreamRequest(f"{path}:countTokens", dumps(with_model(self._body, resource(path))))
+
+    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
+        return PlainAnswer(AnswerReader(target.dialect, identity, content_type, target.rules))
+
+
+def estimated_tokens(body: dict[str, Any]) -> int:
+    """A guess by the size of what `:countTokens` was asked.  Raises InvalidRequest."""
+    asked = body.get("generateContentRequest", body.get("generate_content_request")) or body
+    if not isinstance(asked, dict) or not isinstance(asked.get("contents"), list):
+        raise InvalidRequest("contents must be an array", param="contents")
+    return max(1, _size(asked) // _BYTES_A_TOKEN)
+
+
+def _size(value: Any) -> int:
+    """Of what a model reads, in bytes; pictures and sounds count as a page of text."""
+    if isinstance(value, str):
+        return len(value.encode(errors="surrogatepass"))
+    if isinstance(value, list):
+        return sum(map(_size, value))
+    if not isinstance(value, dict):
+        return _BYTES_A_TOKEN
+    return sum(
+        _MEDIUM if name in ("inlineData", "inline_data", "fileData", "file_data") else _size(held)
+        for name, held in value.items()
+        if name not in ("role", "model", "thoughtSignature", "thought_signature")
+    )
+
+
+class GoogleEmbeddingCall(_GoogleCall):
+    """`:embedContent`; if `are_many`, `:batchEmbedContents`."""
+
+    max_answer: int | None = _VECTORS
+
+    def __init__(self, body: dict[str, Any], *, are_many: bool, is_heavy: bool = False) -> None:
+        super().__init__(body, is_heavy=is_heavy)
+        self._are_many = are_many
+        self._count = len(body.get("requests") or ()) if are_many else 1
+
+    def request_for(self, target: Target) -> UpstreamRequest:
+        if path := target.native.get(_API):
+            verb = "batchEmbedContents" if self._are_many else "embedContent"
+            body = with_model(self._body, resource(path))
+            return UpstreamRequest(f"{path}:{verb}", dumps(body))
+        asked = embedding_request(self._body, are_many=self._are_many)
+        self._count = len(asked["input"])
+        # `taskType` and `title` are hints, for models that know them: others embed for all tasks alike.
+        body = target.body_for(asked)
+        return _dialect_of(target).request(body, drop_unsupported=target.drop_unsupported)
+
+    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
+        reader = AnswerReader(target.dialect, identity, content_type, target.rules)
+        if _API in target.native:
+            return PlainAnswer(reader)
+        return _TranslatedVectors(reader, _dialect_of(target), self._count, are_many=self._are_many)
+
+
+def _dialect_of(target: Target) -> EmbeddingDialect:
+    if target.dialect.embeddings is None:
+        raise InvalidRequest(f"{target.provider} has no embeddings", param="model")
+    return target.dialect.embeddings
+
+
+class _TranslatedVectors(PlainAnswer):
+    """Another API's embeddings, in the shape of Gemini's; see WholeAnswer."""
+
+    def __init__(
+        self, reader: AnswerReader, dialect: EmbeddingDialect, count: int, *, are_many: bool
+    ) -> None:
+        super().__init__(reader)
+        self._dialect = dialect
+        self._count = count
+        self._are_many = are_many
+
+    def _read(self, body: bytes, value: dict[str, Any], text: bytes, wrong: int) -> bytes:
+        super()._read(body, value, text, wrong)
+        try:
+            found: Embeddings = (
+                read_openai(value) if self._dialect.is_openai else self._dialect.embeddings(value)
+            )
+            answer = dumps(told(found, are_many=self._are_many))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise MalformedJSON("the upstream's embeddings are not in its API's shape") from None
+        if len(found.vectors) != self._count:
+            what = f"{len(found.vectors)} vectors for {self._count} texts"
+            raise MalformedJSON(f"the upstream's embeddings are {what}")
+        tokens = found.prompt_tokens or 0
+        self.reader.usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return answer
