@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trio_router.config.schema import ProviderConfig
-from trio_router.dialects import CLIENTS, DIALECTS, MODELS, MODELS_BY_HEADER
+from trio_router.dialects import APIS, CLIENTS, DIALECTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.base import Dialect
 
 HAVE = {
@@ -39,7 +39,7 @@ def test_a_dialect_that_says_nothing_of_it_has_only_chat():
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda d: d.name)
 def test_native_paths_are_those_of_clients_that_there_are(dialect):
-    assert dialect.native_paths("m", {}).keys() <= {client.name for client in CLIENTS.values()}
+    assert dialect.native_paths("m", {}).keys() <= {client.name for client in APIS}
 
 
 def test_a_request_without_a_model_has_no_path_that_would_hold_one():
@@ -59,6 +59,8 @@ def test_clients_are_found_by_the_path_that_they_ask():
         "/v1/messages": "messages",
         "/v1/completions": "completions",
         "/v1/responses": "responses",
+        "/api/chat": "ollama.chat",
+        "/api/generate": "ollama.generate",
     }
 
 

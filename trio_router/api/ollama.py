@@ -19,7 +19,7 @@ from trio_router.dialects.ollama.client_models import API_VERSION, OllamaTeller
 from trio_router.errors import RouterError
 from trio_router.relay.call import ClientCall
 from trio_router.relay.heavy import understood
-from trio_router.relay.ollama_calls import OllamaEmbedCall, ShowCall
+from trio_router.relay.ollama_calls import OllamaEmbedCall, ShowCall, speaks_ollama
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -37,7 +37,7 @@ async def ollama_call(asked: ClientRequest) -> Reply:
     client = OLLAMA_CLIENTS[asked.path]
     body, heavy = await client_body(asked, client)
     model = asked_model(asked.generation.table, body["model"])
-    if client.is_idle(body) and client.name not in asked.generation.table.first(model).native:
+    if client.is_idle(body) and not speaks_ollama(asked.generation.table.first(model)):
         identity = AnswerIdentity("", int(asked.router.clock.wall()), model)
         return json_reply(client.idle_answer(body, identity))
     return await answer_call(asked, model, ClientCall(client, body, asked.link.headers, is_heavy=heavy))
@@ -70,7 +70,7 @@ async def show(asked: ClientRequest) -> Reply:
     name = named_model(body.get("model") or body.get("name"))
     table = asked.generation.table
     model = asked_model(table, name)
-    if "ollama.show" in table.first(model).native:
+    if speaks_ollama(table.first(model)):
         return await side_answer(asked, model, ShowCall(body))
     return json_reply(_TELLER.show(asked.router.model(model, asked.generation)))
 
@@ -101,7 +101,7 @@ def asked_model(table: RouteTable, name: str) -> str:
         return name
     target = table.first(bare)
     # An Ollama's own models have tags; what the configuration names has the name that stands there.
-    has_tags = "ollama.chat" in target.native and not target.is_listed and target.name == bare
+    has_tags = speaks_ollama(target) and not target.is_listed and target.name == bare
     return name if has_tags else bare
 
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from trio_router.routing.target import Target
 
 
+def speaks_ollama(target: Target) -> bool:
+    """Whether requests of this API pass through to `target`."""
+    return "ollama.chat" in target.native
+
+
 class OllamaEmbedCall(EmbeddingCall):
     """`POST /api/embed`, and `/api/embeddings` as `is_old`.  `body` is the client's, checked."""
 
@@ -40,7 +45,8 @@ class OllamaEmbedCall(EmbeddingCall):
         self._own = {}
 
     def _native(self, target: Target) -> str | None:
-        return target.native.get("ollama.embeddings" if self._is_old else "ollama.embed")
+        path = "/api/embeddings" if self._is_old else "/api/embed"
+        return path if speaks_ollama(target) else None
 
 
 class _Translated:
@@ -67,7 +73,7 @@ class ShowCall:
 
     def request_for(self, target: Target) -> UpstreamRequest:
         asked = {**self._body, "model": target.upstream_model}
-        return UpstreamRequest(target.native["ollama.show"], dumps(asked))
+        return UpstreamRequest("/api/show", dumps(asked))
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         return PlainAnswer(AnswerReader(target.dialect, identity, content_type, target.rules))

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import ChunkDecoder
 
 _FINISH = {"length": "length", "stop": "stop"}
-_NATIVE = {
-    f"ollama.{name}": f"/api/{name}" for name in ("chat", "generate", "embed", "embeddings", "show")
-}
+_NATIVE = {"ollama.chat": "/api/chat", "ollama.generate": "/api/generate"}
 
 
 class OllamaDialect(Dialect):
