@@ -43,7 +43,10 @@ class Served:
 
 
 @contextmanager
-def served(*words: str, port: int = 0, stderr: int = subprocess.DEVNULL) -> Iterator[Served]:
+def served(
+    *words: str, port: int = 0, stderr: int = subprocess.DEVNULL, until: str = 'demo/echo"'
+) -> Iterator[Served]:
+    """`until` is in the line of the banner that is waited for: by default the embedded example's."""
     process = subprocess.Popen(
         [COMMAND, "serve", "--port", str(port), *words],
         stdout=subprocess.PIPE,
@@ -55,7 +58,7 @@ def served(*words: str, port: int = 0, stderr: int = subprocess.DEVNULL) -> Iter
     watch.start()
     try:
         lines = []
-        while 'demo/echo"' not in (line := process.stdout.readline()):
+        while until not in (line := process.stdout.readline()):
             assert line, "".join(lines)
             lines.append(line)
         yield Served(process, "".join([*lines, line]))
