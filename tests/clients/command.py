@@ -71,7 +71,7 @@ class Running:
 
         trio.from_thread.run(wait, trio_token=self._upstream.token)
 
-    def program(self, *words: str | Path, within: float = 90, **environ: str) -> str:
+    def program(self, *words: str | Path, within: float = 240, **environ: str) -> str:
         """What a program prints."""
         done = subprocess.run(
             list(map(str, words)),
@@ -95,7 +95,7 @@ def running_router(
         file = folder / "router.yaml"
         where = providers.replace("http://upstream", f"http://127.0.0.1:{upstream.port}")
         file.write_text(f"{settings}\n{where}")
-        with served("--config", str(file), until="curl") as router:
+        with served("--config", str(file), until="curl", longest=600) as router:
             yield Running(router.url, upstream)
     finally:
         upstream.end()

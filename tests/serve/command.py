@@ -44,9 +44,16 @@ class Served:
 
 @contextmanager
 def served(
-    *words: str, port: int = 0, stderr: int = subprocess.DEVNULL, until: str = 'demo/echo"'
+    *words: str,
+    port: int = 0,
+    stderr: int = subprocess.DEVNULL,
+    until: str = 'demo/echo"',
+    longest: float = 60,
 ) -> Iterator[Served]:
-    """`until` is in the line of the banner that is waited for: by default the embedded example's."""
+    """`until` is in the line of the banner that is waited for: by default the embedded example's.
+
+    After `longest` seconds the process is killed.
+    """
     process = subprocess.Popen(
         [COMMAND, "serve", "--port", str(port), *words],
         stdout=subprocess.PIPE,
@@ -54,7 +61,7 @@ def served(
         text=True,
         env=CLEAN,
     )
-    watch = threading.Timer(60, process.kill)
+    watch = threading.Timer(longest, process.kill)
     watch.start()
     try:
         lines = []
