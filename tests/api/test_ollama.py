@@ -92,6 +92,49 @@ async def test_an_ollama_is_asked_what_the_client_asks(path, autojump_clock):
     assert response.content == b"".join(line + b"\n" for line in lines)
 
 
+CONFIGURED = """
+providers:
+  ollama:
+    dialect: ollama
+    base_url: http://upstream
+    models:
+      m:
+        defaults: {temperature: 0.2, max_tokens: 5, top_p: 0.9, reasoning_effort: low, keep_alive: 1h}
+        options: {seed: 7, options: {num_ctx: 4096}}
+"""
+
+
+@pytest.mark.parametrize("path", ["chat", "generate"])
+async def test_an_ollamas_configured_defaults_are_among_the_clients_options(path, autojump_clock):
+    given = {"temperature": 0.9, "num_ctx": 9, "seed": 1, "mirostat": 2, "top_k": None}
+    async with memory_stack("", CONFIGURED) as stack:
+        stack.upstream.script = lambda _: json_answer({**LAST, "message": {}, "response": "a"})
+        await post(stack, path, asked("ollama/m", prompt="?", options=given, stop="x"))
+        await post(stack, path, asked("ollama/m", prompt="?", think=True, keep_alive=0))
+        first, second = [request.json for request in stack.upstream.requests]
+    assert first["options"] == {
+        "temperature": 0.9,
+        "num_predict": 5,
+        "top_p": 0.9,
+        "seed": 7,
+        "stop": ["x"],
+        "num_ctx": 4096,
+        "mirostat": 2,
+        "top_k": None,
+    }
+    assert (first["think"], first["keep_alive"]) == ("low", "1h")
+    assert second["options"] == {
+        "temperature": 0.2,
+        "num_predict": 5,
+        "top_p": 0.9,
+        "seed": 7,
+        "num_ctx": 4096,
+    }
+    assert (second["think"], second["keep_alive"]) == (True, 0)
+    for body in (first, second):
+        assert not body.keys() & {"temperature", "max_tokens", "seed", "reasoning_effort", "stop"}
+
+
 @pytest.mark.parametrize(
     ("name", "upstream"),
     [

@@ -52,7 +52,8 @@ async def embed(asked: ClientRequest) -> Reply:
     if is_idle(body, is_old=is_old):
         asked.generation.table.resolve(model)
         return json_reply(idle_record(body["model"], is_old=is_old))
-    return await side_answer(asked, model, OllamaEmbedCall(body, is_old=is_old, is_heavy=heavy))
+    call = OllamaEmbedCall(body, is_old=is_old, is_heavy=heavy)
+    return await side_answer(asked, model, call, "embeddings")
 
 
 async def tags(asked: ClientRequest) -> Reply:

@@ -40,9 +40,9 @@ async def count_tokens(asked: ClientRequest) -> Reply:
     return await side_answer(asked, model, CountCall(client, body, asked.link.headers, is_heavy=heavy))
 
 
-async def side_answer(asked: ClientRequest, model: str, call: WholeCall) -> Reply:
-    """Raises RouterError."""
-    asked.trace(asked.path.rpartition("/")[2])
+async def side_answer(asked: ClientRequest, model: str, call: WholeCall, operation: str = "") -> Reply:
+    """`operation` is what traces know it by, by default the end of its path.  Raises RouterError."""
+    asked.trace(operation or asked.path.rpartition("/")[2])
     target = asked.generation.table.resolve(model)
     answer = await asked.exchange.whole(target, call)
     return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)

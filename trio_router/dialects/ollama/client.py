@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.base import ClientDialect, Unsupported
 from trio_router.dialects.ollama.client_answer import OllamaEncoder, error_body, idle, line, whole
-from trio_router.dialects.ollama.client_request import chat_request, check
+from trio_router.dialects.ollama.client_request import chat_request, check, exposed, native_body
 from trio_router.dialects.ollama.dialect import OllamaDecoder
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class OllamaApi:
         self._said = said
 
     def request(self, body: dict[str, Any], *, ask_usage: bool) -> dict[str, Any]:
-        return body  # usage always comes
+        return native_body(body)  # usage always comes
 
     def recognises(self, record: dict[str, Any]) -> bool:
         return "done" in record and self._said in record
@@ -85,6 +85,9 @@ class OllamaClient(ClientDialect):
 
     def owns(self, path: str) -> bool:
         return path.startswith("/api/")
+
+    def exposed(self, body: dict[str, Any]) -> dict[str, Any]:
+        return exposed(body)
 
     def check(self, body: dict[str, Any]) -> None:
         check(body)

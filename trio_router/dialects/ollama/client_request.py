@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.ollama.client_messages import messages_of, user_message
+from trio_router.dialects.ollama.request import OPTIONS, format_of, options_of, think_of
 from trio_router.errors import InvalidRequest
 from trio_router.wire.jsoncodec import Number
 
@@ -42,6 +43,8 @@ _OWN = frozenset(
         *("keep_alive", "truncate", "shift"),  # how a local server treats the model and its context
     }
 )
+_LIFTED = {theirs: ours for ours, theirs in reversed(OPTIONS.items())} | {"stop": "stop"}
+_HUB = frozenset({*OPTIONS, "stop", "response_format", "reasoning_effort"})
 _NUMBER = (int, float, Number)
 # Sampling, by the name that the hub has for it, and what it must be.
 _SAMPLING: dict[str, tuple[str, tuple[type, ...]]] = {
@@ -55,11 +58,14 @@ _SAMPLING: dict[str, tuple[str, tuple[type, ...]]] = {
     "presence_penalty": ("presence_penalty", _NUMBER),
     "repeat_penalty": ("repeat_penalty", _NUMBER),
 }
-# How a local server runs the model.
+# Values that change nothing, of options that others have no word for.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {"mirostat": (0,), "tfs_z": (1, 0), "typical_p": (1, 0)}
+# How a local server runs the model, and how options that are not kept would work.
 _RUNNING = frozenset(
     {
         *("num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "numa"),
         *("low_vram", "f16_kv", "logits_all", "vocab_only", "use_mmap", "use_mlock", "embedding_only"),
+        *("mirostat_tau", "mirostat_eta", "repeat_last_n", "penalize_newline"),
     }
 )
 
@@ -137,7 +143,7 @@ def _options(options: Body, unsupported: Unsupported) -> Body:
         if name == "stop":
             told |= _stop(value, place)
         elif name not in _SAMPLING:
-            if value not in (0, False):  # `mirostat: 0` and the like are off
+            if value not in _NEUTRAL.get(name, ()):
                 unsupported.field(place)
         else:
             hub, kinds = _SAMPLING[name]
@@ -146,6 +152,34 @@ def _options(options: Body, unsupported: Unsupported) -> Body:
                 raise InvalidRequest(f"{place} must be {words}", param=place)
             if name != "num_predict" or value >= 0:  # below: no limit, or the context's
                 told[hub] = value
+    return told
+
+
+def exposed(body: Body) -> Body:
+    """A client's request with its sampling under the hub's names, as the configuration has it.
+
+    `native_body` takes it back.
+    """
+    options = body.get("options")
+    if not isinstance(options, dict):
+        return body
+    found = {name: value for name, value in options.items() if value is not None}
+    lifted = {_LIFTED[name]: value for name, value in found.items() if name in _LIFTED}
+    rest = {name: value for name, value in options.items() if _LIFTED.get(name) not in lifted}
+    return {**body, "options": rest, **lifted}
+
+
+def native_body(body: Body) -> Body:
+    """`body`, whose fields may have the hub's names, for an upstream of this API."""
+    told = {name: value for name, value in body.items() if name not in _HUB}
+    if len(told) == len(body):
+        return body
+    if (format_ := format_of(body.get("response_format"))) is not None:
+        told.setdefault("format", format_)
+    if (effort := body.get("reasoning_effort")) is not None:
+        told.setdefault("think", think_of(effort))
+    if options := options_of(body):
+        told["options"] = options
     return told
 
 
