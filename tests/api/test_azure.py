@@ -174,6 +174,7 @@ async def test_the_key_may_be_in_azures_header(headers, status, autojump_clock):
     ("method", "path", "status", "code"),
     [
         ("POST", "deployments/nobody/chat/completions", 404, "model_not_found"),
+        ("POST", "deployments/fast%2Fchat/completions", 404, "model_not_found"),
         ("POST", "deployments/fast/none", 404, "not_found"),
         ("POST", "deployments/fast", 404, "not_found"),
         ("POST", "deployments//chat/completions", 400, "invalid_request"),

@@ -230,6 +230,22 @@ async def test_an_error_in_the_stream_is_its_last_line(model, autojump_clock):
     assert last == {"error": "gone"}
 
 
+@pytest.mark.parametrize("content_type", ["application/x-ndjson", "application/json", "text/plain"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_record_that_is_not_the_last_is_no_answer(content_type, stream, autojump_clock):
+    said = {"message": {"content": "a"}, "done": False}
+    headers = [("content-type", content_type)]
+    async with memory_stack("", PROVIDERS) as stack:
+        stack.upstream.script = lambda _: Answer(headers=headers, steps=ndjson(said))
+        response = await post(stack, "chat", asked("ollama/m", stream=stream))
+    if response.status_code == 200:  # its text went out before the body ended
+        assert stream
+        assert records(response.content)[0] == said
+    else:
+        assert response.status_code == 502
+    assert list(records(response.content)[-1]) == ["error"]
+
+
 @pytest.mark.parametrize("model", ["any/m", "ollama/m"])
 async def test_silence_is_bridged_by_what_no_reader_of_lines_sees(model, autojump_clock):
     said, last = (
