@@ -195,10 +195,13 @@ class PlainAnswer:
         except JSONError:
             return self._no_json(body)
         if not isinstance(value, dict):
-            raise MalformedJSON("the upstream's answer is no JSON object")
+            return self._no_object(body, value)
         if value.get("error"):
             raise stream_error(value)
         return self._read(body, value, text, wrong)
+
+    def _no_object(self, body: bytes, value: Any) -> bytes:
+        raise MalformedJSON("the upstream's answer is no JSON object")
 
     def _no_json(self, body: bytes) -> bytes:
         raise no_object(body, "the upstream's answer")
@@ -219,6 +222,10 @@ class NativeAnswer(PlainAnswer):
         self._native = reader
         self._api = api
         self._other = other
+
+    def _no_object(self, body: bytes, value: Any) -> bytes:
+        """A stream that is an array."""
+        return self._no_json(body) if isinstance(value, list) else super()._no_object(body, value)
 
     def _no_json(self, body: bytes) -> bytes:
         """A stream, although none was asked for: the whole answer, where its end holds it."""

@@ -268,7 +268,8 @@ def _signed(part: Part, signature: str) -> Part:
 def whole(completion: Completion, identity: AnswerIdentity) -> Record:
     """A completion as the one record of an answer: the same as its stream, joined."""
     writer = RecordWriter(identity)
-    first = writer.add(completion) or {}
+    choices = [{k: v for k, v in one.items() if k != "delta"} for one in dicts(completion.get("choices"))]
+    first = writer.add({**completion, "choices": choices}) or {}
     record = writer.end()
     before = {one["index"]: one["content"]["parts"] for one in first.get("candidates", ())}
     for candidate in record.get("candidates", ()):
