@@ -63,6 +63,11 @@ class NativeReader(AnswerReader):
         self.told: StreamError | None = None
 
     @property
+    def takes_arrays(self) -> bool:
+        """Whether the API's own streams can be arrays."""
+        return "json-array" in self._formats
+
+    @property
     def decoder(self) -> ChunkDecoder | None:
         """What reads the events; None before the first."""
         return self._decoder
@@ -225,7 +230,8 @@ class NativeAnswer(PlainAnswer):
 
     def _no_object(self, body: bytes, value: Any) -> bytes:
         """A stream that is an array."""
-        return self._no_json(body) if isinstance(value, list) else super()._no_object(body, value)
+        is_stream = isinstance(value, list) and self._native.takes_arrays
+        return self._no_json(body) if is_stream else super()._no_object(body, value)
 
     def _no_json(self, body: bytes) -> bytes:
         """A stream, although none was asked for: the whole answer, where its end holds it."""

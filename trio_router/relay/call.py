@@ -228,17 +228,15 @@ class ClientCall:
     ) -> Translator:
         encoder = self._client.encoder(identity, self._body)
         if self._is_native(target):
-            native = self._client.native
-            formats = self._client.formats
-            reader = NativeReader(native, identity, content_type, target.rules, formats)
-            return NativeTranslator(native, reader, encoder, taps)
+            reader = self._native_reader(target, identity, content_type)
+            return NativeTranslator(self._client.native, reader, encoder, taps)
         return EncodedTranslator(self.reader(target, identity, content_type), encoder, taps)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         answer = WholeAnswer(target.dialect, identity, content_type, target.rules)
         encoded = EncodedAnswer(answer, self._client, identity, self._body)
         if self._is_native(target):
-            reader = NativeReader(self._client.native, identity, content_type, target.rules)
+            reader = self._native_reader(target, identity, content_type)
             return NativeAnswer(self._client.native, reader, encoded)
         return encoded
 
@@ -265,6 +263,12 @@ class ClientCall:
 
     def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
         return _chat_request(target, chat, is_stream=self.is_stream)
+
+    def _native_reader(
+        self, target: Target, identity: AnswerIdentity, content_type: str
+    ) -> NativeReader:
+        api, formats = self._client.native, self._client.formats
+        return NativeReader(api, identity, content_type, target.rules, formats)
 
     def _is_native(self, target: Target) -> bool:
         return self._client.name in target.native
