@@ -217,7 +217,6 @@ class StreamEncoder(Protocol):
         ...
 
 
-@runtime_checkable
 class FramingEncoder(StreamEncoder, Protocol):
     """An encoder of an API whose streams are not always server-sent events."""
 

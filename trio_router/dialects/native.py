@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from trio_router.dialects import recognise
 from trio_router.dialects.answer import WRONG_SHAPE, AnswerReader, Item, no_object
-from trio_router.dialects.base import FramingEncoder
 from trio_router.dialects.provider_error import stream_error
 from trio_router.dialects.taps import tapped
 from trio_router.dialects.translate import EncodedTranslator
@@ -151,7 +150,8 @@ class NativeTranslator:
         self._api = api
         self._own = reader
         self._encoder = encoder
-        self._framed = encoder.framed if isinstance(encoder, FramingEncoder) else encode_event
+        # A FramingEncoder has it.
+        self._framed = getattr(encoder, "framed", encode_event)
         self._is_encoded = False
 
     def receive_data(self, data: bytes) -> bytes:
