@@ -36,6 +36,8 @@ providers:
 """
 AT_ONCE = 4  # replays
 CHAT = "/v1/chat/completions"
+GEMINI = "/v1beta/models"  # the model and the verb come behind it; streams are events
+GEMINI_ARRAY = "/v1/models"  # the same, with streams that are arrays
 # What each endpoint is asked.
 ASK: dict[str, dict[str, Any]] = {
     CHAT: {"messages": [{"role": "user", "content": "?"}]},
@@ -44,6 +46,8 @@ ASK: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "?"},
     "/api/chat": {"messages": [{"role": "user", "content": "?"}]},
     "/api/generate": {"prompt": "?"},
+    GEMINI: {"contents": [{"role": "user", "parts": [{"text": "?"}]}]},
+    GEMINI_ARRAY: {"contents": [{"role": "user", "parts": [{"text": "?"}]}]},
 }
 
 
@@ -102,6 +106,10 @@ class Replayer:
         model = f"m{len(self._answers)}"
         self._answers[model] = answer
         body = {**ASK[path], **fields, "model": f"{provider}/{model}"}
+        if path in (GEMINI, GEMINI_ARRAY):
+            verb = "streamGenerateContent" if body.pop("stream", False) else "generateContent"
+            query = "?alt=sse" if path == GEMINI else ""
+            path = f"{path}/{body.pop('model')}:{verb}{query}"
         return await self.client.post(path, json=body)
 
     async def check_all(

@@ -12,7 +12,18 @@ from functools import cache
 import pytest
 
 from tests.e2e.gist import Gist, got, told
-from tests.e2e.replay import CHAT, Record, body_of, random_cuts, recordings, replayer, tiny, whole
+from tests.e2e.replay import (
+    CHAT,
+    GEMINI,
+    GEMINI_ARRAY,
+    Record,
+    body_of,
+    random_cuts,
+    recordings,
+    replayer,
+    tiny,
+    whole,
+)
 
 pytestmark = [pytest.mark.corpus, pytest.mark.slow]
 WAYS = pytest.mark.parametrize(
@@ -26,7 +37,8 @@ WAYS = pytest.mark.parametrize(
 ALL = ("openai", "anthropic", "ollama", "gemini", "cohere")
 DIALECTS = pytest.mark.parametrize("dialect", ALL)
 OLLAMA = ("/api/chat", "/api/generate")
-PATHS = [CHAT, "/v1/messages", "/v1/responses", "/v1/completions", *OLLAMA]
+GOOGLES = (GEMINI, GEMINI_ARRAY)
+PATHS = [CHAT, "/v1/messages", "/v1/responses", "/v1/completions", *GOOGLES, *OLLAMA]
 ENDPOINTS = pytest.mark.parametrize("path", PATHS)
 
 
@@ -62,12 +74,13 @@ def compare(record: Record, path: str, given: Gist) -> None:
         assert given.finish == expected_finish(path, said, given)
     is_untold = given.output_tokens is None and not said.output_tokens and path in OLLAMA
     if said.output_tokens is not None and not is_untold:
-        assert given.output_tokens == said.output_tokens
+        beside = said.thought_tokens if path in GOOGLES else 0  # whose sum has all of them
+        assert given.output_tokens == said.output_tokens + beside
 
 
 def expected_arguments(path: str, said):
-    """Clients of Messages and of Ollama take an object; what is none reaches them in one."""
-    if path in ("/v1/messages", *OLLAMA) and not isinstance(said, dict):
+    """Clients of Messages, Gemini and Ollama take an object; what is none reaches them in one."""
+    if path in ("/v1/messages", *GOOGLES, *OLLAMA) and not isinstance(said, dict):
         return {"INVALID_JSON": said}
     return said
 
@@ -139,6 +152,10 @@ async def test_every_recorded_error_is_told_in_the_clients_own_shape(dialect, pa
         elif path == "/v1/messages":
             assert set(value) == {"type", "error"}
             assert set(error) == {"type", "message"}
+        elif path in GOOGLES:
+            assert set(value) == {"error"}
+            assert set(error) - {"details"} == {"code", "message", "status"}
+            assert error["code"] == response.status_code
         else:
             assert set(error) == {"message", "type", "code", "param"}
         if status in (401, 403) or said_of_the_key(record):

@@ -39,7 +39,7 @@ class Kind:
     has_completions: bool = True  # OpenAI's /completions
     ask_usage: bool = True  # it knows `stream_options.include_usage`
     lenient_end: bool = False  # its streams may just end
-    refuses: frozenset[str] = frozenset()  # fields that others take from its dialect's clients
+    refuses: frozenset[str] = frozenset()  # fields of a chat request that others take, or pass over
     traced_as: str = ""  # `gen_ai.provider.name` of the semantic conventions; empty: its name
 
     @cached_property
@@ -80,6 +80,7 @@ KINDS: tuple[Kind, ...] = (
         dialect="anthropic",
         variables=("ANTHROPIC_API_KEY",),
         has_completions=False,
+        refuses=frozenset({"top_p", "top_k"}),  # its newest models; others take `top_p` alone
     ),
     Kind(
         "gemini",

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from trio_router.dialects import recognise
 from trio_router.dialects.answer import WRONG_SHAPE, AnswerReader, Item, no_object
-from trio_router.dialects.base import FramingEncoder
 from trio_router.dialects.provider_error import stream_error
 from trio_router.dialects.taps import tapped
 from trio_router.dialects.translate import EncodedTranslator
@@ -61,6 +60,11 @@ class NativeReader(AnswerReader):
         self._formats = formats
         self._is_own = True  # the answer is in the API that was asked
         self.told: StreamError | None = None
+
+    @property
+    def takes_arrays(self) -> bool:
+        """Whether the API's own streams can be arrays."""
+        return "json-array" in self._formats
 
     @property
     def decoder(self) -> ChunkDecoder | None:
@@ -149,7 +153,8 @@ class NativeTranslator:
         self._api = api
         self._own = reader
         self._encoder = encoder
-        self._framed = encoder.framed if isinstance(encoder, FramingEncoder) else encode_event
+        # A FramingEncoder has it.
+        self._framed = getattr(encoder, "framed", encode_event)
         self._is_encoded = False
 
     def receive_data(self, data: bytes) -> bytes:
@@ -198,10 +203,13 @@ class PlainAnswer:
         except JSONError:
             return self._no_json(body)
         if not isinstance(value, dict):
-            raise MalformedJSON("the upstream's answer is no JSON object")
+            return self._no_object(body, value)
         if value.get("error"):
             raise stream_error(value)
         return self._read(body, value, text, wrong)
+
+    def _no_object(self, body: bytes, value: Any) -> bytes:
+        raise MalformedJSON("the upstream's answer is no JSON object")
 
     def _no_json(self, body: bytes) -> bytes:
         raise no_object(body, "the upstream's answer")
@@ -222,6 +230,11 @@ class NativeAnswer(PlainAnswer):
         self._native = reader
         self._api = api
         self._other = other
+
+    def _no_object(self, body: bytes, value: Any) -> bytes:
+        """A stream that is an array."""
+        is_stream = isinstance(value, list) and self._native.takes_arrays
+        return self._no_json(body) if is_stream else super()._no_object(body, value)
 
     def _no_json(self, body: bytes) -> bytes:
         """A stream, although none was asked for: the whole answer, where its end holds it."""

@@ -228,9 +228,8 @@ class ClientCall:
     ) -> Translator:
         encoder = self._client.encoder(identity, self._body)
         if self._is_native(target):
-            native = self._client.native
             reader = self._native_reader(target, identity, content_type)
-            return NativeTranslator(native, reader, encoder, taps)
+            return NativeTranslator(self._client.native, reader, encoder, taps)
         return EncodedTranslator(self.reader(target, identity, content_type), encoder, taps)
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:

@@ -128,12 +128,12 @@ class _TranslatedVectors(PlainAnswer):
             found: Embeddings = (
                 read_openai(value) if self._dialect.is_openai else self._dialect.embeddings(value)
             )
+            if len(found.vectors) != self._count:
+                what = f"{len(found.vectors)} vectors for {self._count} texts"
+                raise MalformedJSON(f"the upstream's embeddings are {what}")
             answer = dumps(told(found, are_many=self._are_many))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise MalformedJSON("the upstream's embeddings are not in its API's shape") from None
-        if len(found.vectors) != self._count:
-            what = f"{len(found.vectors)} vectors for {self._count} texts"
-            raise MalformedJSON(f"the upstream's embeddings are {what}")
         tokens = found.prompt_tokens or 0
         self.reader.usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return answer

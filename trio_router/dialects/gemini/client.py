@@ -36,7 +36,7 @@ class GeminiClient(ClientDialect):
     models = GeminiListing()
     keepalive = SILENCE
     formats = frozenset({"sse", "json-array", "json"})  # whose records pass: all hold the same ones
-    hints = frozenset({"top_k"})  # Gemini CLI sends it with every request
+    hints = frozenset({"top_p", "top_k"})  # Gemini CLI sends them with every request
 
     def __init__(self, *, is_array: bool = False) -> None:
         self._is_array = is_array

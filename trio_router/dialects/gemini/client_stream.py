@@ -268,7 +268,10 @@ def _signed(part: Part, signature: str) -> Part:
 def whole(completion: Completion, identity: AnswerIdentity) -> Record:
     """A completion as the one record of an answer: the same as its stream, joined."""
     writer = RecordWriter(identity)
-    first = writer.add(completion) or {}
+    # Perplexity puts an empty delta beside the message.
+    given = dicts(completion.get("choices"))
+    choices = [{k: v for k, v in choice.items() if k != "delta"} for choice in given]
+    first = writer.add({**completion, "choices": choices}) or {}
     record = writer.end()
     before = {one["index"]: one["content"]["parts"] for one in first.get("candidates", ())}
     for candidate in record.get("candidates", ()):

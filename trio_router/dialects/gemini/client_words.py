@@ -44,8 +44,9 @@ def usage_from_hub(usage: Any) -> dict[str, Any] | None:
     given = as_dict(usage.get("completion_tokens_details"))
     tools, thoughts = _count(asked, "tool_use_tokens"), _count(given, "reasoning_tokens")
     total = _count(usage, "total_tokens") or prompt + answer
-    # Some providers count reasoning beside the answer, not in it.
-    is_beside = answer < thoughts or total == prompt + answer + thoughts
+    # Some providers count reasoning beside the answer.  More of it than of the answer cannot be in it.
+    is_beside = total == prompt + answer + thoughts
+    thoughts = thoughts if is_beside or thoughts <= answer else 0
     told: dict[str, Any] = {
         "promptTokenCount": max(0, prompt - tools),
         "candidatesTokenCount": answer if is_beside else answer - thoughts,

@@ -23,6 +23,7 @@ _STATUSES = {
     502: "UNAVAILABLE",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
+    529: "UNAVAILABLE",
 }
 _TYPES = "type.googleapis.com/google.rpc."
 
