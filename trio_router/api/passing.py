@@ -183,7 +183,7 @@ def _may_be_meant(name: str, provider: ProviderConfig) -> bool:
 
 
 def _query(asked: ClientRequest) -> list[tuple[str, str]]:
-    return parse_qsl(asked.link.scope()["query_string"].decode("latin-1"), keep_blank_values=True)
+    return parse_qsl(asked.link.query.decode("latin-1"), keep_blank_values=True)
 
 
 def _silence(asked: ClientRequest) -> float:

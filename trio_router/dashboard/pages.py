@@ -133,7 +133,7 @@ class Dashboard:
         form = parse_qs((await _small_body(asked)).decode("utf-8", "surrogateescape"))
         key = "".join(form.get("key", ())).strip()
         try:
-            name = asked.generation.admins.check(key, _client(asked))
+            name = asked.generation.admins.check(key, asked.link.client)
         except TooManyGuesses as error:
             reply = self._form(
                 error.status, "Too many wrong keys came from your address: wait a little."
@@ -143,11 +143,11 @@ class Dashboard:
         if name is None:
             return self._form(401, "This is not an admin key.")
         logger.info("an operator has come", extra={"fields": {"operator": name}})
-        return _back(asked.generation.admins.cookie(name, is_secure=_is_secure(asked)))
+        return _back(asked.generation.admins.cookie(name, is_secure=asked.link.is_secure))
 
     async def logout(self, asked: ClientRequest) -> Reply:
         self._refuse_other_origins(asked)
-        return _back(no_cookie(is_secure=_is_secure(asked)))
+        return _back(no_cookie(is_secure=asked.link.is_secure))
 
     async def _file(self, name: str, kind: str, asked: ClientRequest) -> Reply:
         # For everyone: the login form needs its style, and the files hold nothing secret.
@@ -165,7 +165,7 @@ class Dashboard:
             authorization=_header(asked, b"authorization"),
             cookies=_header(asked, b"cookie"),
             server=asked.link.server,
-            client=_client(asked),
+            client=asked.link.client,
         )
         asked.admitted()
         return name
@@ -193,12 +193,6 @@ def _header(asked: ClientRequest, name: bytes) -> str:
     return asked.header(name).decode("latin-1")
 
 
-def _client(asked: ClientRequest) -> str | None:
-    """The address that the request comes from."""
-    client = asked.link.scope()["client"]
-    return client[0] if client else None
-
-
 def _integer(body: dict[str, Any], name: str) -> int:
     value = body.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -212,7 +206,3 @@ def _reply(body: bytes, kind: str, status: int = 200) -> Reply:
 
 def _back(cookie: str) -> Reply:
     return Reply(303, {**_HEADERS, "location": ROOT, "set-cookie": cookie})
-
-
-def _is_secure(asked: ClientRequest) -> bool:
-    return asked.link.scope()["scheme"] == "https"

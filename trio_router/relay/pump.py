@@ -12,6 +12,7 @@ import trio
 
 from trio_router.dialects.provider_error import own_status
 from trio_router.errors import NetworkError, RouterError, StreamError, UpstreamError
+from trio_router.relay.call import OpenedAnswer
 from trio_router.relay.tally import book_answer
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ async def move_stream(attempt: Attempt, call: StreamCall, sink: Sink) -> None:
         content_type = response.header(b"content-type")
         retry_after = response.header(b"retry-after") or None
         response.forget_headers()
-        translator = call.translator(attempt.target, attempt.identity, content_type)
+        opened = OpenedAnswer(attempt.target, attempt.identity, content_type)
+        translator = call.translator(opened)
         attempt.record.progress = translator.reader
         sink.begin(translator)
         try:

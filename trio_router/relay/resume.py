@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio_router.dialects.answer import AnswerReader, Item
-    from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
+    from trio_router.dialects.base import UpstreamRequest
     from trio_router.dialects.taps import Tap
     from trio_router.errors import RouterError
-    from trio_router.relay.call import HubCall, Translator
+    from trio_router.relay.call import HubCall, OpenedAnswer, Translator
     from trio_router.routing.target import Target
 
 
@@ -51,24 +51,17 @@ class ResumableCall:
         beginning = {"role": "assistant", "content": text}
         return self._inner.request_with(target, {**chat, "messages": [*chat["messages"], beginning]})
 
-    def translator(
-        self,
-        target: Target,
-        identity: AnswerIdentity,
-        content_type: str,
-        taps: Sequence[Tap] = (),
-    ) -> Translator:
+    def translator(self, answer: OpenedAnswer, taps: Sequence[Tap] = ()) -> Translator:
         if self.is_begun and self._translator is not None:
             # The client's side goes on: only what is read is another answer.
             sent = self._sent
-            reader = self._inner.reader(target, identity, content_type)
-            own: list[Tap] = [Replaying(self._replay(target)), Remembering(sent)]
-            translator = self._translator.going_on(reader, [*own, *taps])
+            own: list[Tap] = [Replaying(self._replay(answer.target)), Remembering(sent)]
+            translator = self._translator.going_on(answer.reader(), [*own, *taps])
         else:
             # Attempts may race: whose answer is continued is known when `went_out` is called.
             sent = Sent()
             own = [Remembering(sent)]
-            translator = self._inner.translator(target, identity, content_type, [*own, *taps])
+            translator = self._inner.translator(answer, [*own, *taps])
         self._heard[translator] = sent
         return translator
 

@@ -47,7 +47,6 @@ class Http1Connection:
         self.wire = wire
         self.host = host
         self.client = client
-        self.scheme = server.scheme
         self._parser = RequestParser(self._begin)
         self._waiting: list[Http1Link] = []
         self._latest: RequestBody | None = None  # the body that is read now, or was read last
