@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from trio_router.api.reply import Reply, json_reply
+from trio_router.api.table import EndpointRow
 from trio_router.dashboard.feed import Board, WatchReply
 from trio_router.dialects.chat_request import parse_object
 from trio_router.errors import (
@@ -23,7 +24,7 @@ from trio_router.policy.admins import is_same_origin, no_cookie
 
 if TYPE_CHECKING:
     from trio_router.api.request import ClientRequest
-    from trio_router.api.table import Endpoint
+    from trio_router.api.table import Endpoint, EndpointRows
 
 logger = logging.getLogger("trio_router")
 ROOT = "/dashboard"
@@ -49,9 +50,6 @@ _HEADERS = {
 _HTML = "text/html; charset=utf-8"
 
 
-ENDLESS = (f"{ROOT}/events",)  # the paths of streams that go on until their reader leaves
-
-
 class Dashboard:
     """The endpoints of the live page."""
 
@@ -62,19 +60,20 @@ class Dashboard:
             for item in (files("trio_router") / "dashboard" / "static").iterdir()
         }
 
-    def endpoints(self) -> dict[tuple[str, str], Endpoint]:
+    def rows(self) -> EndpointRows:
         """What is answered, by method and path."""
-        named: dict[tuple[str, str], Endpoint] = {
-            ("GET", ROOT): self.page,
-            ("GET", f"{ROOT}/events"): self.events,
-            ("POST", f"{ROOT}/stop"): self.stop,
-            ("POST", f"{ROOT}/login"): self.login,
-            ("POST", f"{ROOT}/logout"): self.logout,
+        named = {
+            ("GET", ROOT): EndpointRow(self.page, is_booked=False),
+            ("GET", f"{ROOT}/events"): EndpointRow(self.events, is_booked=False, is_endless=True),
+            ("POST", f"{ROOT}/stop"): EndpointRow(self.stop, is_booked=False),
+            ("POST", f"{ROOT}/login"): EndpointRow(self.login, is_booked=False),
+            ("POST", f"{ROOT}/logout"): EndpointRow(self.logout, is_booked=False),
         }
         for name in self._files:
             suffix = f".{name.rpartition('.')[2]}"
             if suffix in _KINDS:
-                named["GET", f"{ROOT}/{name}"] = partial(self._file, name, _KINDS[suffix])
+                file = partial(self._file, name, _KINDS[suffix])
+                named["GET", f"{ROOT}/{name}"] = EndpointRow(file, is_booked=False)
         return named
 
     def guarded(self, endpoint: Endpoint) -> Endpoint:
