@@ -70,8 +70,8 @@ class Attempt:
         self._client = client
         self._is_impatient = is_impatient  # `first_event` counts from the slot on, not from on_sent
         self._open_upstreams = metrics.of(metrics.labels(record)).upstreams_open
-        self._try = Try(target.provider, target.model, trio.current_time())
-        record.tries.append(self._try)
+        self.entry = Try(target.provider, target.model, trio.current_time())
+        record.tries.append(self.entry)
         record.stage = Stage.QUEUED
 
     def __enter__(self) -> None:
@@ -87,7 +87,7 @@ class Attempt:
         finally:
             self._open_upstreams.dec()
             self._note_release()
-            self._try.ended_at = trio.current_time()
+            self.entry.ended_at = trio.current_time()
         if scope.cancelled_caught:
             if self.watchdog.is_over:
                 return True  # a limit was reached in the moment in which the answer came
@@ -136,7 +136,7 @@ class Attempt:
 
     def _note_sent(self, then: Callable[[], None] | None) -> None:
         self.record.stage = Stage.FIRST_EVENT
-        self._try.sent_at = trio.current_time()
+        self.entry.sent_at = trio.current_time()
         if then is not None:
             then()
 
@@ -173,12 +173,12 @@ class Attempt:
 
     @property
     def has_answered(self) -> bool:
-        return self._try.first_event_at is not None
+        return self.entry.first_event_at is not None
 
     def note_first_event(self, now: float) -> None:
         record = self.record
         record.stage = Stage.STREAMING
-        record.first_event_at = record.last_read_at = self._try.first_event_at = now
+        record.first_event_at = record.last_read_at = self.entry.first_event_at = now
 
     # -- time that is not the upstream's
 
@@ -218,5 +218,5 @@ class Attempt:
             self.metrics.released(self.record, trio.current_time() - self.record.left_at)
 
     def _note_failure(self, error: RouterError) -> None:
-        self._try.error = kind_of(error)
-        self._try.error_text = text_of(error)
+        self.entry.error = kind_of(error)
+        self.entry.error_text = text_of(error)

@@ -12,7 +12,7 @@ from trio_router.observe.record import Outcome
 if TYPE_CHECKING:
     from prometheus_client import Gauge
 
-    from trio_router.observe.record import RequestRecord, Tried
+    from trio_router.observe.record import RequestRecord
     from trio_router.relay.engine import Engine, Upstreams
     from trio_router.routing.fleet import TargetState
     from trio_router.routing.route import Route
@@ -71,11 +71,10 @@ class Books:
         if self.record.first_event_at is None:
             self.record.first_event_at = now
 
-    def end(self, attempt: RequestRecord, tried: Tried) -> None:
+    def end(self, attempt: RequestRecord) -> None:
         self._attempts.remove(attempt)
         if self.record.running is attempt:
             self.record.running = self._attempts[-1] if self._attempts else None
-        self.record.tried.append(tried)
         self.record.add(attempt)
 
     # -- how it ends
