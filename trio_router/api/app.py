@@ -71,7 +71,7 @@ class RouterApp(QuartTrio):
     # -- what a server asks
 
     def new_body(self, path: str, declared: int | None) -> RequestBody:
-        """For the body of a request for `path`, which says it has `declared` bytes, if it says so."""
+        """The body of a request for `path`; `declared` is its content-length, None without one."""
         server = self.router.generation.config.server
         if path in UPLOADS:
             return RequestBody(server.max_upload, declared, is_streamed=True)

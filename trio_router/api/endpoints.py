@@ -54,6 +54,7 @@ async def client_call(asked: ClientRequest) -> Reply:
 
 
 def refuse_if_draining(router: Router) -> None:
+    """Raises Draining if the router is about to end."""
     if router.is_draining:
         raise Draining("the router is shutting down", retry_after="5")
 

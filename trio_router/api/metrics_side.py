@@ -26,7 +26,7 @@ _HEADERS = {
 
 
 async def metrics(asked: ClientRequest) -> Reply:
-    """`GET /metrics`, for whoever asks."""
+    """`GET /metrics`, without asking for a key."""
     router = asked.router
 
     def sample() -> None:
@@ -37,7 +37,7 @@ async def metrics(asked: ClientRequest) -> Reply:
 
 
 class MetricsApp:
-    """What a listener of the metrics' own answers; `metrics` does so for `GET /metrics`."""
+    """The application of the metrics' own listener: it has `GET /metrics` alone, answered by `metrics`."""
 
     def __init__(self, router: Router, metrics: Endpoint) -> None:
         self.router = router
@@ -58,7 +58,7 @@ class MetricsApp:
         return self._table.find(method, path)
 
     def new_body(self, path: str, declared: int | None) -> RequestBody:
-        """For a request's body, which nobody wants here."""
+        """The body of a request, which is dropped."""
         return RequestBody(0, declared)
 
     def request(self, link: Link) -> ClientRequest:

@@ -87,7 +87,7 @@ class ClientRequest:
         self.admitted()
 
     def admitted(self) -> None:
-        """Notes that the request has what it needs: its connection does not have to go for another."""
+        """Notes that the request was admitted: its connection is not closed for another one."""
         if self._seat is None and (seat := current_seat.get()) is not None:
             self._seat = seat
             seat.begin()
@@ -100,7 +100,10 @@ class ClientRequest:
         )
 
     async def run(self) -> None:
-        """To the answer's end; everything the request has opened is closed then."""
+        """Answers the request, to the answer's end; then everything that it has opened is closed.
+
+        On cancel the client counts as gone.
+        """
         try:
             async with trio.open_nursery() as nursery:
                 self.nursery = nursery
@@ -137,7 +140,7 @@ class ClientRequest:
             self.exchange.client_stalled()
 
     def client_left(self) -> None:
-        """Nobody reads the answer any more: what the request has opened is to be closed at once."""
+        """The client has left: cancels the request, which closes all that it has opened."""
         self._has_left = True
         if self._scope is not None:
             self.exchange.client_left()
@@ -169,7 +172,7 @@ class ClientRequest:
 
     @property
     def error_body(self) -> Callable[[RouterError], dict[str, Any]]:
-        """The shape of errors in the API that has the request's path."""
+        """What gives errors their shape in the API that the request's path belongs to."""
         path = self.link.path
         for known, client in CLIENTS.items():
             if path == known or path.startswith(f"{known}/"):

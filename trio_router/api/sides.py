@@ -47,7 +47,7 @@ async def _whole(asked: ClientRequest, model: str, call: WholeCall) -> Reply:
 
 
 def named_model(model: object) -> str:
-    """Raises InvalidRequest."""
+    """`model`, if it can be a model's name.  Raises InvalidRequest."""
     if not isinstance(model, str) or not model:
         raise InvalidRequest("model must be a string", param="model")
     return model

@@ -59,16 +59,23 @@ class Translator(Protocol):
 
     reader: AnswerReader
 
-    def receive_data(self, data: bytes) -> bytes: ...
+    def receive_data(self, data: bytes) -> bytes:
+        """The frames that the upstream's bytes `data` complete; empty if they complete none."""
+        ...
 
-    def receive_eof(self, *, clean: bool = True) -> bytes: ...
+    def receive_eof(self, *, clean: bool = True) -> bytes:
+        """The last frames.  `clean` is false if the connection broke before the body ended."""
+        ...
 
     def fail(self, error: RouterError) -> bytes:
-        """What ends the stream badly, after what this translator has given so far."""
+        """The frames that end the stream with `error`, after those that this translator has given."""
         ...
 
     def going_on(self, reader: AnswerReader, taps: Sequence[Tap]) -> Translator:
-        """Another target's answer, for a client who has got what this translator has given so far."""
+        """A translator of another target's answer, which `reader` reads.
+
+        The client's side goes on where this translator has stopped.
+        """
         ...
 
 
@@ -77,7 +84,9 @@ class Whole(Protocol):
 
     reader: AnswerReader
 
-    def translate(self, body: bytes) -> bytes: ...
+    def translate(self, body: bytes) -> bytes:
+        """The client's JSON of the upstream's whole `body`.  Raises UpstreamError."""
+        ...
 
 
 class AnyCall(Protocol):
@@ -86,11 +95,11 @@ class AnyCall(Protocol):
     is_heavy: bool  # what is done with the request belongs into a thread, see `heavy`
 
     def request_for(self, target: Target) -> UpstreamRequest:
-        """Raises InvalidRequest for what `target` cannot do."""
+        """The upstream's request to `target`.  Raises InvalidRequest for what `target` cannot do."""
         ...
 
     def forget(self) -> None:
-        """It will not be asked again: a long prompt is let go."""
+        """Frees the request, which may hold a long prompt.  Nobody asks for it after this."""
 
 
 class WholeCall(AnyCall, Protocol):
@@ -99,7 +108,7 @@ class WholeCall(AnyCall, Protocol):
     max_answer: int | None  # bytes of an answer; None: `stream.max_event`
 
     def whole(self, answer: OpenedAnswer) -> Whole:
-        """What translates the body of `answer`."""
+        """The translator of the body of `answer`."""
         ...
 
 
@@ -109,7 +118,7 @@ class StreamCall(AnyCall, Protocol):
     keepalive: bytes  # what bridges silence
 
     def translator(self, answer: OpenedAnswer, taps: Sequence[Tap] = ()) -> Translator:
-        """What translates the body of `answer`; its items go through `taps`."""
+        """The translator of the body of `answer`; the items go through `taps`, in their order."""
         ...
 
     def fail(self, error: RouterError) -> bytes:
@@ -118,7 +127,7 @@ class StreamCall(AnyCall, Protocol):
 
 
 class HubCall(StreamCall, Protocol):
-    """A streamed request that has a shape in the hub: another target can continue its answer."""
+    """A streamed request with a shape in the hub: another target can continue its answer."""
 
     @property
     def chat(self) -> dict[str, Any]:

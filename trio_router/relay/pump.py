@@ -69,6 +69,7 @@ class _Pump:
         self._unfinished = 0  # bytes since the last frames: mostly an event that is not complete yet
 
     async def run(self, reads: UpstreamAnswer) -> None:
+        """Reads the answer to its end.  Raises RouterError and ClientStalled."""
         attempt, reader, said = self._attempt, self._reader, 0
         watchdog, limits = attempt.watchdog, attempt.limits
         clean = True

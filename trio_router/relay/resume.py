@@ -39,6 +39,7 @@ class ResumableCall:
 
     @property
     def can_go_on(self) -> bool:
+        """Whether the next attempt can continue the answer.  A prefill continues text only."""
         return not self._prefill or self._sent.text_to_continue() is not None
 
     def request_for(self, target: Target) -> UpstreamRequest:
@@ -71,7 +72,7 @@ class ResumableCall:
         return Replay.continuing(self._sent, is_trimmed=target.dialect.trims_beginning)
 
     def went_out(self, translator: Translator) -> None:
-        """The answer that `translator` reads is the one that the client gets."""
+        """Notes that the client gets the answer of `translator`, of all that were asked for."""
         self._translator = translator
         self._sent = self._heard[translator]
 
@@ -82,6 +83,7 @@ class ResumableCall:
         """Keeps the request: it may have to be retried.  `forget_all` frees it at the end."""
 
     def forget_all(self) -> None:
+        """Frees the request, and what was sent of its answer."""
         self._inner.forget()
         self._sent = Sent()
 

@@ -38,6 +38,7 @@ class Peers:
 
     @property
     def others(self) -> list[int]:
+        """The numbers of the other workers."""
         return [worker for worker in range(self.count) if worker != self.mine]
 
     def _path(self, worker: int) -> str:

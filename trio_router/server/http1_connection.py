@@ -61,6 +61,7 @@ class Http1Connection:
         self._idle: Alarm = server.alarms.alarm(self._late)
 
     async def run(self, first: bytes) -> None:
+        """Serves the connection to its end; `first` is what was read of it already."""
         self.server.connections[self] = None
         try:
             async with trio.open_nursery() as self._nursery:
@@ -79,6 +80,7 @@ class Http1Connection:
             self.wire.close()
 
     def close_if_idle(self) -> None:
+        """Closes the connection if no request is being answered."""
         if self._current is None:
             self.wire.close()
 

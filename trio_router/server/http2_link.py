@@ -33,15 +33,15 @@ class Http2Carrier(Carrier, Protocol):
 
     @property
     def is_clear(self) -> bool:
-        """Whether the socket has taken all there was."""
+        """Whether the socket has taken everything."""
         ...
 
     def flush(self) -> None:
-        """Sends what there is."""
+        """Sends what is ready."""
         ...
 
     def let_go_on(self) -> None:
-        """Lets the stream go on that has waited longest, of those that have room."""
+        """Wakes the stream with room that has waited longest."""
         ...
 
 
@@ -76,6 +76,7 @@ class Http2Link(ArrivedRequest[Http2Carrier]):
     # -- the request's body
 
     def expect_body(self) -> None:
+        """There is a body: its window is given back when an endpoint wants it, and as it is taken."""
         self.body.on_wanted = self._invite
         self.body.on_taken = self._hand_back
 
@@ -159,6 +160,7 @@ class Http2Link(ArrivedRequest[Http2Carrier]):
         self._protocol.reset(self.number, code)
 
     def go_on(self) -> None:
+        """Wakes the task that waits for room, if there is one."""
         if self._may_go_on is not None:
             self._may_go_on.set()
 

@@ -27,7 +27,7 @@ class App(Protocol):
     """What answers requests: all that a server knows of it."""
 
     def new_body(self, path: str, declared: int | None) -> RequestBody:
-        """For the body of a request for `path`, which says it has `declared` bytes, if it says so."""
+        """The body of a request for `path`; `declared` is its content-length, None without one."""
         ...
 
     def request(self, link: Link) -> Answering:

@@ -51,6 +51,7 @@ class RequestHead:
 
     @property
     def path(self) -> str:
+        """The path, percent-decoded."""
         raw = self.raw_path.decode("latin-1")
         return unquote(raw) if "%" in raw else raw
 
@@ -70,10 +71,10 @@ class _Place(Enum):
 
 
 class RequestParser:
-    """Parses requests from bytes in any pieces.  `begin` gets each head and returns the body to feed.
+    """Parses requests from bytes in any pieces.
 
-    Once it gives none, nothing more is taken.  Never raises on bad input: `fault` is
-    then the status that tells the client what is wrong.
+    `begin` gets each head and returns the body to feed; once it returns None, the rest is ignored.
+    Bad input raises nothing: `fault` is then the status that tells the client what is wrong.
     """
 
     def __init__(self, begin: Callable[[RequestHead], RequestBody | None]) -> None:
@@ -100,6 +101,7 @@ class RequestParser:
         return self._place is _Place.OVER
 
     def receive_data(self, data: bytes) -> None:
+        """Parses `data`: calls `begin` for each head, and feeds the bodies."""
         if self.fault is not None or self._is_over:
             return
         parser = self._parser
