@@ -37,7 +37,7 @@ async def metrics(asked: ClientRequest) -> Reply:
 
 
 class MetricsApp:
-    """The application of the metrics' own listener: it has `GET /metrics` alone, answered by `metrics`."""
+    """The application of the metrics' own listener: `metrics` answers `GET /metrics`, nothing else."""
 
     def __init__(self, router: Router, metrics: Endpoint) -> None:
         self.router = router

@@ -31,7 +31,7 @@ def certificate_files(server: ServerConfig) -> list[Path]:
 
 
 def marks_of(files: list[Path]) -> tuple[bytes, ...]:
-    """A digest of each of `files`, which differs if the file has changed; empty if it cannot be read."""
+    """A digest of each of `files`, other than before if a file has changed; empty if unreadable."""
     return tuple(_mark_of(path) for path in files)
 
 
