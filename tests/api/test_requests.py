@@ -330,6 +330,7 @@ class TestWhole:
         [
             (b"", "upstream_truncated"),
             (b"{", "upstream_truncated"),
+            (b"{]", "malformed_json"),
             (b"<html>", "malformed_json"),
             (b'{"a":1}', "malformed_json"),
         ],
