@@ -34,7 +34,7 @@ _OF_FAULT: dict[str, set[str]] = {
     "trickle": {"provider_timeout", *_LOST},
     "cut": _CUT,
     "no_finish": {*_LOST, "upstream_empty"},
-    "error_event": {"provider_stream_error", "503", *_LOST},
+    "error_event": {"provider_stream_error", "503", "UNAVAILABLE", *_LOST},
     "bad_json": {"malformed_json", "upstream_truncated", "provider_network_error"},
     "bad_shape": {"malformed_json", "upstream_truncated", "provider_network_error"},
     "too_large": {"event_too_large", "malformed_json", "provider_network_error", "upstream_truncated"},
