@@ -96,7 +96,7 @@ def _of_told(case: Case, told: Told) -> set[str]:
     made = told.script
     if made is not None and sum(map(len, made.lines)) > config["stream"].get("max_event", 8388608):
         found.add("event_too_large")
-    if _is_slow(style) or _is_far(case, told.provider):
+    if _is_slow(style, _connecting(case, told.provider)) or _is_far(case, told.provider):
         found.add("provider_timeout")
     return found
 
@@ -107,8 +107,14 @@ def _of_status(told: Told, fault: Fault) -> set[str]:
     return {str(fault.status), "some_code", f"upstream_{fault.status}"}
 
 
-def _is_slow(style: Style) -> bool:
-    return style.head + style.first + style.gap > 0.4
+def _is_slow(style: Style, before: float = 0.0) -> bool:
+    """Whether an answer that has taken `before` seconds already may reach a limit; the least is 0.5 s."""
+    return before + style.head + style.first + style.gap > 0.4
+
+
+def _connecting(case: Case, name: str) -> float:
+    provider = next(p for p in case.world.plan.providers if p.name == name)
+    return max(connect.after for connect in provider.connects)
 
 
 def _is_far(case: Case, name: str) -> bool:

@@ -32,10 +32,11 @@ def _reads_badly(case: Case) -> bool:
     """It, or what is before it on its connection."""
     caller = next(c for c in case.world.plan.callers if c.id == case.got.caller)
     asks = caller.asks[: caller.asks.index(case.ask) + 1]
-    is_slow = any(ask.stall > 0 or ask.read_gap > 0 for ask in asks)
+    stall = limits_of(case)["stall"]
+    is_deaf = any(ask.stall >= stall for ask in asks)
     # Who sends ahead does not read meanwhile.
-    is_slow |= any(a.piece_gap or a.framing == "expect" for a in caller.asks)
-    return is_slow or caller.back.hole >= 0 or bool(caller.back.rate)
+    is_deaf |= any(a.piece_gap or a.framing == "expect" for a in caller.asks)
+    return is_deaf or caller.back.hole >= 0
 
 
 def request_is_answered(case: Case) -> Iterator[str]:

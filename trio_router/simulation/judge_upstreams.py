@@ -45,7 +45,7 @@ def leaving_is_seen(case: Case) -> Iterator[str]:
     course = caller.there
     travel = course.latency + course.jitter
     if course.rate:
-        travel += 70_000 / course.rate
+        travel += max(course.room, 70_000) / course.rate  # what was sent before it
     late = case.line.at - got.left_at - travel
     if late > _AT_ONCE and not _drains(case):
         yield f"its request ended {late:.4f} s after the word of its leaving came"
