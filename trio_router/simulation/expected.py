@@ -56,6 +56,13 @@ def neighbour_left(case: Case) -> bool:
     return any(after.ask.is_pipelined and after.has_left for after in client.got[place + 1 :])
 
 
+def is_sending_ahead(case: Case) -> bool:
+    """Whether its client was still sending a request behind this one, and read nothing meanwhile."""
+    client = next(c for c in case.world.clients if c.caller.id == case.got.caller)
+    behind = client.got[client.got.index(case.got) + 1 :]
+    return any(got.ask.is_pipelined and got.begun_at < inf and got.sent_at == inf for got in behind)
+
+
 def finish_for(api: str, answer: Meaning) -> tuple[str, ...]:
     """What a client of `api` is told as the reason of a good end."""
     match api:
@@ -108,7 +115,7 @@ def _of_status(told: Told, fault: Fault) -> set[str]:
 
 
 def _is_slow(style: Style, before: float = 0.0) -> bool:
-    """Whether an answer that has taken `before` seconds already may reach a limit; the least is 0.5 s."""
+    """Whether an answer that has taken `before` seconds may reach a limit; the least is 0.5 s."""
     return before + style.head + style.first + style.gap > 0.4
 
 

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from trio_router.simulation.expected import causes, finish_for, limits_of, neighbour_left
+from trio_router.simulation.expected import (
+    causes,
+    finish_for,
+    is_sending_ahead,
+    limits_of,
+    neighbour_left,
+)
 from trio_router.simulation.told import meant
 
 if TYPE_CHECKING:
@@ -35,7 +41,7 @@ def _reads_badly(case: Case) -> bool:
     stall = limits_of(case)["stall"]
     is_deaf = any(ask.stall >= stall for ask in asks)
     # Who sends ahead does not read meanwhile.
-    is_deaf |= any(a.piece_gap or a.framing == "expect" for a in caller.asks)
+    is_deaf |= any(a.piece_gap or a.framing == "expect" for a in caller.asks) or is_sending_ahead(case)
     return is_deaf or caller.back.hole >= 0
 
 
