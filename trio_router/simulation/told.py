@@ -62,11 +62,14 @@ def meant(told: Told, so_far: str, thoughts: str = "") -> Meaning:
     `thoughts` are those of the answer that it goes on with.
     """
     answer, begun = told.take.answer, told.begun
-    if not begun or answer.text.startswith(begun):
+    if not begun:
         return answer
+    is_on = answer.text.startswith(begun)  # then it says the rest alone
+    says = answer.text[len(begun) :] if is_on else answer.text
     # The router gives a beginning without white space at its end.
     rest = so_far[len(begun) :]
     blank = rest[: len(rest) - len(rest.lstrip())]
-    if not answer.text.startswith(rest) and answer.text.startswith(rest.lstrip()):
+    if not says.startswith(rest) and says.startswith(rest.lstrip()):
         begun += blank
-    return structs.replace(answer, text=begun + answer.text, thoughts=thoughts + answer.thoughts)
+    thought = thoughts if is_on else thoughts + answer.thoughts
+    return structs.replace(answer, text=begun + says, thoughts=thought)
