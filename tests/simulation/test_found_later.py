@@ -77,3 +77,16 @@ def test_a_good_answer_to_a_plain_model_ends_the_rest_of_its_target():
     plan.callers[1].start, plan.callers[2].start = 5.0, 6.0
     ended = check(plan)
     assert ended.got[2].ended_at - ended.got[2].begun_at < 1
+
+
+def test_an_answer_that_was_held_back_is_not_followed_by_another_of_a_rival_that_failed_at_once():
+    # Seed 25661: both came to their ends in one pass; the failure overwrote the success.
+    good, refused = take(first=0.5), take(head=0.25, fault=Fault("redirect"))
+    ask = Ask(0, "chat", "r", is_stream=True, takes={"p0": (good,), "p1": (refused,)})
+    routes = route(
+        "p0", "p1", commit="complete", hedge={"after": 0.25, "share": 1.0}, retry={"attempts": 1}
+    )
+    for seed in range(15):
+        plan = world([Provider("p0", "openai"), Provider("p1", "cohere")], ask, routes=routes)
+        plan.seed, plan.haste = seed, 8
+        check(plan)

@@ -122,3 +122,4 @@ class HoldingSink:
         self._held.clear()
         if frames and not self._stream.put_nowait(frames):
             await self._stream.put(frames, unheard)
+        self._stream.end()
