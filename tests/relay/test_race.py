@@ -23,12 +23,12 @@ async def test_what_one_lane_came_to_is_kept_whatever_the_other_comes_to_later(e
         with trio.CancelScope(shield=True):  # its end is on the way as the other one answers
             await trio.sleep(3)
         if ends == "broken":
-            raise OSError
+            raise OSError("out of order")
         return ends == "well"
 
     race = Race(run)
     if ends == "broken":
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="out of order"):
             await race.run("first", 1, lambda: "second")
     else:
         assert await race.run("first", 1, lambda: "second")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.worlds import check, route, take, world
+from tests.simulation.worlds import answer, check, route, take, world
 from trio_router.simulation.pipes import Course
-from trio_router.simulation.plan import Ask, Fault, Provider
+from trio_router.simulation.plan import Ask, Fault, Provider, Style, Take
 
 
 @pytest.mark.parametrize("api", ["messages", "responses", "completions", "chat"])
@@ -90,3 +90,16 @@ def test_an_answer_that_was_held_back_is_not_followed_by_another_of_a_rival_that
         plan = world([Provider("p0", "openai"), Provider("p1", "cohere")], ask, routes=routes)
         plan.seed, plan.haste = seed, 8
         check(plan)
+
+
+@pytest.mark.parametrize("api", ["chat", "messages", "responses"])
+@pytest.mark.parametrize("text", ["", "and so"])
+def test_thoughts_that_another_target_repeats_in_two_fields_come_once(api, text):
+    # Seed 25569: what was sent ended with the thoughts, and Anthropic's have details too.
+    meant = answer(text=text, thoughts="thought-0-abc defg")
+    broken = Take(meant, Style(piece=4), Fault("no_finish"))
+    ask = Ask(0, api, "r", is_stream=True, takes={"p0": (broken,)})
+    routes = route("p0", "p1", midstream="replay", retry={"attempts": 0})
+    for piece in (0, 3, 7):
+        ask.takes["p1"] = (Take(meant, Style(piece=piece)),)
+        check(world([Provider("p0", "openai"), Provider("p1", "anthropic")], ask, routes=routes))
