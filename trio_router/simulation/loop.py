@@ -73,6 +73,8 @@ def _seeded(stage: Scheduler, seed: int) -> Iterator[None]:
         (trio_run, "_r", _Order(order)),
         (trio_run, "unrolled_run", passes.loop_for(stage, order.random)),
         (trio_run.Runner, "reschedule", passes.reschedule),
+        (trio_run.Runner, "current_time", lambda _: stage.now),
+        (trio_run.CancelScope, "_might_change_registered_deadline", passes.changing_deadline),
         (trio.to_thread, "run_sync", run_here),
         (time, "time", lambda: WALL + stage.now),
         (time, "time_ns", lambda: int((WALL + stage.now) * 1e9)),

@@ -54,7 +54,7 @@ class World:
         seed = plan.seed
         self.plan = plan
         self.stage = Scheduler(Chance(seed, "stage"), plan.haste)
-        self.history = Journal(lambda: self.stage.now - BEGINNING, is_kept=is_kept)
+        self.history = Journal(self.stage, is_kept=is_kept)
         self.network = Network(self.stage, Chance(seed, "network"), self.history)
         self.asks: dict[int, Ask] = {ask.id: ask for c in plan.callers for ask in c.asks}
         self.outlets = {p.name: self._outlet(p) for p in plan.providers}
@@ -132,11 +132,8 @@ class World:
 
     def _gauges(self, machine: Machine) -> Gauges:
         found = Gauges(open_requests=machine.open_requests)
-        for family in machine.router.metrics.registry.collect():
-            if family.type == "gauge":
-                for sample in family.samples:
-                    name = sample.name.removeprefix("trio_router_")
-                    found.values[name] = found.values.get(name, 0) + sample.value
+        for name, value in machine.gauges():
+            found.values[name] = found.values.get(name, 0) + value
         for who, end in self.network.ends:
             if who == machine.name and not end.is_closed:
                 found.open_upstreams.append(end.name)
