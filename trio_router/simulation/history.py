@@ -46,7 +46,7 @@ class Journal:
         self.lines: list[Happening] | None = [] if is_kept else None
 
     def note(self, who: str, what: str, data: bytes = b"") -> None:
-        # A world has thousands of notes: what can be done for many at once is done in `_digest_waiting`.
+        # A world has thousands of notes: what can be done for many at once waits for it.
         self._times.append(self._stage.now)
         self._words += (who, what)
         self._data.append(data)

@@ -61,8 +61,10 @@ class SimWire(Wire):
             elif patience == inf:
                 await self._wait_writable()
             else:
-                with trio.fail_after(patience):
+                with trio.move_on_after(patience) as limit:
                     await self._wait_writable()
+                if limit.cancelled_caught:
+                    raise trio.TooSlowError
             rest = rest[self.end.send(rest) :]
 
     async def send_eof(self) -> None:

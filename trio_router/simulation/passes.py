@@ -77,6 +77,15 @@ def changing_deadline(scope: Any) -> _Changing:
     return _Changing(scope)
 
 
+def begun(status: Any) -> None:
+    """In place of `CancelStatus.__attrs_post_init__`: most begin where nothing is cancelled."""
+    parent = status._parent
+    if parent is not None:
+        parent._children.add(status)
+        if parent.effectively_cancelled or status._scope._cancel_called:
+            status.recalculate()
+
+
 def loop_for(stage: Scheduler, random: Callable[[], float]) -> Callable[..., Any]:
     """What stands in place of trio's `unrolled_run`; `random` decides the order of tasks."""
 
@@ -90,11 +99,19 @@ def loop_for(stage: Scheduler, random: Callable[[], float]) -> Callable[..., Any
             )
             passes = 0
             called = runner.entry_queue.queue  # what is to run soon, such as a generator's end
-            while runner.tasks:
+            tasks, runq, heap = runner.tasks, runner.runq, runner.deadlines
+            while tasks:
                 passes += 1
                 if called or passes % _LOOK_EVERY == 0:
                     runner.io_manager.process_events((yield 0))
-                _pass(runner, stage, random)
+                if not runq and not stage.ready:
+                    _go_on(runner, stage)
+                elif heap._heap and heap._heap[0][0] <= stage.now:
+                    heap.expire(stage.now)
+                if runq:
+                    _pass(runner, stage, random)
+                else:
+                    stage.act()
         except trio.TrioInternalError:
             raise
         except BaseException as fault:  # noqa: ASYNC103, ASYNC104 - it stands in for trio itself
@@ -108,22 +125,20 @@ def loop_for(stage: Scheduler, random: Callable[[], float]) -> Callable[..., Any
     return unrolled_run
 
 
+def _go_on(runner: Any, stage: Scheduler) -> None:
+    """All tasks wait: who waits for that is told, or else the next moment comes."""
+    if runner.waiting_for_idle:
+        key, task = runner.waiting_for_idle.peekitem(0)
+        del runner.waiting_for_idle[key]
+        runner.reschedule(task)
+    else:
+        stage.jump()
+        runner.deadlines.expire(stage.now)
+
+
 def _pass(runner: Any, stage: Scheduler, random: Callable[[], float]) -> None:
-    """What is due, then one step of each task that can run."""
-    runq, deadlines = runner.runq, runner.deadlines
-    if not runq and not stage.ready:
-        if runner.waiting_for_idle:
-            key, task = runner.waiting_for_idle.peekitem(0)
-            del runner.waiting_for_idle[key]
-            runner.reschedule(task)
-        else:
-            stage.jump()
-            deadlines.expire(stage.now)
-    elif deadlines._heap and deadlines._heap[0][0] <= stage.now:
-        deadlines.expire(stage.now)
-    if not runq:
-        stage.act()
-        return
+    """One step of each task that can run."""
+    runq = runner.runq
     batch = list(runq)
     runq.clear()
     if len(batch) > 1:

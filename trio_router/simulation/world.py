@@ -66,7 +66,7 @@ class World:
         self.is_stuck = False
         self.crash: BaseException | None = None
         self.unended: list[str] = []  # machines that did not leave in time
-        self.connects: list[tuple[float, str, str]] = []  # when, provider, what became of it
+        self.connects: list[tuple[float, str, str]] = []  # that fail: when, provider, how
         self._running = 0
         self._all_over = trio.Event()
         self._format = JSONFormatter().format
@@ -151,7 +151,8 @@ class World:
                 is_now = outage.begin <= self.stage.now - BEGINNING < outage.end
                 if is_now and outage.fault is None:
                     fate = Connect("refused")
-            self.connects.append((self.stage.now, provider.name, fate.kind))
+            if fate.kind != "ok":
+                self.connects.append((self.stage.now, provider.name, fate.kind))
             return fate
 
         def courses() -> tuple[Course, Course]:
@@ -202,7 +203,7 @@ class World:
 
     def _note_log(self, record: logging.LogRecord) -> None:
         fields = getattr(record, "fields", None) or {}
-        text = self._format(record)
-        self.log.append(LogLine(self.stage.now, record.levelname, record.getMessage(), fields, text))
+        text, event = self._format(record), record.getMessage()
+        self.log.append(LogLine(self.stage.now, record.levelname, event, fields, text))
         told = msgspec.json.encode(fields, order="sorted")
-        self.history.note("log", f"{record.levelname} {record.getMessage()}", told)
+        self.history.note("log", f"{record.levelname} {event}", told)
