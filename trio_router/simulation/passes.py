@@ -99,15 +99,15 @@ def loop_for(stage: Scheduler, random: Callable[[], float]) -> Callable[..., Any
             )
             passes = 0
             called = runner.entry_queue.queue  # what is to run soon, such as a generator's end
-            tasks, runq, heap = runner.tasks, runner.runq, runner.deadlines
+            tasks, runq, deadlines = runner.tasks, runner.runq, runner.deadlines
             while tasks:
                 passes += 1
                 if called or passes % _LOOK_EVERY == 0:
                     runner.io_manager.process_events((yield 0))
                 if not runq and not stage.ready:
                     _go_on(runner, stage)
-                elif heap._heap and heap._heap[0][0] <= stage.now:
-                    heap.expire(stage.now)
+                elif deadlines._heap and deadlines._heap[0][0] <= stage.now:
+                    deadlines.expire(stage.now)
                 if runq:
                     _pass(runner, stage, random)
                 else:
