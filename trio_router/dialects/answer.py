@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects import recognise
-from trio_router.dialects.base import HoldingDecoder
 from trio_router.dialects.hub import OpenCalls, says
 from trio_router.dialects.provider_error import stream_error
 from trio_router.errors import (
@@ -38,6 +37,8 @@ from trio_router.wire.jsoncodec import JSONError, loads
 from trio_router.wire.lines import LineTooLongError, repair_utf8
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_router.dialects.base import (
         AnswerIdentity,
         Chunk,
@@ -202,10 +203,12 @@ class AnswerReader:
         return items
 
     def _held(self) -> list[Item]:
-        if not isinstance(self._decoder, HoldingDecoder):
+        # A `HoldingDecoder`.  For a protocol `isinstance` would take 30 us.
+        end: Callable[..., list[Chunk]] | None = getattr(self._decoder, "end", None)
+        if end is None:
             return []
         try:
-            chunks = self._decoder.end(is_whole=self.format == "json")
+            chunks = end(is_whole=self.format == "json")
         except WRONG_SHAPE:
             self._fail(MalformedJSON("the upstream's answer has an unexpected shape"))
             return []

@@ -8,8 +8,8 @@ from trio_router.simulation.asking import ADMIN_KEY, GOOD_KEY
 from trio_router.simulation.chance import Chance
 from trio_router.simulation.generate_asks import AskMaker
 from trio_router.simulation.network import Connect
-from trio_router.simulation.pipes import Course
-from trio_router.simulation.plan import WELL, Caller, Deed, Fault, Outage, Provider, WorldPlan
+from trio_router.simulation.pipes import WELL, Course
+from trio_router.simulation.plan import Caller, Deed, Fault, Outage, Provider, WorldPlan
 
 if TYPE_CHECKING:
     from trio_router.simulation.plan import Ask

@@ -61,9 +61,13 @@ class SimWire(Wire):
             if out.room > 0 or out.is_broken:
                 await trio.lowlevel.checkpoint()
                 self._check_open()
+            elif patience == inf:
+                await self._wait_writable()
             else:
-                with trio.fail_after(patience):
+                with trio.move_on_after(patience) as limit:
                     await self._wait_writable()
+                if limit.cancelled_caught:
+                    raise trio.TooSlowError
             rest = rest[self.end.send(rest) :]
             moved()
 
@@ -75,11 +79,12 @@ class SimWire(Wire):
 
     async def receive(self, most: int = READ_SIZE) -> bytes:
         self._check_open()
-        if self.end.is_readable:
+        end = self.end
+        if end.is_readable:
             await trio.lowlevel.checkpoint()
         while True:
             self._check_open()
-            data = self.end.receive(most)
+            data = end.receive(most)
             if data is not None:
                 return data
             self._reader = trio.lowlevel.current_task()

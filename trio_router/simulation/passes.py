@@ -8,6 +8,7 @@ trio's own loop, so this one is about speed; it follows trio's line by line wher
 
 from __future__ import annotations
 
+from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,45 @@ def reschedule(runner: Any, task: Any, next_send: Any = _NO_SEND) -> None:
     runner.runq.append(task)
 
 
+class _Changing:
+    """See `changing_deadline`."""
+
+    __slots__ = ("scope",)
+
+    def __init__(self, scope: Any) -> None:
+        self.scope = scope
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        scope = self.scope
+        old = scope._registered_deadline
+        is_over = scope._cancel_status is None or scope._cancel_called
+        new = inf if is_over else scope._deadline
+        if old != new:
+            scope._registered_deadline = new
+            deadlines = trio_run.GLOBAL_RUN_CONTEXT.runner.deadlines
+            if old != inf:
+                deadlines.remove(old, scope)
+            if new != inf:
+                deadlines.add(new, scope)
+
+
+def changing_deadline(scope: Any) -> _Changing:
+    """In place of `CancelScope._might_change_registered_deadline`, which is a generator: a request
+    enters and leaves nine scopes, and each would make two."""
+    return _Changing(scope)
+
+
+def begun(status: Any) -> None:
+    """In place of `CancelStatus.__attrs_post_init__`: most begin where nothing is cancelled."""
+    parent = status._parent
+    if parent is not None:
+        parent._children.add(status)
+        if parent.effectively_cancelled or status._scope._cancel_called:
+            status.recalculate()
+
+
 def loop_for(stage: Scheduler, random: Callable[[], float]) -> Callable[..., Any]:
     """What stands in place of trio's `unrolled_run`; `random` decides the order of tasks."""
 
@@ -59,11 +99,19 @@ def loop_for(stage: Scheduler, random: Callable[[], float]) -> Callable[..., Any
             )
             passes = 0
             called = runner.entry_queue.queue  # what is to run soon, such as a generator's end
-            while runner.tasks:
+            tasks, runq, deadlines = runner.tasks, runner.runq, runner.deadlines
+            while tasks:
                 passes += 1
                 if called or passes % _LOOK_EVERY == 0:
                     runner.io_manager.process_events((yield 0))
-                _pass(runner, stage, random)
+                if not runq and not stage.ready:
+                    _go_on(runner, stage)
+                elif deadlines._heap and deadlines._heap[0][0] <= stage.now:
+                    deadlines.expire(stage.now)
+                if runq:
+                    _pass(runner, stage, random)
+                else:
+                    stage.act()
         except trio.TrioInternalError:
             raise
         except BaseException as fault:  # noqa: ASYNC103, ASYNC104 - it stands in for trio itself
@@ -77,22 +125,20 @@ def loop_for(stage: Scheduler, random: Callable[[], float]) -> Callable[..., Any
     return unrolled_run
 
 
+def _go_on(runner: Any, stage: Scheduler) -> None:
+    """All tasks wait: who waits for that is told, or else the next moment comes."""
+    if runner.waiting_for_idle:
+        key, task = runner.waiting_for_idle.peekitem(0)
+        del runner.waiting_for_idle[key]
+        runner.reschedule(task)
+    else:
+        stage.jump()
+        runner.deadlines.expire(stage.now)
+
+
 def _pass(runner: Any, stage: Scheduler, random: Callable[[], float]) -> None:
-    """What is due, then one step of each task that can run."""
-    runq, deadlines = runner.runq, runner.deadlines
-    if not runq and not stage.ready:
-        if runner.waiting_for_idle:
-            key, task = runner.waiting_for_idle.peekitem(0)
-            del runner.waiting_for_idle[key]
-            runner.reschedule(task)
-        else:
-            stage.jump()
-            deadlines.expire(stage.now)
-    elif deadlines._heap and deadlines._heap[0][0] <= stage.now:
-        deadlines.expire(stage.now)
-    if not runq:
-        stage.act()
-        return
+    """One step of each task that can run."""
+    runq = runner.runq
     batch = list(runq)
     runq.clear()
     if len(batch) > 1:

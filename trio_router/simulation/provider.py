@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _WHO = re.compile(rb"sim-(\d+)-")
 _MODEL = re.compile(rb'"model":\s*"([^"]*)"')
 _STREAM = re.compile(rb'"stream":\s*true')
+_GOES_ON = re.compile(rb'"role":\s*"(assistant|model)"')
 _BROKEN = (ConnectionResetError, BrokenPipeError)
 _PLAIN = Take(Meaning(text="plain"))
 
@@ -97,7 +98,7 @@ def _speech(dialect: str, path: str) -> str:
 
 def _beginning(body: bytes) -> str:
     """What a request gives as the beginning of its answer: its last message, if it is the model's."""
-    if b'"assistant"' not in body and b'"model"' not in body:
+    if not _GOES_ON.search(body):
         return ""
     value = json.decode(body)
     messages = value.get("messages") or value.get("contents") or ()
