@@ -118,6 +118,14 @@ def _may_be_lost(told: Told) -> bool:
     return not told.status or (told.fault is not None and told.fault.kind in ("broken", "fin"))
 
 
+def connection_is_used_for_one_answer_at_a_time(case: Case) -> Iterator[str]:
+    """A connection is used again only when its answer has come whole: never one whose answer broke."""
+    for told in case.told:
+        has_length = told.take.style.framing == "length" and told.fault is not None
+        if told.is_overtaken and not has_length:  # more may follow what its length told
+            yield f"{told.provider} was asked for more while it answered"
+
+
 def patience_is_obeyed(world: World) -> Iterator[str]:
     """A provider that asks for patience (`Retry-After`) is left alone by routes for so long."""
     begun = {got.ask.id: got.begun_at for got in world.got}
@@ -194,5 +202,6 @@ UPSTREAMS = (
     no_upstream_outlives_its_request,
     provider_is_asked_what_was_asked,
     tries_are_bounded,
+    connection_is_used_for_one_answer_at_a_time,
 )
 UPSTREAMS_OF_WORLD = (patience_is_obeyed, bytes_held_are_bounded, idle_upstream_is_closed)

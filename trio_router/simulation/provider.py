@@ -132,6 +132,7 @@ class _Visit:
                 told.end = self.end
                 is_kept = yield from self._answer(told)
                 told.ended_at = self.stage.now
+                told.is_overtaken = bool(self._read) or bool(self.end.inn.inbox)
                 served += 1
                 if not is_kept or served == limit:
                     break

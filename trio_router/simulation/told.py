@@ -49,6 +49,7 @@ class Told:
     status: int = 0
     sent: int = 0  # events that are out, as far as the provider's own side
     has_said_finish: bool = False
+    is_overtaken: bool = False  # the next request came on its connection before it was all sent
     is_whole: bool = False  # all of it was written, with its framing's end
     left_at: float = inf  # the router's end of the connection was seen
     ended_at: float = inf
