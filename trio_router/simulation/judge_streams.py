@@ -39,7 +39,7 @@ def _is_cut_short(case: Case) -> bool:
 
 
 def silence_is_bridged(case: Case) -> Iterator[str]:
-    """A client that has its head hears something at least each `keepalive` seconds, and not too often."""
+    """A client that has its head hears something each `keepalive` seconds, and no comment sooner."""
     got, said = case.got, case.said
     limit = limits_of(case)["keepalive"]
     if said is None or not case.ask.is_stream or not _listens(case):
@@ -101,7 +101,7 @@ def limits_end_what_says_nothing(case: Case) -> Iterator[str]:
 
 
 def status_inside_a_200_counts(case: Case) -> Iterator[str]:
-    """An error with a number for its code, inside a 200 and before anything was said, is that status."""
+    """An error inside a 200 whose code is a number, before anything was said, counts as that status."""
     told = case.told[0] if len(case.told) == 1 else None
     if told is None or told.fault is None or told.fault.kind != "error_event" or told.sent:
         return
@@ -112,7 +112,20 @@ def status_inside_a_200_counts(case: Case) -> Iterator[str]:
         yield "its status is 200, not 503"
 
 
+def every_choice_is_told(case: Case) -> Iterator[str]:
+    """Where several choices were asked for, each comes, and a good end is the end of them all."""
+    said = case.said
+    if said is None or case.ask.extra.get("n") != 2 or not said.is_good or case.got.end != "whole":
+        return
+    if any(told.fault is not None for told in case.told) or not case.told or case.told[0].choices != 2:
+        return
+    other = said.others.get(1)
+    if other is None or (other.text, other.calls, other.finish) != (said.text, said.calls, said.finish):
+        yield f"the second choice is {other}"
+
+
 STREAMS = (
+    every_choice_is_told,
     status_inside_a_200_counts,
     usage_is_told_to_who_asked,
     silence_is_bridged,

@@ -43,6 +43,7 @@ class Told:
     take: Take
     speech: str = ""
     is_stream: bool = False
+    choices: int = 1
     fault: Fault | None = None
     begun: str = ""  # the beginning of an answer that it was to go on from
     script: AnswerBytes | None = None
