@@ -83,10 +83,11 @@ def test_an_error_that_has_passed_is_not_told_again_in_other_words():
 def test_a_rival_that_has_lost_before_it_began_asks_nothing():
     # The first event comes at the moment in which the rival is started: the request is let go by then.
     # A connection to it is open, so that it could be asked at once.
-    slow = take(head=1.0, gap=0.1, fault=Fault("stall", at=0.6))
+    slow = take(head=1.0, gap=0.25, fault=Fault("stall", at=0.6))
     ask = Ask(0, "messages", "r", is_stream=True, takes={"p0": (slow,), "p1": (take(),)})
     other = Ask(1, "chat", "p1/m", takes={"p1": (take(1),)})
-    routes = route("p0", "p1", hedge={"after": 1.0, "share": 1.0}, retry={"attempts": 0})
+    # The first event, which tells the role alone, is an opening and wins nothing.
+    routes = route("p0", "p1", hedge={"after": 1.25, "share": 1.0}, retry={"attempts": 0})
     plan = world([Provider("p0", "openai"), Provider("p1", "cohere")], ask, other, routes=routes)
     plan.callers[0].start = 0.5
     for seed in range(10):
