@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.worlds import route, take, world
+from tests.simulation.worlds import check, route, take, world
 from trio_router.simulation.pipes import Course
 from trio_router.simulation.plan import Ask, Deed, Fault, Provider
-from trio_router.simulation.runs import run_plan
 
 SLOW_END = Course(jitter=0.0, latency=0.0, rate=12000.0)
 RACE = route("p0", "p1", hedge={"after": 0.3, "share": 1.0})
-
-
-def check(plan):
-    result = run_plan(plan)
-    assert not result.failures, "\n".join(map(str, result.failures))
-    return result
 
 
 @pytest.mark.parametrize("api", ["chat", "messages", "responses"])

@@ -11,9 +11,11 @@ from trio_router.errors import ClientStalled, InvalidRequest
 from trio_router.server.http1_link import BODILESS, date_at
 from trio_router.server.http2 import AT_ONCE, MORE, STEP
 from trio_router.wire.jsoncodec import dumps
-from trio_router.wire.written import Written
+from trio_router.wire.written import Written, unheard
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hypercorn.typing import HTTPScope
 
     from trio_router.server.http2 import Http2Protocol
@@ -68,6 +70,7 @@ class Http2Link:
         self.path = head.path
         self.headers = head.headers
         self.body = body
+        self.on_moved: Callable[[], None] = unheard
         self.is_finished = False
         self.is_gone = False  # the client has reset the stream or left
         self.has_data = False  # data waits for room, not just the answer's head or its end
@@ -215,6 +218,7 @@ class Http2Link:
                     return
                 if size:
                     rest, since = rest[size:], None
+                    self.on_moved()
                     connection.let_go_on()
                     await trio.lowlevel.checkpoint()
         finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hypercorn.typing import HTTPScope
 
     from trio_router.server.request_body import RequestBody
@@ -47,6 +49,7 @@ class Link(Protocol):
     path: str
     headers: Headers
     body: RequestBody
+    on_moved: Callable[[], None]  # called each time that the client has taken a part of a long write
 
     @property
     def server(self) -> str | None:

@@ -156,6 +156,7 @@ class _Maker:
             "pool": chance.pick((0.5, 10)),
             "first_event": chance.pick((2, 5, 20)),
             "read": chance.pick((2, 5, 20)),
+            "progress": chance.pick((5, 60, 300)),
             "response": chance.pick((4, 10, 30)),
             "stall": chance.pick((2, 5, 30)),
             "keepalive": chance.pick((0.5, 3, 15, None)),

@@ -12,6 +12,7 @@ import trio
 
 from trio_router.simulation.pipes import Course, End, Pipe
 from trio_router.transport.sockets import READ_SIZE, Wire
+from trio_router.wire.written import unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,9 @@ class SimWire(Wire):
     async def send(self, data: bytes | memoryview) -> None:
         await self.send_patiently(data, inf)
 
-    async def send_patiently(self, data: bytes | memoryview, patience: float) -> None:
+    async def send_patiently(
+        self, data: bytes | memoryview, patience: float, moved: Callable[[], None] = unheard
+    ) -> None:
         self._check_open()
         rest = memoryview(data)
         out = self.end.out
@@ -66,6 +69,7 @@ class SimWire(Wire):
                 if limit.cancelled_caught:
                     raise trio.TooSlowError
             rest = rest[self.end.send(rest) :]
+            moved()
 
     async def send_eof(self) -> None:
         self._check_open()
