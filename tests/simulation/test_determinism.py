@@ -12,7 +12,7 @@ import pytest
 from trio_router.simulation.chance import Chance
 from trio_router.simulation.runs import run_seed
 
-FEW, MANY = range(100, 108), range(200)
+FEW, MANY = range(100, 108), range(100)
 OTHERS = [name for name in os.environ.get("SIMULATION_PYTHONS", "").split(":") if name]
 PROGRAM = """
 import sys
