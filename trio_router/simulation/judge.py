@@ -45,9 +45,10 @@ def judge(world: World) -> list[Failure]:
         return failures
     for case in cases_of(world):
         for check in OF_CASES:
-            failures += [
-                Failure(check.__name__, _sentence(check), str(case), detail) for detail in check(case)
-            ]
+            # Most find nothing.
+            if details := list(check(case)):
+                name, sentence, where = check.__name__, _sentence(check), str(case)
+                failures += [Failure(name, sentence, where, detail) for detail in details]
     return failures
 
 

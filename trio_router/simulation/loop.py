@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from trio_router.clock.clock import Clock
 from trio_router.observe import lag
 from trio_router.server import http1_link
-from trio_router.simulation import passes
+from trio_router.simulation import passes, scopes
 from trio_router.simulation.chance import Chance
 from trio_router.simulation.stage import BEGINNING
 
@@ -79,8 +79,10 @@ def _seeded(stage: Scheduler, seed: int) -> Iterator[None]:
         (trio_run, "unrolled_run", passes.loop_for(stage, order.random)),
         (trio_run.Runner, "reschedule", passes.reschedule),
         (trio_run.Runner, "current_time", lambda _: stage.now),
-        (trio_run.CancelStatus, "__attrs_post_init__", passes.begun),
-        (trio_run.CancelScope, "_might_change_registered_deadline", passes.changing_deadline),
+        (trio_run.CancelStatus, "__attrs_post_init__", scopes.begun),
+        (trio_run.CancelScope, "_might_change_registered_deadline", scopes.changing_deadline),
+        (trio_run.CancelScope, "__enter__", scopes.entered),
+        (trio_run.CancelScope, "_close", scopes.left),
         (trio.to_thread, "run_sync", run_here),
         (time, "time", lambda: WALL + stage.now),
         (time, "time_ns", lambda: int((WALL + stage.now) * 1e9)),

@@ -8,7 +8,6 @@ trio's own loop, so this one is about speed; it follows trio's line by line wher
 
 from __future__ import annotations
 
-from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -45,45 +44,6 @@ def reschedule(runner: Any, task: Any, next_send: Any = _NO_SEND) -> None:
     task._abort_func = None
     task.custom_sleep_data = None
     runner.runq.append(task)
-
-
-class _Changing:
-    """See `changing_deadline`."""
-
-    __slots__ = ("scope",)
-
-    def __init__(self, scope: Any) -> None:
-        self.scope = scope
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None:
-        scope = self.scope
-        old = scope._registered_deadline
-        is_over = scope._cancel_status is None or scope._cancel_called
-        new = inf if is_over else scope._deadline
-        if old != new:
-            scope._registered_deadline = new
-            deadlines = trio_run.GLOBAL_RUN_CONTEXT.runner.deadlines
-            if old != inf:
-                deadlines.remove(old, scope)
-            if new != inf:
-                deadlines.add(new, scope)
-
-
-def changing_deadline(scope: Any) -> _Changing:
-    """In place of `CancelScope._might_change_registered_deadline`, which is a generator: a request
-    enters and leaves nine scopes, and each would make two."""
-    return _Changing(scope)
-
-
-def begun(status: Any) -> None:
-    """In place of `CancelStatus.__attrs_post_init__`: most begin where nothing is cancelled."""
-    parent = status._parent
-    if parent is not None:
-        parent._children.add(status)
-        if parent.effectively_cancelled or status._scope._cancel_called:
-            status.recalculate()
 
 
 def loop_for(stage: Scheduler, random: Callable[[], float]) -> Callable[..., Any]:
