@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import trio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
-from trio_router.wire.written import Written
+from trio_router.wire.written import Written, unheard
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
     from trio_router.server.link import Answering, App, Headers
@@ -62,6 +64,7 @@ class AsgiLink:
         self.headers: Headers = list(scope["headers"])
         declared = next((v for n, v in self.headers if n == b"content-length"), b"")
         self.body = app.new_body(self.path, int(declared) if declared.isdigit() else None)
+        self.on_moved: Callable[[], None] = unheard  # ASGI does not tell what is taken of a write
         self.is_finishing = False
         self.may_wait_for_body = True
 

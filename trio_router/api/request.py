@@ -210,6 +210,7 @@ class ClientRequest:
 
     async def _send_stream(self, stream: StreamReply) -> None:
         link = self.link
+        link.on_moved = stream.moved
         while (frames := await stream.next(link.write_now)) is not None:
             await link.write(frames)
         if stream.is_torn:

@@ -140,3 +140,6 @@ class WatchReply:
 
     async def next(self, write_now: WriteNow) -> bytes:
         return await self._frames.receive()
+
+    def moved(self) -> None:
+        pass  # nobody waits for room for long: who tells the pages has no limit

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from trio_router.relay.client import PassingRequest, UpstreamAnswer, UpstreamClient
     from trio_router.routing.target import Target
 
+    Put = Callable[[bytes, Callable[[], None]], Awaitable[None]]  # see `Sink.put`
+
 T = TypeVar("T")
 _ERROR_BODY = 65536  # bytes of an error answer that are read; the message is at the beginning
 _JOINED = 1 << 20  # bytes: an answer up to this long is joined on the event loop
@@ -197,21 +199,25 @@ class Attempt:
         finally:
             self.watchdog.go_on(left)
 
-    async def wait_for_client(self, put: Callable[[bytes], Awaitable[None]], frames: bytes) -> None:
+    async def wait_for_client(self, put: Put, frames: bytes) -> None:
         """Hands `frames` over with `put`, which waits for room.
 
-        The wait is the client's time: it may take `stall` seconds, and is no lack of progress.
+        The wait is the client's time, and no lack of progress.  A client that takes something, however
+        little, begins its `stall` seconds anew.
         """
         began = trio.current_time()
-        self.watchdog.enter("stall", self.limits.stall)
+        self._client_moved()
         self.record.stage = Stage.CLIENT
         try:
-            await put(frames)
+            await put(frames, self._client_moved)
         finally:
             waited = trio.current_time() - began
             self.record.backpressure += waited
             self.watchdog.excuse(waited)
         self.record.stage = Stage.STREAMING
+
+    def _client_moved(self) -> None:
+        self.watchdog.enter("stall", self.limits.stall)
 
     # -- how it ends
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trio_router.relay.client import PassingRequest, UpstreamAnswer
     from trio_router.routing.target import Target
 
+    OnMoved = Callable[[], None]
     Opening = Callable[[], AbstractAsyncContextManager[tuple[Target, PassingRequest]]]
 
 # Header fields of the answer that reach the client; the others concern only the upstream and us.
@@ -58,6 +59,7 @@ class Passage:
         self._state = _State.OPENING
         self.status = 0
         self.headers: dict[str, str] = {}
+        self._on_moved: OnMoved | None = None  # of who waits for room
         self.send, self._pieces = trio.open_memory_channel[bytes](buffer)
 
     @property
@@ -97,9 +99,13 @@ class Passage:
             return False
         return True
 
-    async def put(self, data: bytes) -> None:
-        """Waits for room, and hands a piece over."""
-        await self.send.send(data)
+    async def put(self, data: bytes, moved: OnMoved) -> None:
+        """Waits for room, and hands a piece over; see `Sink`."""
+        self._on_moved = moved
+        try:
+            await self.send.send(data)
+        finally:
+            self._on_moved = None
 
     # -- the client's StreamReply
 
@@ -109,6 +115,10 @@ class Passage:
             return await self._pieces.receive()
         except trio.EndOfChannel:
             return None
+
+    def moved(self) -> None:
+        if self._on_moved is not None:
+            self._on_moved()
 
 
 async def move_passage(attempt: Attempt, request: PassingRequest, passage: Passage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from trio_router.errors import EventTooLarge
+from trio_router.wire.written import unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from trio_router.relay.call import Translator
 
     OnFirst = Callable[[Translator], None]
+    OnMoved = Callable[[], None]
 
 
 class Sink(Protocol):
@@ -26,8 +28,8 @@ class Sink(Protocol):
     def put_nowait(self, frames: bytes) -> bool:
         """Hands frames over; False if there is no room."""
 
-    async def put(self, frames: bytes) -> None:
-        """Waits for room, and hands frames over."""
+    async def put(self, frames: bytes, moved: OnMoved) -> None:
+        """Waits for room, and hands frames over; `moved` is called when the client takes something."""
 
     def end(self) -> None:
         """The whole answer has been handed over: no error can follow it."""
@@ -109,7 +111,7 @@ class HoldingSink:
         self._held.append(frames)
         return True
 
-    async def put(self, frames: bytes) -> None:
+    async def put(self, frames: bytes, moved: OnMoved) -> None:
         self.put_nowait(frames)
 
     def end(self) -> None:
@@ -121,4 +123,5 @@ class HoldingSink:
         frames = b"".join(self._held)
         self._held.clear()
         if frames and not self._stream.put_nowait(frames):
-            await self._stream.put(frames)
+            await self._stream.put(frames, unheard)
+        self._stream.end()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trio_router.relay.call import StreamCall, Translator
 
     WriteNow = Callable[[bytes], Written]
+    OnMoved = Callable[[], None]
 
 _JOIN = 65536  # bytes: waiting frames are joined into one write, up to about this many
 
@@ -40,6 +41,9 @@ class StreamReply(Protocol):
         While it waits, the upstream's task may pass new frames straight to `write_now`, which saves a
         pass of the scheduler.  The caller writes nothing until `next` has returned.
         """
+
+    def moved(self) -> None:
+        """The client has taken a part of what is being written to it."""
 
 
 class StreamState(Enum):
@@ -92,6 +96,7 @@ class StreamRun:
         self._taken = 0  # bytes that the client's task took and is writing
         self._keepalive = math.inf
         self._alarm: Alarm | None = None
+        self._on_moved: OnMoved | None = None  # of who waits for room
 
     @property
     def has_begun(self) -> bool:
@@ -192,13 +197,16 @@ class StreamRun:
         self._postpone()
         return True
 
-    async def put(self, frames: bytes) -> None:
+    async def put(self, frames: bytes, moved: OnMoved) -> None:
         self._record.bytes_waiting += len(frames)
+        self._on_moved = moved
         try:
             await self._send.send(frames)
         except trio.BrokenResourceError:
             if not self.is_draining:
                 raise
+        finally:
+            self._on_moved = None
         self._postpone()
 
     def end(self) -> None:
@@ -229,3 +237,7 @@ class StreamRun:
             return None
         finally:
             self._write_now = None
+
+    def moved(self) -> None:
+        if self._on_moved is not None:
+            self._on_moved()

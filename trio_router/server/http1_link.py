@@ -13,9 +13,11 @@ from trio_router.server.arrived import ArrivedRequest, Carrier
 from trio_router.server.request_parser import chunk, response_head
 from trio_router.transport.sockets import BROKEN
 from trio_router.wire.jsoncodec import dumps
-from trio_router.wire.written import Written
+from trio_router.wire.written import Written, unheard
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_router.server.link import Headers
     from trio_router.server.request_body import RequestBody
     from trio_router.server.request_parser import RequestHead
@@ -51,6 +53,7 @@ class Http1Link(ArrivedRequest[Http1Carrier]):
         self._is_chunked = False
         self._is_bodiless = False
         self._is_writing = False
+        self.on_moved: Callable[[], None] = unheard
         self._expects = head.header(b"expect").lower() == b"100-continue" and not head.is_old
         if self._expects:
             body.on_wanted = self._invite
@@ -127,7 +130,8 @@ class Http1Link(ArrivedRequest[Http1Carrier]):
         try:
             sent = self._wire.send_some(data)
             if sent < len(data):
-                await self._wire.send_patiently(memoryview(data)[sent:], self._connection.server.stall)
+                stall = self._connection.server.stall
+                await self._wire.send_patiently(memoryview(data)[sent:], stall, self.on_moved)
         except BROKEN:
             pass  # the reading task notices
         except trio.TooSlowError:

@@ -256,8 +256,8 @@ class Http2Connection:
             while not self._is_lost:
                 while self._unsent:
                     data, self._unsent = self._unsent, bytearray()
-                    await self.wire.send_patiently(memoryview(data), self.server.stall)
-                    self.moved_at = trio.current_time()
+                    stall = self.server.stall
+                    await self.wire.send_patiently(memoryview(data), stall, self._moved)
                 self._is_sending = False
                 self._tell_sent()
                 self._close_when_sent()
@@ -275,6 +275,13 @@ class Http2Connection:
         finally:
             self._is_lost = True
             self._tell_sent()
+
+    def _moved(self) -> None:
+        """The client has taken something: no stream that waits is stalled, if its window is open."""
+        self.moved_at = trio.current_time()
+        for link in self.waiting:
+            if not self.protocol.is_held_back(link.number):
+                link.on_moved()
 
     def _tell_sent(self) -> None:
         if self._sent is not None:

@@ -12,9 +12,11 @@ from trio_router.server.arrived import ArrivedRequest, Carrier
 from trio_router.server.http1_link import BODILESS, date_at
 from trio_router.server.http2 import AT_ONCE, MORE, STEP
 from trio_router.wire.jsoncodec import dumps
-from trio_router.wire.written import Written
+from trio_router.wire.written import Written, unheard
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_router.server.http2 import Http2Protocol
     from trio_router.server.link import Headers
     from trio_router.server.request_body import RequestBody
@@ -58,6 +60,7 @@ class Http2Link(ArrivedRequest[Http2Carrier]):
         super().__init__(connection, head, body)
         self._protocol = connection.protocol
         self.number = number
+        self.on_moved: Callable[[], None] = unheard
         self.is_finished = False
         self.is_gone = False  # the client has reset the stream or left
         self.has_data = False  # data waits for room, not just the answer's head or its end
@@ -184,6 +187,7 @@ class Http2Link(ArrivedRequest[Http2Carrier]):
                     return
                 if size:
                     rest, since = rest[size:], None
+                    self.on_moved()
                     connection.let_go_on()
                     await trio.lowlevel.checkpoint()
         finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_router.server.request_body import RequestBody
     from trio_router.wire.written import Written
 
@@ -45,6 +47,7 @@ class Link(Protocol):
     path: str
     headers: Headers
     body: RequestBody
+    on_moved: Callable[[], None]  # called each time that the client has taken a part of a long write
 
     @property
     def server(self) -> str | None:

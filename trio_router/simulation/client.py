@@ -38,6 +38,8 @@ class Got:
     parser: AnswerParser = field(default_factory=AnswerParser)
     is_head_sent: bool = False
     has_waited: bool = False
+    heard_at: float = inf  # when a byte of the answer came last
+    longest_silence: float = 0.0  # s from the head on without one
 
     @property
     def has_left(self) -> bool:
@@ -202,10 +204,18 @@ class Client:
         got.parser.feed(data)
         if got.head_at == inf and got.parser.status >= 200:
             got.head_at = self.stage.now
+        self._hear(got)
+
+    def _hear(self, got: Got) -> None:
+        if got.head_at < inf:
+            got.longest_silence = max(got.longest_silence, self.stage.now - got.heard_at)
+            got.heard_at = self.stage.now
 
     def _settle(self, end: End, got: Got) -> None:
         parser = got.parser
         got.ended_at = self.stage.now
+        if not got.has_left:
+            self._hear(got)
         if got.has_left:
             return
         if parser.is_done:
