@@ -17,10 +17,10 @@ from trio_router.observe.record import FAULTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from trio_router.observe.record import RequestRecord
+    from trio_router.observe.record import RequestRecord, Try
 
     Labels = tuple[str, str]
-    LabelsOf = Callable[[RequestRecord], Labels]
+    LabelsOf = Callable[[RequestRecord | Try], Labels]
 
 SLOT = 5  # s
 SLOTS = 180
@@ -119,9 +119,8 @@ class History:
         figures.failed += record.outcome in FAULTS
         figures.tokens += record.completion_tokens or 0
         for attempt in record.tries:
-            target = (attempt.provider, attempt.model)
-            # Other providers than the one that answered come from routes, so there are few.
-            figures = slot.of(own if target == (record.provider, record.model) else target)
+            is_own = (attempt.provider, attempt.model) == (record.provider, record.model)
+            figures = slot.of(own if is_own else self._labels(attempt))
             figures.tries += 1
             if attempt.error is not None:
                 figures.errors[attempt.error] = figures.errors.get(attempt.error, 0) + 1

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Literal
 
-    from trio_router.observe.record import Outcome, RequestRecord, TargetReport
+    from trio_router.observe.record import Outcome, RequestRecord, TargetReport, Try
 
 # prometheus-client's own variable: the folder for the figures of several processes.  It is read when
 # prometheus-client is first imported.
@@ -142,7 +142,7 @@ class Metrics:
     ) -> Histogram:
         return Histogram(f"{_PREFIX}{name}", text, labels, buckets=buckets, registry=self.registry)
 
-    def labels(self, record: RequestRecord) -> tuple[str, str]:
+    def labels(self, record: RequestRecord | Try) -> tuple[str, str]:
         """The `provider` and `model` labels of a request: never a name that only a client knows."""
         if not record.provider or record.is_listed:
             return record.provider, record.model

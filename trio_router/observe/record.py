@@ -57,6 +57,7 @@ class Try:
     ended_at: float | None = None
     error: str | None = None
     error_text: str = ""
+    is_listed: bool = False  # as RequestRecord has it
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,9 +169,8 @@ class RouteRun:
             return await race.run(target, after, rival)
         finally:
             for second in started:
-                labels = second.target.provider, second.target.model
                 outcome = "won" if race.has_won(1) else "lost"
-                self._engine.metrics.hedges.labels(*labels, outcome).inc()
+                self._engine.metrics.hedges.labels(*second.labels, outcome).inc()
 
     def _trial(self, target: RouteTarget, lane: Lane | None = None) -> _Trial:
         visit = self._visits.pop(target.name)

@@ -1,9 +1,10 @@
 """Decisions: what a model name means, which target answers a request, when to retry.  Pure.
 
 What flows through.  A name becomes a `Target` (one model of one provider) or a `Route` (several
-targets) in the `table`.  For a route, the `fleet` orders the targets (`balance`) and knows their
-health; a `Plan` then answers one question again and again: given these failures, what is the next
-step?  The relay makes the attempt and reports how it went.
+targets) in the `table`; a route whose name has a star is made for each name that it matches.  For a
+route, the `fleet` orders the targets (`balance`) and knows their health; a `Plan` then answers one
+question again and again: given these failures, what is the next step?  The relay makes the attempt and
+reports how it went.
 
     table, target, route    names -> targets with all their settings
     fleet                   what is remembered from request to request, over one configuration's targets

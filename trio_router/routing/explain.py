@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trio_router.config.patterns import DEFAULT, STAR
 from trio_router.routing.table import RouteTable
 
 if TYPE_CHECKING:
@@ -29,14 +30,26 @@ _MIDSTREAM = {
 
 def explain_routes(config: Config) -> Iterator[str]:
     """Lines that say what a request for each route goes through, in that order."""
-    routes = RouteTable(config).routes
-    for name, policy in config.routes.items():
+    table = RouteTable(config)
+    patterns = {one.name: table.filled(one, STAR) for one in table.patterns}
+    routes = {**table.routes, **patterns}
+    exact = [name for name in config.routes if name not in patterns]
+    for name in [*exact, *patterns]:  # patterns in the order in which they are looked at
+        policy = config.routes[name]
         yield f"  {name}: {_ORDER[policy.strategy]}"
+        yield from _names(name)
         if policy.sticky:
             yield f"    sticky: requests with the same {policy.sticky} go to the same target first"
         yield from _targets(policy, routes.get(name), config)
         yield from _before(policy)
         yield from _after(policy)
+
+
+def _names(route: str) -> Iterator[str]:
+    if STAR in route:
+        yield "    the names that it matches, unless they are a provider/model or have their own route"
+    elif route == DEFAULT:
+        yield "    also for every name that no route and no provider has"
 
 
 def _targets(policy: RouteConfig, route: Route | None, config: Config) -> Iterator[str]:
