@@ -156,7 +156,7 @@ class TestWhatIsRemembered:
         known = fleet(*routes.standing())
         for number in range(3000):
             route = routes.resolve(f"claude-{number}")
-            known.order(route, 0.0, lambda: 0.5, None)
+            known.order(route, 0.0, lambda: 0.5)
             known.visit(route, route.targets[0], 0.0).leave(0.0)
             routes.resolve(f"unknown-{number}")
         assert len(list(known.made())) <= 500
@@ -210,7 +210,6 @@ class TestWhatIsRemembered:
         routes = table(CLAUDE.replace("few/last}]", "few/last}], strategy: round_robin"))
         known = fleet(*routes.standing())
         first = [
-            known.order(routes.resolve(f"claude-{n}"), 0.0, lambda: 0.5, None)[0].called
-            for n in range(4)
+            known.order(routes.resolve(f"claude-{n}"), 0.0, lambda: 0.5)[0].called for n in range(4)
         ]
         assert first == ["any/claude-*", "few/last"] * 2

@@ -64,6 +64,10 @@ def _sticky(value: Any) -> Any:
     raise ValueError("must be key, user or header:NAME, such as header:x-session-id")
 
 
+def _off_is_a_word(value: Any) -> Any:
+    return "off" if value is False else value  # which is what YAML reads
+
+
 def _cancel_is_no_drain(value: Any) -> Any:
     return None if value == "cancel" else value
 
@@ -76,6 +80,7 @@ class RouteConfig(Section):
         "fallback"
     )
     sticky: Annotated[str | None, BeforeValidator(lambda v: v if v is None else _sticky(v))] = None
+    affinity: Annotated[Literal["auto", "off"], BeforeValidator(_off_is_a_word)] = "auto"
     retry: RetryConfig = Field(default_factory=RetryConfig)
     first_event: Seconds | None = 10
     hedge: HedgeConfig | None = None

@@ -65,6 +65,9 @@ class Metrics:
         self.tokens = self._counter(
             "tokens", "Tokens, as upstreams count them", [*_BY_MODEL, "direction"]
         )
+        self.tokens_cached = self._counter(
+            "cached_tokens", "Input tokens that upstreams say they read from their caches", _BY_MODEL
+        )
         self.tokens_estimated = self._counter(
             "tokens_estimated",
             "Tokens of answers whose upstream reported no usage, estimated from sizes",
@@ -270,6 +273,7 @@ class ModelMetrics:
                 (metrics.unicode, "unicode_errors"),
                 (metrics.json, "json_errors"),
                 (metrics.backpressure, "backpressure"),
+                (metrics.tokens_cached, "cached_tokens"),
             )
         ]
         self._requests: dict[Outcome | None, Counter] = {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from trio_router.config.patterns import STAR
 from trio_router.errors import UpstreamTimeout
 from trio_router.routing import balance
+from trio_router.routing.affinity import NO_AFFINITY, Place, StoredResponses
 from trio_router.routing.balance import Turns
 from trio_router.routing.circuit import Circuit, CircuitState
 from trio_router.routing.hedge import HedgeBudget
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from trio_router.config.routes import CooldownConfig
     from trio_router.errors import RouterError
+    from trio_router.routing.affinity import Affinity
     from trio_router.routing.route import Route, RouteTarget
     from trio_router.routing.target import Target
 
@@ -174,6 +177,7 @@ class Fleet:
         self._policies: dict[str, set[CooldownConfig]] = {}
         self._routes: dict[str, tuple[Route, RouteState]] = {}
         self._rings: dict[str, tuple[tuple[Target, ...], KeyRing]] = {}
+        self.stored: StoredResponses = StoredResponses() if before is None else before.stored
         for route in routes:
             self._add(route, before)
         if before is not None:
@@ -269,21 +273,29 @@ class Fleet:
             return None
         known = self._rings.get(target.provider)
         if known is None or not _have_same_keys(known[0], target.keyed):
-            known = self._rings[target.provider] = target.keyed, KeyRing(len(target.keyed))
+            known = self._rings[target.provider] = target.keyed, KeyRing(_key_names(target.keyed))
         return known[1]
 
     def order(
-        self, route: Route, now: float, random: Callable[[], float], sticky: str | None
+        self,
+        route: Route,
+        now: float,
+        random: Callable[[], float],
+        affinity: Affinity = NO_AFFINITY,
     ) -> list[RouteTarget]:
         """The route's targets in the order in which they are asked."""
-        targets, weights = route.targets, route.weights
+        targets = route.targets
         if len(targets) == 1:
             return list(targets)
-        if sticky:
-            order = balance.sticky(sticky, route.names, weights)
+        same = affinity.sticky or (affinity.conversation if route.spreads else None)
+        if same:
+            order = balance.sticky(same, route.called, route.weights)
         else:
             order = self._by_strategy(route, now, random)
-        return [targets[index] for index in order]
+        found = [targets[index] for index in order]
+        if (place := self.stored.find(affinity.continues)) is not None:
+            found.sort(key=lambda target: target.name != place.target)
+        return found
 
     def _by_strategy(self, route: Route, now: float, random: Callable[[], float]) -> list[int]:
         loads = [self.state(target) for target in route.targets]
@@ -298,11 +310,29 @@ class Fleet:
                 return balance.lowest_latency(loads, now, random)
         return list(range(len(route.targets)))
 
-    def visit(self, route: Route, target: RouteTarget, now: float) -> Visit:
+    def visit(
+        self, route: Route, target: RouteTarget, now: float, affinity: Affinity = NO_AFFINITY
+    ) -> Visit:
         state = self.state(target)
         ring = self.ring(target.target)
-        key = ring.pick(now) if ring is not None else 0
+        key = 0 if ring is None else ring.pick(now, affinity.of_keys, self._key_of(affinity, target))
         return Visit(state, route.policy.cooldown, ring, key, now, heeds_rest=route.is_own)
+
+    def _key_of(self, affinity: Affinity, target: RouteTarget) -> str | None:
+        """The name of the key that a stored response is reached with."""
+        place = self.stored.find(affinity.continues)
+        return place.key if place is not None and place.target == target.name else None
+
+    def has_stored(self, response: str, target: RouteTarget, key: int) -> None:
+        """The target has answered with a response, asked with key `key`, which it may have stored."""
+        ring = self.ring(target.target)
+        self.stored.add(response, Place(target.name, None if ring is None else ring.names[key]))
+
+
+def _key_names(keyed: tuple[Target, ...]) -> list[str]:
+    """Names that tell the keys of one provider apart, from which nobody learns the keys."""
+    told = (repr(sorted(target.headers.items())).encode() for target in keyed)
+    return [sha256(one).hexdigest()[:16] for one in told]
 
 
 def _have_same_keys(one: tuple[Target, ...], other: tuple[Target, ...]) -> bool:

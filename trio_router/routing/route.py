@@ -68,6 +68,18 @@ class Route:
         return [target.called for target in self.targets]
 
     @property
+    def spreads(self) -> bool:
+        """Whether its strategy chooses among the targets, and is not an order of preference."""
+        return self.policy.strategy != "fallback"
+
+    @property
+    def has_affinity(self) -> bool:
+        """Whether it matters which conversation a request is part of."""
+        if self.policy.affinity == "off":
+            return False
+        return len(self.targets) > 1 or any(target.target.keyed for target in self.targets)
+
+    @property
     def keeps_request(self) -> bool:
         """Whether the request may be retried after its answer has begun."""
         return self.policy.midstream != "error"
