@@ -120,7 +120,7 @@ class TestIdentities:
             assert len(found) > 1
 
     @pytest.mark.parametrize("path", APIS)
-    async def test_an_opening_keeps_its_target_in_every_api(self, path, autojump_clock):
+    async def test_a_beginning_keeps_its_target_in_every_api(self, path, autojump_clock):
         async with town() as here:
             found = set()
             for number in range(8):

@@ -63,3 +63,23 @@ def test_a_route_for_unknown_names_is_told_so():
     text = "providers: {a: {base_url: 'http://x'}}\nroutes: {default: {targets: [{model: a/x}]}}"
     lines = list(explain_routes(parse_config(text, {})))
     assert "also for every name that no route and no provider has" in lines[1]
+
+
+def test_what_a_conversation_keeps_is_told():
+    text = """
+providers: {a: {base_url: "http://x", api_keys: [k, l]}, b: {base_url: "http://x"}}
+routes:
+  ordered: {targets: [{model: a/x}, {model: b/x}]}
+  spread: {targets: [{model: b/x}, {model: b/y}], strategy: lowest_latency}
+  both: {targets: [{model: a/x}, {model: b/y}], strategy: weighted}
+  each: {targets: [{model: a/x}, {model: b/y}], strategy: weighted, affinity: off}
+  plain: {targets: [{model: b/x}, {model: b/y}]}
+"""
+    lines = list(explain_routes(parse_config(text, {})))
+    assert [line.partition("affinity: ")[2] for line in lines if "affinity" in line] == [
+        "the requests of a conversation have one key",
+        "the requests of a conversation have one target",
+        "the requests of a conversation have one target and key",
+        "off; each request of a conversation may get another target and key",
+    ]
+    assert "    1. b/x, weight 1, first event in 10 s" in lines

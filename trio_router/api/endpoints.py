@@ -9,7 +9,7 @@ from trio_router.api.reply import Reply, json_reply, origin
 from trio_router.api.table import Below
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.chat_request import parse_chat_request, parse_object
-from trio_router.dialects.opening import continued_by, conversation_of
+from trio_router.dialects.conversations import continued_by, conversation_of
 from trio_router.errors import Draining
 from trio_router.relay.call import ChatCall, ClientCall
 from trio_router.relay.heavy import in_slices, understood

@@ -11,6 +11,7 @@ reports how it went.
       circuit, rest         may the target be asked: failures and cooldown; the provider's Retry-After
       latency, balance      how fast it is, and the order that follows
       keys                  the same for each API key of a provider
+      affinity              where the requests of one conversation go
     plan                    one request's way along the targets: `next`, `failed`, `torn`, `error`
       retry                 what a failure means: retry, next target, or the client's error; backoff
     hedge                   when a second target is asked, and how often

@@ -40,6 +40,7 @@ def explain_routes(config: Config) -> Iterator[str]:
         yield from _names(name)
         if policy.sticky:
             yield f"    sticky: requests with the same {policy.sticky} go to the same target first"
+        yield from _affinity(policy, config)
         yield from _targets(policy, routes.get(name), config)
         yield from _before(policy)
         yield from _after(policy)
@@ -52,11 +53,22 @@ def _names(route: str) -> Iterator[str]:
         yield "    also for every name that no route and no provider has"
 
 
+def _affinity(policy: RouteConfig, config: Config) -> Iterator[str]:
+    names = {target.model.partition("/")[0] for target in policy.targets}
+    has_keys = any(len(config.providers[n].keys) > 1 for n in names if n in config.providers)
+    what = ["target"] if policy.strategy != "fallback" and len(policy.targets) > 1 else []
+    what += ["key"] if has_keys else []
+    if what and policy.affinity == "off":
+        yield f"    affinity: off; each request of a conversation may get another {' and '.join(what)}"
+    elif what:
+        yield f"    affinity: the requests of a conversation have one {' and '.join(what)}"
+
+
 def _targets(policy: RouteConfig, route: Route | None, config: Config) -> Iterator[str]:
     limits = {t.name: t.target.timeouts.first_event for t in route.targets} if route else {}
     for number, target in enumerate(policy.targets, 1):
         words = [f"    {number}. {target.model}"]
-        if policy.strategy in ("weighted", "round_robin", "least_in_flight") or policy.sticky:
+        if len(policy.targets) > 1 and (policy.strategy != "fallback" or policy.sticky):
             words.append(f"weight {target.weight:g}")
         limit = limits.get(target.model, policy.first_event)
         words.append("no limit to the first event" if limit is None else f"first event in {limit:g} s")

@@ -43,7 +43,7 @@ def conversation_of(headers: Iterable[tuple[bytes, bytes]], body: Mapping[str, A
 
     `headers` are the client's, with lower-case names; `body` is what it asks, in any API, checked or
     not.  The first of these counts: a conversation that the provider stores, a session in a header,
-    `prompt_cache_key`, the opening.
+    `prompt_cache_key`, the beginning.
     """
     stored = body.get("conversation")
     if isinstance(stored, dict):
@@ -56,7 +56,7 @@ def conversation_of(headers: Iterable[tuple[bytes, bytes]], body: Mapping[str, A
             return f"session:{sessions[header][:_LONGEST_NAME].decode('latin-1')}"
     if name := _name(body.get("prompt_cache_key")):
         return f"key:{name}"
-    return _opening(body)
+    return _beginning(body)
 
 
 def continued_by(body: Mapping[str, Any]) -> str | None:
@@ -68,7 +68,7 @@ def _name(value: Any) -> str | None:
     return value[:_LONGEST_NAME] if isinstance(value, str) and value.strip() else None
 
 
-def _opening(body: Mapping[str, Any]) -> str | None:
+def _beginning(body: Mapping[str, Any]) -> str | None:
     system, user = _Texts(), _Texts()
     for name in _SYSTEM:
         system.add(body.get(name))
@@ -80,7 +80,7 @@ def _opening(body: Mapping[str, Any]) -> str | None:
         user.add(body.get("images"))
     if not system.size and not user.size:
         return None
-    return f"opening:{system.digest()}{user.digest()}"
+    return f"beginning:{system.digest()}{user.digest()}"
 
 
 def _add_turns(turns: list[Any], system: _Texts, user: _Texts) -> None:

@@ -7,11 +7,11 @@ import time
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_router.dialects.opening import continued_by, conversation_of
+from trio_router.dialects.conversations import continued_by, conversation_of
 
 SYSTEM, HELLO = "You are kind.", "Hello!"
 TEXT = [{"type": "text", "text": HELLO, "cache_control": {"type": "ephemeral"}}]
-# The same opening, as each API's clients write it, with what may come after it.
+# The same beginning, as each API's clients write it, with what may come after it.
 SAME = {
     "chat": {
         "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": HELLO}],
@@ -97,9 +97,9 @@ def said(text: str, system: str = "") -> str | None:
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_one_opening_is_one_conversation_in_every_api_and_every_turn(name):
+def test_one_beginning_is_one_conversation_in_every_api_and_every_turn(name):
     first = asked(SAME["chat"])
-    assert first.startswith("opening:")
+    assert first.startswith("beginning:")
     assert asked(SAME[name]) == first
 
 
@@ -117,7 +117,7 @@ def test_one_opening_is_one_conversation_in_every_api_and_every_turn(name):
         {"prompt": ["one", "two"]},
     ],
 )
-def test_another_opening_is_another_conversation(body):
+def test_another_beginning_is_another_conversation(body):
     assert asked(body) not in (None, asked(SAME["chat"]))
 
 
@@ -133,11 +133,11 @@ def test_another_opening_is_another_conversation(body):
         {"contents": [None, 3]},
     ],
 )
-def test_without_an_opening_nothing_is_known(body):
+def test_without_a_beginning_nothing_is_known(body):
     assert asked(body) is None
 
 
-def test_pictures_tell_openings_apart():
+def test_pictures_tell_beginnings_apart():
     def picture(data: str) -> str | None:
         url = {
             "type": "image_url",
@@ -164,7 +164,7 @@ class TestNames:
     HEADERS = (b"x-claude-code-session-id", b"session_id", b"session-id", b"x-session-affinity")
 
     @pytest.mark.parametrize("name", HEADERS)
-    def test_a_session_in_a_header_counts_more_than_the_opening(self, name):
+    def test_a_session_in_a_header_counts_more_than_the_beginning(self, name):
         header = (name, b"0199-aa")
         assert asked(SAME["chat"], header) == asked({"prompt": "other"}, header) == "session:0199-aa"
         assert asked(SAME["chat"], (name, b"0199-bb")) == "session:0199-bb"
