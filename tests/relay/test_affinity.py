@@ -272,6 +272,41 @@ class TestStoredResponses:
             assert here.stack.router.target_reports() == []  # nobody is to blame
 
 
+class TestSealedReasoning:
+    """Each provider seals its reasoning, and opens none of another's."""
+
+    async def test_reasoning_goes_back_to_who_has_sealed_it(self, autojump_clock):
+        async with town(routes(2, "strategy: fallback, retry: {attempts: 0}"), NATIVE) as here:
+
+            def answer(request: SeenRequest) -> Answer:
+                mine = f"sealed by {here.asked[-1]}"
+                items = request.json["input"]
+                if any(item.get("encrypted_content", mine) != mine for item in items):
+                    what = "The encrypted content could not be verified."
+                    return error_answer(400, what, "invalid_encrypted_content")
+                sealed = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": mine}
+                return json_answer({"id": "r", "object": "response", "output": [sealed, SAID]})
+
+            async def turn(said: list[Any]) -> list[Any]:
+                body = {"model": "r", "store": False, "input": said}
+                response = await here.stack.client.post("/v1/responses", json=body)
+                assert response.status_code == 200, response.text
+                more = {"role": "user", "content": "go on"}
+                return [*said, *response.json()["output"], more]
+
+            here.good = answer
+            here.down = {"p0"}
+            said = await turn([{"role": "user", "content": "hello"}])
+            assert said[1]["encrypted_content"] == "sealed by p1"
+            here.down = set()
+            await trio.sleep(20)
+            for _ in range(5):
+                said = await turn(said)
+            assert here.asked == ["p0", "p1"] + ["p0", "p1"] * 5
+            assert here.stack.router.target_reports() == []
+            assert "sealed by p0" not in str(said)
+
+
 SAID = {
     "type": "message",
     "role": "assistant",

@@ -82,8 +82,9 @@ async def _affinity(asked: ClientRequest, route: Route, call: Call) -> Affinity:
     sticky = await in_slices(find) if call.is_heavy and route.policy.sticky == "user" else find()
     if not route.has_affinity:
         return Affinity(sticky=sticky)
-    conversation = conversation_of(asked.link.headers, call.said)
-    return Affinity(conversation, sticky, continued_by(call.said))
+    said = call.said
+    conversation = conversation_of(asked.link.headers, said) if route.parts_conversations else None
+    return Affinity(conversation, sticky, continued_by(said))
 
 
 def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:
