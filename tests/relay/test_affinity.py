@@ -246,6 +246,12 @@ class TestStoredResponses:
                     before = await self.turn(here, before, stream=stream)
                 assert here.asked == [mine] * 4
 
+    async def test_where_affinity_is_off_nothing_is_remembered(self, autojump_clock):
+        async with town(routes(more="affinity: off"), NATIVE) as here:
+            self.speak(here, stream=True)
+            await self.turn(here, None, stream=True)
+            assert len(here.stack.router.generation.upstreams.fleet.stored) == 0
+
     async def test_it_is_asked_for_with_the_key_that_it_was_made_with(self, autojump_clock):
         keyed = TestKeys.PROVIDERS.replace("api_keys", "responses: true, api_keys")
         async with town(routes(1), keyed) as here:

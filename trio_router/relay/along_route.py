@@ -176,7 +176,9 @@ class RouteRun:
 
     def _trial(self, target: RouteTarget, lane: Lane | None = None) -> _Trial:
         visit = self._visits.pop(target.name)
-        return _Trial(self._books, self._engine, self._fleet, visit, target, lane)
+        trial = _Trial(self._books, self._engine, self._fleet, visit, target, lane)
+        trial.is_kept_in_mind = self._route.has_affinity
+        return trial
 
     def _attempt(self, trial: _Trial) -> Attempt:
         return self._make_attempt(trial.keyed, trial.record)
@@ -219,6 +221,7 @@ class _Trial:
     ) -> None:
         self.target = target
         self.outcome = "internal_error"
+        self.is_kept_in_mind = False  # whether a request that goes on from its answer will find it
         self._books = books
         self._engine = engine
         self._fleet = fleet
@@ -256,7 +259,7 @@ class _Trial:
         error = fault if isinstance(fault, RouterError) else None
         if fault is None:
             self._visit.succeeded(now)
-            if self.record.response_id is not None:
+            if self.record.response_id is not None and self.is_kept_in_mind:
                 self._fleet.has_stored(self.record.response_id, self.target, self.key)
             if not self.record.is_stream:
                 self._books.answered_by(self.keyed, self.record.first_event_at or now)
