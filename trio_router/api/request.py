@@ -96,7 +96,8 @@ class ClientRequest:
                 self.nursery = nursery
                 self._scope = nursery.cancel_scope
                 await self._run(nursery)
-                nursery.cancel_scope.cancel()
+                if nursery.child_tasks:
+                    nursery.cancel_scope.cancel()
         except trio.Cancelled:  # from outside: the connection is given up
             self.exchange.client_left()
             raise
@@ -208,11 +209,14 @@ class ClientRequest:
     def _request_id(self) -> str:
         """The client's own, if it sent a sane one."""
         text = self.header(b"x-request-id").decode("latin-1")
-        return text if _SANE_ID.fullmatch(text) else f"req_{self.router.clock.token(16).hex()}"
+        return text if text and _SANE_ID.fullmatch(text) else f"req_{self.router.clock.token(16).hex()}"
 
     def header(self, name: bytes) -> bytes:
         """A header's value, by its lower-case name; empty if it is not there."""
-        return next((value for key, value in self.link.headers if key == name), b"")
+        for key, value in self.link.headers:  # a generator would cost more than the loop
+            if key == name:
+                return value
+        return b""
 
 
 def internal_error(fault: Exception, request_id: str) -> InternalError:

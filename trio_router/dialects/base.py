@@ -8,7 +8,7 @@ fields nobody here has heard of, which a closed vocabulary would lose.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trio_router.errors import InvalidRequest
 
@@ -65,7 +65,6 @@ class ChunkDecoder(Protocol):
         ...
 
 
-@runtime_checkable
 class HoldingDecoder(ChunkDecoder, Protocol):
     """A decoder of a dialect without a last record: some chunks wait for the end of the body."""
 
@@ -74,7 +73,6 @@ class HoldingDecoder(ChunkDecoder, Protocol):
         ...
 
 
-@runtime_checkable
 class StoredDecoder(ChunkDecoder, Protocol):
     """A decoder of an API whose providers store their answers.
 

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from trio_router.observe.record import FAULTS, Outcome
@@ -114,8 +115,12 @@ def write_line(wall: float, event: str, level: str, descriptor: int = 2, **field
 
 
 def _time(seconds: float) -> str:
-    at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{at}.{int(seconds % 1 * 1000):03d}Z"
+    return f"{_second(int(seconds))}.{int(seconds % 1 * 1000):03d}Z"
+
+
+@lru_cache(maxsize=1)  # many lines fall into one second
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 class JSONFormatter(logging.Formatter):

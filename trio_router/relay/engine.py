@@ -83,7 +83,7 @@ class Engine:
         self.nursery: trio.Nursery | None = None
         self.drains = 0  # upstreams that outlive their client now
         self._requests = 0
-        self._idle = trio.Event()
+        self._idle: trio.Event | None = None  # there while somebody waits for it
 
     def next_number(self) -> int:
         """The number of one more request, unique in this process; request ids may repeat."""
@@ -91,8 +91,6 @@ class Engine:
         return self._requests
 
     def began(self, request: Running) -> None:
-        if not self.running:
-            self._idle = trio.Event()  # one for all who wait
         self.running.add(request)
         self.metrics.requests_open.inc()
 
@@ -104,12 +102,15 @@ class Engine:
                 consume(request.record)
             except Exception:
                 logger.exception("a request could not be booked")
-        if not self.running:
+        if not self.running and self._idle is not None:
             self._idle.set()
+            self._idle = None
 
     async def wait_idle(self) -> None:
         """Returns when no request is under way."""
         while self.running:
+            if self._idle is None:
+                self._idle = trio.Event()  # one for all who wait
             await self._idle.wait()
 
     def show_state(self, fleet: Fleet, provider: str, model: str) -> None:

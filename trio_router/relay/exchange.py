@@ -116,8 +116,11 @@ class Exchange:
         keeps_request = isinstance(asked, Route) and asked.keeps_request
         run = StreamRun(self.record, call, self._upstreams.stream.buffer, keeps_request=keeps_request)
         self._nursery_of(run, asked).start_soon(self._run_stream, run, asked, call)
-        with trio.move_on_after(trio_seconds(asked.timeouts.early_commit)):
+        if asked.timeouts.early_commit is None:
             await run.begun.wait()
+        else:
+            with trio.move_on_after(asked.timeouts.early_commit):
+                await run.begun.wait()
         if run.error:
             raise run.error
         if not run.begun.is_set():

@@ -142,10 +142,9 @@ class _Pump:
         return own_status(fault, self._attempt.target.provider, self._retry_after)
 
     async def _linger(self, reads: UpstreamAnswer) -> None:
-        self._attempt.watchdog.rest()
-        with trio.move_on_after(_LINGER):
-            try:
-                async for _ in reads:
-                    pass
-            except RouterError:
-                pass  # the answer was complete already
+        self._attempt.watchdog.rest(_LINGER)
+        try:
+            async for _ in reads:
+                pass
+        except RouterError:
+            pass  # the answer was complete already

@@ -93,12 +93,20 @@ class Http1Link:
 
     async def start(self, status: int, headers: Headers) -> None:
         self._is_bodiless = self.method == "HEAD" or status in BODILESS
-        has_length = any(name == b"content-length" for name, _ in headers)
+        has_length = False
         body = self.body
-        is_last = any(field == (b"connection", b"close") for field in headers)
-        if is_last or not body.is_complete or body.is_torn:
+        if not body.is_complete or body.is_torn:
             self.keep_alive = False
-        fields = [field for field in headers if field[0] != b"connection"]
+        fields: Headers = []
+        for field in headers:
+            name = field[0]
+            if name == b"connection":
+                if field[1] == b"close":
+                    self.keep_alive = False
+                continue
+            if name == b"content-length":
+                has_length = True
+            fields.append(field)
         if not has_length and not self._is_bodiless:
             if self._head.is_old:
                 self.keep_alive = False

@@ -56,7 +56,10 @@ class RequestHead:
 
     def header(self, name: bytes) -> bytes:
         """The value of the first header of that name; empty if there is none."""
-        return next((value for key, value in self.headers if key == name), b"")
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return b""
 
 
 class _Place(Enum):
@@ -67,6 +70,9 @@ class _Place(Enum):
     BODY = "body"  # the rest of a body, if there is any
     AGAIN = "again"  # a head of our own making, so that the parser reads the body behind it
     OVER = "over"  # nothing that is taken: the client wants no more requests, or `begin` does not
+
+
+_HEAD, _BETWEEN, _OVER = _Place.HEAD, _Place.BETWEEN, _Place.OVER
 
 
 class RequestParser:
@@ -93,19 +99,19 @@ class RequestParser:
     @property
     def is_in_head(self) -> bool:
         """Whether a head has begun, and is not whole."""
-        return self._place is _Place.HEAD
+        return self._place is _HEAD
 
     @property
     def _is_over(self) -> bool:
-        return self._place is _Place.OVER
+        return self._place is _OVER
 
     def receive_data(self, data: bytes) -> None:
-        if self.fault is not None or self._is_over:
+        if self.fault is not None or self._place is _OVER:
             return
         parser = self._parser
         if parser is None:
             parser = self._parser = httptools.HttpRequestParser(self)
-        was_in_head, was_in_body = self.is_in_head, self._body
+        was_in_head, was_in_body = self._place is _HEAD, self._body
         self._has_moved = False
         try:
             parser.feed_data(data)
@@ -119,7 +125,7 @@ class RequestParser:
             self._grow(len(data))  # the parser keeps a field to itself until it is whole
         elif was_in_body is not None and was_in_body is self._body and not self._has_moved:
             self._grow(len(data))  # the same is true of trailers
-        if self._place is _Place.BETWEEN or self._is_over:
+        if self._place is _BETWEEN or self._place is _OVER:
             self.close()
 
     def close(self) -> None:
@@ -176,8 +182,10 @@ class RequestParser:
             self._grow(len(piece))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._place is _Place.HEAD:  # else a trailer
-            self._grow(len(name) + len(value) + 4)
+        if self._place is _HEAD:  # else a trailer
+            self._size += len(name) + len(value) + 4
+            if self._size > HEAD_LIMIT:
+                self._fail(431)
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:

@@ -96,7 +96,8 @@ class Pool(Generic[C]):
         """
         if self._closed:
             raise PoolClosed
-        self._sweep()
+        if self._alarm is None:
+            self._sweep()
         connection = self._take_idle(key)
         if connection is not None:
             self._busy[connection] = None
