@@ -23,7 +23,7 @@ from trio_router.dialects.translate import (
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from trio_router.dialects.base import ClientDialect
     from trio_router.dialects.taps import Tap
@@ -144,6 +144,11 @@ class Call(HubCall, WholeCall, Protocol):
 
     is_stream: bool
 
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """What the client asks, in its own API."""
+        ...
+
 
 class _TextCall:
     """What the calls for text share; see Call.  `body` is the client's request, checked."""
@@ -171,6 +176,10 @@ class ChatCall(_TextCall):
     def __init__(self, body: dict[str, Any], *, is_heavy: bool = False) -> None:
         super().__init__(body, is_heavy=is_heavy)
         self._with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        return self._body
 
     def request_for(self, target: Target) -> UpstreamRequest:
         return self.request_with(target, self._body)
@@ -212,6 +221,10 @@ class ClientCall(_TextCall):
         own = client.native.forwarded
         self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
         self._chats: dict[bool, dict[str, Any]] = {}  # by `drop`: unsupported fields left out or not
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        return self._body
 
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._client.name)
