@@ -210,6 +210,7 @@ class AskMaker:
             "head": chance.pick((*quick, 1.0, 3.0, 12.0)),
             "first": chance.pick((*quick, 1.0, 3.0)),
             "gap": chance.pick((*quick, 1.0)) if chance.odds(0.9) else 6.0,
+            "end": chance.pick((*quick, 1.0)),
         }
 
     def _fault(self, ask: Ask) -> Fault:
