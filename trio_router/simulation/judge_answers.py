@@ -133,7 +133,7 @@ def good_end_is_whole(case: Case) -> Iterator[str]:
 
 
 def _is_lenient(case: Case, told: Told) -> bool:
-    return bool(case.world.plan.config["providers"][told.provider].get("lenient_end"))
+    return bool(case.config["providers"][told.provider].get("lenient_end"))
 
 
 def _is_all(case: Case, said: Said, answer: Meaning) -> bool:
@@ -266,9 +266,9 @@ def nothing_wrong_nothing_lost(case: Case) -> Iterator[str]:
 def bad_request_is_refused(case: Case) -> Iterator[str]:
     """Nonsense and bad keys get the status that they deserve, and reach no provider."""
     ask, got = case.ask, case.got
-    has_keys = "auth" in case.world.plan.config
+    has_keys = "auth" in case.config
     wanted = _STATUS.get(ask.nonsense)
-    if ask.nonsense == "too_large" and "max_body" not in case.world.plan.config["server"]:
+    if ask.nonsense == "too_large" and "max_body" not in case.config["server"]:
         wanted = None
     if (
         has_keys
