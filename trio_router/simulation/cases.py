@@ -54,6 +54,15 @@ class Case:
         return machine.configs[machine.began[f"r{self.ask.id}"]]
 
     @property
+    def configs(self) -> list[dict[str, Any]]:
+        """That one, and those that came into force later: the number of open requests is of all."""
+        machine = self.machine
+        if machine is None or len(machine.configs) == 1:
+            return [self.world.plan.config]
+        first = machine.began[f"r{self.ask.id}"]
+        return [config for number, config in machine.configs.items() if number >= first]
+
+    @property
     def is_lost(self) -> bool:
         """Its router may have died before it could book it."""
         begin, end = self.got.begun_at, self.got.ended_at

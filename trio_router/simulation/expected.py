@@ -163,7 +163,7 @@ def _says_too_much(told: Told) -> bool:
 def _of_limits(case: Case) -> set[str]:
     config = case.config
     found: set[str] = set()
-    if "max_streams" in config["server"]:
+    if any("max_streams" in later["server"] for later in case.configs):
         found |= {"overloaded"}
     providers = [config["providers"].get(name, {}) for name in case.targets]
     if any("max_in_flight" in provider for provider in providers):

@@ -111,6 +111,8 @@ class Operators:
             known = {target["model"] for target in route["targets"]}
             more = [target for target in made["targets"] if target["model"] not in known]
             new["routes"][name] = {**made, "targets": route["targets"] + more}
+            if made.get("midstream") == "prefill":
+                new["routes"][name]["targets"][-1]["prefill"] = True
 
     def _limits(self, new: Config, _: WorldPlan) -> None:
         chance, server = self.chance, new["server"]

@@ -74,7 +74,8 @@ def reloads_are_counted(world: World) -> Iterator[str]:
 
 def good_configuration_is_taken(world: World) -> Iterator[str]:
     """What a watched file holds is read, and soon."""
-    last = {d.machine % world.plan.machines: d.at for d in world.plan.deeds if d.do == "write"}
+    writes = sorted((d.at, d.machine) for d in world.plan.deeds if d.do == "write")
+    last = {machine % world.plan.machines: at for at, machine in writes}
     for number, machine in enumerate(world.places):
         ended_at = world.stage.now if machine.stopped_at is None else machine.stopped_at
         is_known = BEGINNING + last.get(number, inf) + _SOON < ended_at
