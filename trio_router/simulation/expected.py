@@ -45,7 +45,7 @@ _OF_FAULT: dict[str, set[str]] = {
 
 
 def limits_of(case: Case) -> dict[str, Any]:
-    told: dict[str, Any] = case.world.plan.config["timeouts"]
+    told: dict[str, Any] = case.config["timeouts"]
     return _DEFAULTS | told
 
 
@@ -66,7 +66,7 @@ def is_sending_ahead(case: Case) -> bool:
 def is_lenient(case: Case, told: Told) -> bool:
     """Whether `lenient_end` takes for whole what a fault has made of this answer."""
     fault = told.fault
-    if fault is None or not case.world.plan.config["providers"][told.provider].get("lenient_end"):
+    if fault is None or not case.config["providers"][told.provider].get("lenient_end"):
         return False
     match told.take.style.framing:
         case "chunked":
@@ -101,7 +101,7 @@ def causes(case: Case) -> set[str]:
 
 
 def _of_told(case: Case, told: Told) -> set[str]:
-    config = case.world.plan.config
+    config = case.config
     found: set[str] = set()
     fault, style = told.fault, told.take.style
     if fault is not None:
@@ -186,9 +186,9 @@ def _says_too_much(told: Told) -> bool:
 
 
 def _of_limits(case: Case) -> set[str]:
-    config = case.world.plan.config
+    config = case.config
     found: set[str] = set()
-    if "max_streams" in config["server"]:
+    if any("max_streams" in later["server"] for later in case.configs):
         found |= {"overloaded"}
     providers = [config["providers"].get(name, {}) for name in case.targets]
     if any("max_in_flight" in provider for provider in providers):
@@ -206,7 +206,7 @@ def _is_caller_slow(case: Case) -> bool:
 
 def _of_itself(case: Case) -> set[str]:
     """What the request itself is the cause of."""
-    ask, config = case.ask, case.world.plan.config
+    ask, config = case.ask, case.config
     found: set[str] = set()
     if ask.auth in ("bad", "none") and "auth" in config:
         found.add("invalid_api_key")
@@ -215,6 +215,8 @@ def _of_itself(case: Case) -> set[str]:
     if ask.pieces > 1 and ask.piece_gap >= 60:
         found.add("request_timeout")
     names = case.targets
+    if any(name not in config["providers"] for name in names):
+        found.add("model_not_found")
     dialects = {p.dialect for p in case.world.plan.providers if p.name in names}
     if ask.api == "embeddings" and "anthropic" in dialects:
         found.add("invalid_request")

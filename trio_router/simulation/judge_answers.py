@@ -263,9 +263,9 @@ def nothing_wrong_nothing_lost(case: Case) -> Iterator[str]:
 def bad_request_is_refused(case: Case) -> Iterator[str]:
     """Nonsense and bad keys get the status that they deserve, and reach no provider."""
     ask, got = case.ask, case.got
-    has_keys = "auth" in case.world.plan.config
+    has_keys = "auth" in case.config
     wanted = _STATUS.get(ask.nonsense)
-    if ask.nonsense == "too_large" and "max_body" not in case.world.plan.config["server"]:
+    if ask.nonsense == "too_large" and "max_body" not in case.config["server"]:
         wanted = None
     if (
         has_keys
