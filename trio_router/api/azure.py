@@ -32,7 +32,7 @@ def azure_path(link: Link, providers: Container[str]) -> tuple[str, str | None]:
     A model's name may hold slashes, as they are or percent-encoded.  A provider's name alone is no
     model: `deepseek/chat/completions` are the text completions of `deepseek/chat`.
     """
-    raw = link.scope()["raw_path"].decode("latin-1").removeprefix(AZURE)
+    raw = link.raw_path.decode("latin-1").removeprefix(AZURE)
     first, *rest = [unquote(part) for part in raw.split("/")]
     if first != _DEPLOYMENTS:
         return f"/v1/{link.path.removeprefix(AZURE).removeprefix('v1/')}", None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.api.endpoints import answer_call, refuse_if_draining
 from trio_router.api.reply import Reply, json_reply, origin
-from trio_router.api.table import Below
+from trio_router.api.table import Below, EndpointRow
 from trio_router.dialects import GEMINI, GEMINI_ARRAY
 from trio_router.dialects.chat_request import parse_object
 from trio_router.relay.call import ClientCall
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_router.api.request import ClientRequest
-    from trio_router.api.table import Endpoint
     from trio_router.relay.call import WholeCall
 
     Verb = Callable[[ClientRequest, str], Awaitable[Reply]]
@@ -135,5 +134,6 @@ def _methods(path: str) -> set[str]:
     return {"GET"} if path.rpartition("/models/")[2] and not path.startswith("/v1/") else set()
 
 
-GOOGLE_BELOW = tuple(Below(f"{prefix}/", _methods, _below) for prefix in (*_LISTS, "/v1/models"))
-GOOGLE: dict[tuple[str, str], Endpoint] = {("GET", path): models for path in _LISTS}
+_ROW = EndpointRow(_below)
+GOOGLE_BELOW = tuple(Below(f"{prefix}/", _methods, _ROW) for prefix in (*_LISTS, "/v1/models"))
+GOOGLE = {("GET", path): EndpointRow(models) for path in _LISTS}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trio_router.api.endpoints import answer_call, client_body, refuse_if_draining
 from trio_router.api.reply import Reply, json_reply
 from trio_router.api.sides import named_model, side_answer
+from trio_router.api.table import EndpointRow
 from trio_router.dialects import OLLAMA_CLIENTS
 from trio_router.dialects.base import AnswerIdentity
 from trio_router.dialects.chat_request import parse_object
@@ -112,7 +113,7 @@ async def _body(asked: ClientRequest) -> tuple[dict[str, Any], bool]:
     return await understood(await asked.body.read(), parse_object)
 
 
-OLLAMA: dict[tuple[str, str], Endpoint] = {
+_ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     **{("POST", path): ollama_call for path in OLLAMA_CLIENTS},
     ("POST", "/api/embed"): embed,
     ("POST", "/api/embeddings"): embed,
@@ -123,3 +124,4 @@ OLLAMA: dict[tuple[str, str], Endpoint] = {
     ("DELETE", "/api/delete"): refused,
     **{("POST", f"/api/{name}"): refused for name in ("pull", "push", "create", "copy")},
 }
+OLLAMA = {asked: EndpointRow(endpoint) for asked, endpoint in _ENDPOINTS.items()}

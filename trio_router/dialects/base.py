@@ -43,6 +43,15 @@ class AnswerIdentity:
     model: str
     elapsed: Callable[[], float] | None = field(default=None, compare=False)
 
+    def frame(self) -> dict[str, Any]:
+        """A new chunk of the answer, without its choices."""
+        return {
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+        }
+
 
 class Unsupported:
     """Handles fields that `who` does not support: refuses them, or drops them if `drop` is true."""
@@ -76,6 +85,15 @@ class HoldingDecoder(ChunkDecoder, Protocol):
     def end(self, *, is_whole: bool) -> list[Chunk]:
         """The chunks that waited.  `is_whole`: the body was one JSON value, so it is complete."""
         ...
+
+
+class StoredDecoder(ChunkDecoder, Protocol):
+    """A decoder of an API whose providers store their answers.
+
+    `response_id` is what a later request calls this one; None before its end.
+    """
+
+    response_id: str | None
 
 
 class Dialect(Protocol):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.answer import AnswerReader
-from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
+from trio_router.dialects.base import UpstreamRequest
 from trio_router.dialects.gemini.client_embeddings import (
     embedding_request,
     read_openai,
@@ -18,8 +17,9 @@ from trio_router.errors import InvalidRequest, MalformedJSON, NotFound
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
+    from trio_router.dialects.answer import AnswerReader
     from trio_router.dialects.base import EmbeddingDialect, Embeddings
-    from trio_router.relay.call import Whole
+    from trio_router.relay.call import OpenedAnswer, Whole
     from trio_router.routing.target import Target
 
 _VECTORS = 1 << 26  # bytes of an answer, as of OpenAI's embeddings
@@ -50,8 +50,8 @@ class GoogleCountCall(_GoogleCall):
         path = target.native[_API]
         return UpstreamRequest(f"{path}:countTokens", dumps(with_model(self._body, resource(path))))
 
-    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
-        return PlainAnswer(AnswerReader(target.dialect, identity, content_type, target.rules))
+    def whole(self, answer: OpenedAnswer) -> Whole:
+        return PlainAnswer(answer.reader())
 
 
 def estimated_tokens(body: dict[str, Any]) -> int:
@@ -98,8 +98,8 @@ class GoogleEmbeddingCall(_GoogleCall):
         body = target.body_for(asked)
         return _dialect_of(target).request(body, drop_unsupported=target.drop_unsupported)
 
-    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
-        reader = AnswerReader(target.dialect, identity, content_type, target.rules)
+    def whole(self, answer: OpenedAnswer) -> Whole:
+        target, reader = answer.target, answer.reader()
         if _API in target.native:
             return PlainAnswer(reader)
         return _TranslatedVectors(reader, _dialect_of(target), self._count, are_many=self._are_many)

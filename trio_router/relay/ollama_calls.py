@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import UpstreamRequest
 from trio_router.dialects.native import PlainAnswer
 from trio_router.dialects.ollama.client_embedding import embedding_record, embedding_request
@@ -12,8 +11,7 @@ from trio_router.relay.side_calls import EmbeddingCall
 from trio_router.wire.jsoncodec import dumps, loads
 
 if TYPE_CHECKING:
-    from trio_router.dialects.base import AnswerIdentity
-    from trio_router.relay.call import Whole
+    from trio_router.relay.call import OpenedAnswer, Whole
     from trio_router.routing.target import Target
 
 
@@ -35,10 +33,10 @@ class OllamaEmbedCall(EmbeddingCall):
             return super().request_for(target)
         return UpstreamRequest(path, dumps(target.body_for(self._own)))
 
-    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
-        if self._native(target) is None:
-            return _Translated(super().whole(target, identity, content_type), is_old=self._is_old)
-        return PlainAnswer(AnswerReader(target.dialect, identity, content_type, target.rules))
+    def whole(self, answer: OpenedAnswer) -> Whole:
+        if self._native(answer.target) is None:
+            return _Translated(super().whole(answer), is_old=self._is_old)
+        return PlainAnswer(answer.reader())
 
     def forget(self) -> None:
         super().forget()
@@ -75,8 +73,8 @@ class ShowCall:
         asked = {**self._body, "model": target.upstream_model}
         return UpstreamRequest("/api/show", dumps(asked))
 
-    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
-        return PlainAnswer(AnswerReader(target.dialect, identity, content_type, target.rules))
+    def whole(self, answer: OpenedAnswer) -> Whole:
+        return PlainAnswer(answer.reader())
 
     def forget(self) -> None:
         self._body = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.ollama.client_messages import messages_of, user_message
-from trio_router.dialects.ollama.request import OPTIONS, format_of, options_of, think_of
+from trio_router.dialects.ollama.request import OPTIONS, options_of, response_format, think_of
 from trio_router.errors import InvalidRequest
 from trio_router.wire.jsoncodec import Number
 
@@ -174,7 +174,7 @@ def native_body(body: Body) -> Body:
     told = {name: value for name, value in body.items() if name not in _HUB}
     if len(told) == len(body):
         return body
-    if (format_ := format_of(body.get("response_format"))) is not None:
+    if (format_ := response_format(body.get("response_format"))) is not None:
         told.setdefault("format", format_)
     if (effort := body.get("reasoning_effort")) is not None:
         told.setdefault("think", think_of(effort))

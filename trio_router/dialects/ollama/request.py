@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from trio_router.dialects.chat_fields import format_of
 from trio_router.errors import InvalidRequest
 from trio_router.wire.jsoncodec import JSONError, loads
 
@@ -41,7 +42,7 @@ def build_body(request: dict[str, Any], unsupported: Unsupported) -> dict[str, A
     }
     if options := options_of(request):
         body["options"] = options
-    if (format_ := format_of(request.get("response_format"))) is not None:
+    if (format_ := response_format(request.get("response_format"))) is not None:
         body["format"] = format_
     if (effort := request.get("reasoning_effort")) is not None:
         body["think"] = think_of(effort)
@@ -75,21 +76,10 @@ def options_of(request: dict[str, Any]) -> dict[str, Any]:
     return {**options, **own} if isinstance(own, dict) else options
 
 
-def format_of(response_format: Any) -> Any:
-    """None for text.  Raises InvalidRequest for what Ollama does not know."""
-    if response_format is None:
-        return None
-    kind = response_format.get("type") if isinstance(response_format, dict) else None
-    match kind:
-        case "text":
-            return None
-        case "json_object":
-            return "json"
-        case "json_schema":
-            schema = response_format.get("json_schema")
-            if isinstance(schema, dict) and isinstance(schema.get("schema"), dict):
-                return schema["schema"]
-    raise InvalidRequest("response_format is none that Ollama knows", param="response_format")
+def response_format(wanted: Any) -> Any:
+    """`format` for the hub's `response_format`; None for text.  Raises InvalidRequest."""
+    kind, schema = format_of(wanted, "Ollama")
+    return "json" if kind == "json_object" else schema
 
 
 def think_of(effort: Any) -> bool | str:
