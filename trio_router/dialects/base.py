@@ -83,6 +83,7 @@ class Dialect(Protocol):
 
     name: str
     trims_beginning: bool = False  # it refuses white space at the end of a text to be continued
+    headers: Mapping[str, str] = {}  # of each request; the client's and the configuration's win
 
     @property
     def embeddings(self) -> EmbeddingDialect | None:
@@ -272,6 +273,7 @@ class ClientDialect(Protocol):
         return None
 
     native: NativeApi
+    dialect: str = ""  # the upstreams' dialect that is this API too, if there is one
     keepalive: bytes  # what bridges silence in this API's streams
 
     def check(self, body: dict[str, Any]) -> None:

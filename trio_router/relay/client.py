@@ -139,6 +139,7 @@ class UpstreamClient:
             "accept": "*/*",
             "accept-encoding": "identity",
             "user-agent": self._user_agent,
+            **target.dialect.headers,
             **request.headers,
             **target.headers,
             "x-request-id": request_id,
@@ -176,6 +177,7 @@ class UpstreamClient:
             "accept-encoding": "identity",  # compression would delay events
             "content-type": "application/json",
             "user-agent": self._user_agent,
+            **target.dialect.headers,
             **request.headers,
             **target.headers,
         }

@@ -9,6 +9,7 @@ from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
 from trio_router.dialects.embedding_answer import EmbeddingAnswer
 from trio_router.dialects.native import PlainAnswer
 from trio_router.errors import InvalidRequest, NotFound
+from trio_router.relay.forwarded import allowed, forwarded
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ class CountCall(_SideCall):
     ) -> None:
         super().__init__(body, is_heavy=is_heavy)
         self._api = client.name
-        own = client.native.forwarded
-        self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
+        self._headers = forwarded(client.native, headers)
 
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._api)
@@ -78,7 +78,7 @@ class CountCall(_SideCall):
             raise NotFound(f"{target.provider} cannot count tokens: its API has no such endpoint")
         # Without the configuration's defaults: they concern answers, and this endpoint refuses them.
         body = {**self._body, "model": target.upstream_model}
-        return UpstreamRequest(f"{path}/count_tokens", dumps(body), self._headers)
+        return UpstreamRequest(f"{path}/count_tokens", dumps(body), allowed(self._headers, target))
 
     def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
         return PlainAnswer(AnswerReader(target.dialect, identity, content_type, target.rules))

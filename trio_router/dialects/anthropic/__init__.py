@@ -55,6 +55,7 @@ def _recognises(record: dict[str, Any]) -> bool:
 class AnthropicDialect(Dialect):
     name = "anthropic"
     trims_beginning = True
+    headers: Mapping[str, str] = {"anthropic-version": "2023-06-01"}
     listing = AnthropicListing()
 
     def build_request(
@@ -74,7 +75,7 @@ class AnthropicDialect(Dialect):
         return to_completion(record, identity)
 
     def auth_headers(self, api_key: str) -> dict[str, str]:
-        return {"x-api-key": api_key, "anthropic-version": "2023-06-01"}
+        return {"x-api-key": api_key}
 
     def native_paths(self, model: str, query: Mapping[str, str]) -> dict[str, str]:
         return {"messages": "/messages"}
@@ -85,7 +86,7 @@ class MessagesApi:
 
     end = b""
     needs_end = False
-    forwarded = frozenset({b"anthropic-beta"})
+    forwarded = frozenset({b"anthropic-beta", b"anthropic-version"})
     tells_errors = False
 
     def request(self, body: dict[str, Any], *, ask_usage: bool) -> dict[str, Any]:
@@ -117,6 +118,7 @@ class MessagesClient(ClientDialect):
 
     name = "messages"
     path = "/v1/messages"
+    dialect = "anthropic"
     header = b"anthropic-version"
     models = AnthropicListing()
     native: NativeApi = MessagesApi()
