@@ -23,11 +23,14 @@ Completion = dict[str, Any]  # a chat.completion
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """A request for an upstream: `path` is appended to the provider's base URL."""
+    """A request for an upstream: `path` is appended to the provider's base URL, which loses `above`
+    first if it ends in that.
+    """
 
     path: str
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+    above: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,10 @@ class Dialect(Protocol):
     def passing(self) -> PassingDialect | None:
         return None
 
+    @property
+    def counter(self) -> TokenCounter | None:
+        return None
+
     def native_paths(self, model: str, query: Mapping[str, str]) -> dict[str, str]:
         """The clients' APIs that such providers may have themselves, by the names of their dialects.
 
@@ -155,6 +162,23 @@ class EmbeddingDialect(Protocol):
 
     def embeddings(self, record: dict[str, Any]) -> Embeddings:
         """Raises KeyError, TypeError, ValueError or AttributeError for what has another shape."""
+        ...
+
+
+class TokenCounter(Protocol):
+    """How one family of providers counts the tokens of a request, without answering it."""
+
+    is_guess: bool  # only some of the providers have this endpoint
+
+    def request(self, body: dict[str, Any], base_url: str) -> UpstreamRequest:
+        """`body` is a chat request in OpenAI's shape, with the upstream's model name.
+
+        Raises InvalidRequest, which names the field, for what is wrong.
+        """
+        ...
+
+    def tokens(self, record: dict[str, Any]) -> int | None:
+        """How many the upstream says there are; None if it says nothing of the kind."""
         ...
 
 

@@ -163,7 +163,8 @@ class UpstreamClient:
         known = self._prepared.get(key)
         if known is not None and known[0] is target and not request.headers:
             return known[1], known[2]
-        prepared = self._transport.prepare(_url(target, request.path), self._headers(target, request))
+        url = _url(target, request.path, request.above)
+        prepared = self._transport.prepare(url, self._headers(target, request))
         limits = _limits(target)
         if not request.headers:
             if len(self._prepared) >= _REMEMBERED:
@@ -290,8 +291,8 @@ def _limits(target: Target) -> dict[str, float | None]:
     }
 
 
-def _url(target: Target, path: str) -> httpx.URL:
-    url = httpx.URL(target.base_url + path)
+def _url(target: Target, path: str, above: str = "") -> httpx.URL:
+    url = httpx.URL(target.base_url.removesuffix(above) + path)
     return url.copy_merge_params(dict(target.query)) if target.query else url
 
 
