@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trio_router.server.seats import Seat
 
 logger = logging.getLogger("trio_router")
-_OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics"})
+_OPERATIONAL = frozenset({"/", "/healthz", "/readyz", "/metrics"})
 _OPERATORS = ("/dashboard", "/admin/")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already

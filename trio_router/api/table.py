@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trio_router.api.paths import Paths
 from trio_router.errors import MethodNotAllowed, NotFound
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ class EndpointTable:
         for (method, path), endpoint in exact.items():
             if method == "GET" and path not in endless:
                 self.exact.setdefault(("HEAD", path), endpoint)
+        self._paths = Paths({path for _, path in self.exact}, self._is_below)
+
+    def meant(self, path: str) -> str:
+        """The path of the table that a client's own path means: see `paths`."""
+        return self._paths.meant(path)
+
+    def _is_below(self, path: str) -> bool:
+        return any(path.startswith(below.prefix) and below.methods(path) for below in self._below)
 
     def find(self, method: str, path: str) -> Endpoint:
         """What answers.  It raises NotFound or MethodNotAllowed where nothing does."""
@@ -60,7 +69,12 @@ class EndpointTable:
                 if method in methods:
                     return below.endpoint
                 allowed |= methods
-        return _method_not_allowed(allowed) if allowed else _not_found
+        return _method_not_allowed(allowed) if allowed else self._not_found
+
+    async def _not_found(self, asked: ClientRequest) -> NoReturn:
+        near = " or ".join(self._paths.near(asked.link.path))
+        hint = f"; did you mean {near}?" if near else ""
+        raise NotFound(f"{_asked_for(asked)}: there is nothing here{hint}")
 
 
 def _method_not_allowed(allowed: set[str]) -> Endpoint:
@@ -69,10 +83,6 @@ def _method_not_allowed(allowed: set[str]) -> Endpoint:
         raise MethodNotAllowed(what, allow=", ".join(sorted(allowed)))
 
     return refuse
-
-
-async def _not_found(asked: ClientRequest) -> NoReturn:
-    raise NotFound(f"{_asked_for(asked)}: there is nothing here")
 
 
 def _asked_for(asked: ClientRequest) -> str:
