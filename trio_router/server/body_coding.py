@@ -11,7 +11,7 @@ from trio_router.wire import unzstd
 from trio_router.wire.inflate import CODINGS, InflateError, Inflater, coding_of
 
 if TYPE_CHECKING:
-    from trio_router.server.link import Headers
+    from collections.abc import Iterable
 
 CONTENT_ENCODING = b"content-encoding"
 _ZSTD = "zstd"
@@ -20,7 +20,7 @@ _ZSTD = "zstd"
 class BodyCoding:
     """The coding that the headers of a request tell."""
 
-    def __init__(self, headers: Headers) -> None:
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self._told = [v.decode("latin-1") for k, v in headers if k == CONTENT_ENCODING]
 
     def coding(self) -> str:
