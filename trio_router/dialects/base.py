@@ -184,11 +184,18 @@ class TokenCounter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ListedModel:
-    """A model as its provider lists it.  `created` is in Unix seconds, 0 if it is not told."""
+    """A model as its provider lists it.  `created` is in Unix seconds, 0 if it is not told.
+
+    `context` and `output` are the most tokens of a request with its answer, and of an answer; 0 if that
+    is not told.  `abilities` are some of `tools`, `vision`, `thinking`; none is told of where unknown.
+    """
 
     id: str
     created: int = 0
     title: str = ""
+    context: int = 0
+    output: int = 0
+    abilities: tuple[str, ...] = ()
 
 
 class ModelListing(Protocol):
@@ -209,6 +216,18 @@ class ModelTeller(Protocol):
     def model(self, model: ListedModel) -> dict[str, Any]: ...
 
     def models(self, models: Sequence[ListedModel]) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class PagingTeller(ModelTeller, Protocol):
+    """A teller of an API whose clients ask for one page after another."""
+
+    def page(self, models: Sequence[ListedModel], query: Mapping[str, str]) -> dict[str, Any]:
+        """The page that the URL's `query` asks for; all models if it asks for none.
+
+        Raises InvalidRequest.
+        """
+        ...
 
 
 class PassingDialect(Protocol):
