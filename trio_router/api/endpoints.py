@@ -11,9 +11,11 @@ from trio_router.api.table import Below
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.base import PagingTeller
 from trio_router.dialects.chat_request import parse_chat_request, parse_object
+from trio_router.dialects.conversations import continued_by, conversation_of
 from trio_router.errors import Draining
 from trio_router.relay.call import ChatCall, ClientCall
 from trio_router.relay.heavy import in_slices, understood
+from trio_router.routing.affinity import NO_AFFINITY, Affinity
 from trio_router.routing.route import Route
 from trio_router.runtime.router import RouterState
 
@@ -66,13 +68,24 @@ async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
     asked.trace()
     target = asked.generation.table.resolve(model)
     if isinstance(target, Route):
-        find = partial(_sticky_key, asked, target, call)
-        asked.exchange.sticky = await in_slices(find) if call.is_heavy else find()
+        asked.exchange.affinity = await _affinity(asked, target, call)
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
         return Reply(200, {**_STREAM_HEADERS, **origin(asked.record)}, stream=stream)
     answer = await asked.exchange.whole(target, call)
     return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
+
+
+async def _affinity(asked: ClientRequest, route: Route, call: Call) -> Affinity:
+    """What this request has in common with others that should go to the same target."""
+    if route.policy.sticky is None and not route.has_affinity:
+        return NO_AFFINITY
+    find = partial(_sticky_key, asked, route, call)
+    sticky = await in_slices(find) if call.is_heavy and route.policy.sticky == "user" else find()
+    if not route.has_affinity:
+        return Affinity(sticky=sticky)
+    conversation = conversation_of(asked.link.headers, call.said)
+    return Affinity(conversation, sticky, continued_by(call.said))
 
 
 def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects import recognise
-from trio_router.dialects.base import HoldingDecoder
+from trio_router.dialects.base import HoldingDecoder, StoredDecoder
 from trio_router.dialects.hub import OpenCalls, says
 from trio_router.dialects.provider_error import stream_error
 from trio_router.errors import (
@@ -103,6 +103,11 @@ class AnswerReader:
     def format(self) -> str | None:
         """ "sse", "ndjson", "json-array" or "json"; None until it is known."""
         return "json" if self.is_json else self._frames.format
+
+    @property
+    def response_id(self) -> str | None:
+        """By which the provider may have stored the answer; None where the API has no such thing."""
+        return self._decoder.response_id if isinstance(self._decoder, StoredDecoder) else None
 
     @property
     def is_whole(self) -> bool:

@@ -77,6 +77,16 @@ class HoldingDecoder(ChunkDecoder, Protocol):
         ...
 
 
+@runtime_checkable
+class StoredDecoder(ChunkDecoder, Protocol):
+    """A decoder of an API whose providers store their answers.
+
+    `response_id` is what a later request calls this one; None before its end.
+    """
+
+    response_id: str | None
+
+
 class Dialect(Protocol):
     """All that is known of one family of providers: how it wants to be asked, and how it answers.
 

@@ -24,7 +24,7 @@ from trio_router.relay.forwarded import allowed, forwarded
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from trio_router.dialects.base import ClientDialect
     from trio_router.dialects.taps import Tap
@@ -120,6 +120,11 @@ class Call(HubCall, WholeCall, Protocol):
 
     is_stream: bool
 
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """What the client asks, in its own API."""
+        ...
+
 
 class ChatCall:
     """`POST /v1/chat/completions`.  `body` has been checked and is in the hub's shape."""
@@ -132,6 +137,10 @@ class ChatCall:
         self.is_stream = bool(body.get("stream"))
         self._body = body
         self._with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        return self._body
 
     def request_for(self, target: Target) -> UpstreamRequest:
         return _chat_request(target, self._body, is_stream=self.is_stream)
@@ -191,6 +200,10 @@ class ClientCall:
         self._body = body
         self._headers = forwarded(client.native, headers)
         self._chats: dict[tuple[bool, bool], dict[str, Any]] = {}  # see `_chat`
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        return self._body
 
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._client.name)

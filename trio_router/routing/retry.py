@@ -33,6 +33,7 @@ _LASTING = frozenset({501, 505})  # 5xx that a retry does not mend
 _TARGETS_OWN = frozenset({401, 402, 403, 404, 405, 407, 410, 413})  # another target may succeed
 _NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance"})
 _NOT_HERE = frozenset({"model_not_found", "unsupported_parameter", "unsupported_value", "unsupported"})
+_STORED_ELSEWHERE = "previous_response_not_found"
 _CONTEXT = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum context length|context (?:length|window|size)"
     r"|prompt is too long|input token count|too many (?:input )?tokens|input is too long",
@@ -77,7 +78,7 @@ def _of_words(error: UpstreamStatus | StreamError) -> Verdict:
         return Verdict.LARGER
     if _FILTER.search(words):
         return Verdict.FILTERED
-    if error.reason in _NO_MONEY or error.reason in _NOT_HERE:
+    if error.reason in _NO_MONEY or error.reason in _NOT_HERE or error.reason == _STORED_ELSEWHERE:
         return Verdict.NEXT
     if status is None:
         return Verdict.AGAIN
@@ -104,6 +105,8 @@ def is_blamed(error: RouterError) -> bool:
         return False
     if isinstance(error, UpstreamTimeout) and error.phase == "pool":
         return False  # the request waited in our own queue
+    if isinstance(error, UpstreamStatus | StreamError) and error.reason == _STORED_ELSEWHERE:
+        return False  # another target has what the request goes on from
     return verdict(error) in (Verdict.AGAIN, Verdict.NEXT)
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from trio_router.config.patterns import Pattern
 from trio_router.dialects.base import ListedModel
+from trio_router.routing.route import Route
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from trio_router.routing.table import RouteTable
     from trio_router.routing.target import Target
     from trio_router.runtime.catalog import Catalog
     from trio_router.runtime.generation import Generation
@@ -20,11 +25,25 @@ async def listed_models(generation: Generation, catalog: Catalog) -> list[Listed
     lists = await catalog.lists(asked)
     heard = _Heard(catalog)
     named = [_named(generation, heard, name) for name in table.names()]
-    return named + [
+    theirs = [
         replace(model, id=f"{provider}/{model.id}")
         for provider, models in lists.items()
         for model in models
     ]
+    return [*named, *_of_patterns(table, [*named, *theirs]), *theirs]
+
+
+def _of_patterns(table: RouteTable, known: Sequence[ListedModel]) -> Iterator[ListedModel]:
+    """The names that a pattern's targets are known to have, as clients ask for them."""
+    told = set()
+    for one in table.patterns:
+        for wanted in filter(None, (Pattern.of(target.model) for target in one.policy.targets)):
+            for model in known:
+                star = wanted.star(model.id)
+                name = "" if star is None else one.pattern.filled(star)
+                if name and name not in told and table.pattern_of(name) is one:
+                    told.add(name)
+                    yield replace(model, id=name)
 
 
 def listed_model(generation: Generation, catalog: Catalog, name: str) -> ListedModel:
@@ -33,14 +52,15 @@ def listed_model(generation: Generation, catalog: Catalog, name: str) -> ListedM
 
 
 def _named(generation: Generation, heard: _Heard, name: str) -> ListedModel:
-    route = generation.table.routes.get(name)
-    if route is None:
-        return heard.of(generation.table.target(name))
-    found = [(heard.of(one.target), one.context or 0) for one in route.targets]
+    asked = generation.table.resolve(name)
+    if not isinstance(asked, Route):
+        return heard.of(asked)
+    found = [(heard.of(one.target), one.context or 0) for one in asked.targets]
     first = found[0][0]
     # What is too long for one target is asked of another one that takes more.
     context = max(declared or model.context for model, declared in found)
-    return replace(first, id=name, title="", context=context)
+    title = "" if asked.is_own else first.title
+    return replace(first, id=name, title=title, context=context)
 
 
 class _Heard:
