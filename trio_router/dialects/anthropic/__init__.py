@@ -113,6 +113,15 @@ class MessagesApi:
         return usage if isinstance(usage, dict) else None
 
 
+def _asked_model(body: dict[str, Any]) -> str:
+    """The name that a translated answer tells: the client's own.
+
+    Claude Code sends no thinking back that another model has signed, and compares the names.
+    """
+    model = body.get("model")
+    return model if isinstance(model, str) else ""
+
+
 class MessagesClient(ClientDialect):
     """Clients of the Messages API, such as Claude Code and the `anthropic` SDKs."""
 
@@ -135,12 +144,13 @@ class MessagesClient(ClientDialect):
         return for_others(chat)
 
     def encoder(self, identity: AnswerIdentity, body: dict[str, Any]) -> StreamEncoder:
-        return MessagesEncoder(identity)
+        return MessagesEncoder(identity, _asked_model(body))
 
     def answer(
         self, completion: Completion, identity: AnswerIdentity, body: dict[str, Any]
     ) -> dict[str, Any]:
-        return to_message(completion, identity)
+        message = to_message(completion, identity)
+        return {**message, "model": _asked_model(body) or message["model"]}
 
     def error_body(self, error: RouterError) -> dict[str, Any]:
         return error_body(error)
