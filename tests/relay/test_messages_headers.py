@@ -108,3 +108,16 @@ async def test_a_route_that_replays_asks_anthropic_for_thinking_too(autojump_clo
     seen = await asked("resumed", thinking=thinking, max_tokens=9999, system=blocks)
     assert seen.json["thinking"] == thinking
     assert seen.json["system"] == blocks
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_a_translated_answer_tells_the_model_by_the_name_that_was_asked_for(
+    is_stream, autojump_clock
+):
+    """Claude Code sends back no thinking that another model has signed."""
+    async with memory_stack(providers=PROVIDERS) as stack:
+        stack.upstream.script = lambda _: json_answer({**CHAT, "model": "another"})
+        body = {"model": "open/m", "stream": is_stream, **ASK}
+        response = await stack.client.post("/v1/messages", json=body)
+    assert '"model":"open/m"' in response.text
+    assert "another" not in response.text
