@@ -13,6 +13,7 @@ from trio_router.dialects import CLIENTS
 from trio_router.errors import ClientStalled, InternalError, RouterError
 from trio_router.observe.record import RequestRecord
 from trio_router.relay.exchange import Exchange
+from trio_router.server.body_coding import CONTENT_ENCODING, BodyCoding
 from trio_router.server.seats import current_seat
 from trio_router.wire.written import unheard
 
@@ -69,6 +70,8 @@ class ClientRequest:
         self.router = app.router
         self.link = link
         self.body = link.body
+        if self.header(CONTENT_ENCODING):
+            self.body.coding = BodyCoding(link.headers)
         self.record = RequestRecord(
             request_id=self._request_id(),
             started_at=trio.current_time(),
