@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import UpstreamRequest
 from trio_router.dialects.native import PlainAnswer
 from trio_router.errors import MalformedJSON, NetworkError, NotFound, UpstreamError, UpstreamTimeout
@@ -15,6 +14,7 @@ from trio_router.wire.jsoncodec import dumps
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from trio_router.dialects.answer import AnswerReader
     from trio_router.dialects.base import ClientDialect, TokenCounter
     from trio_router.errors import RouterError
     from trio_router.relay.call import OpenedAnswer, Whole
