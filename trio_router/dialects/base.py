@@ -8,7 +8,7 @@ fields nobody here has heard of, which a closed vocabulary would lose.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from trio_router.errors import InvalidRequest
 
@@ -33,8 +33,7 @@ class UpstreamRequest:
     above: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerIdentity:
+class AnswerIdentity(NamedTuple):
     """Id, time (Unix seconds) and model of an answer, used where the upstream gives none."""
 
     id: str
