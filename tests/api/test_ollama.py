@@ -400,6 +400,17 @@ async def test_show_tells_what_a_model_can_be_asked_for(name, field, autojump_cl
     assert {"template", "modelfile", "parameters", "details"} <= told.keys()
 
 
+async def test_show_tells_what_a_provider_lists_of_its_model(autojump_clock):
+    listed = {"id": "m", "context_length": 8192, "capabilities": {"vision": True}}
+    async with memory_stack("", PROVIDERS) as stack:
+        stack.upstream.script = lambda _: json_answer({"data": [listed]})
+        await stack.client.get("/api/tags")
+        told = (await post(stack, "show", {"model": "any/m"})).json()
+    assert told["capabilities"] == ["completion", "vision"]
+    architecture = told["model_info"]["general.architecture"]
+    assert told["model_info"][f"{architecture}.context_length"] == 8192
+
+
 async def test_an_ollama_is_asked_what_it_knows_of_a_model(autojump_clock):
     known = {"capabilities": ["completion"], "model_info": {"llama.context_length": 8192}}
     async with memory_stack("", PROVIDERS) as stack:

@@ -9,7 +9,7 @@ A test says with a marker which client it runs, and that is all it has to do:
 - `name` is what people call it (by default the package's name), `api` the API that it speaks.
 - `dialect` is the upstream's.  By default it is the value of the test's parameter `dialect`, else the
   provider in its parameter `model`, if that is a dialect's name, else `openai`.
-- `shows` is what the test shows, in a word or two: `text`, `streaming`, `tools`.
+- `shows` is what the test shows, in a word or two each: `text`, `streaming, tools`.
 
 A module's or class's marker gives what its tests' own markers leave open.  All tests of one client, API
 and dialect are one row.  `pytest tests/clients --clients-page update` writes the rows that it ran into
@@ -132,10 +132,10 @@ class ClientsPage:
         row = self._rows.setdefault(key, Row(self._versions[package]))
         row.all += 1
         row.good += is_good
-        if shows := told.get("shows"):
-            row.shown.add(shows)
-            if not is_good:
-                row.fallen.add(shows)
+        shows = set(filter(None, told.get("shows", "").split(", ")))
+        row.shown |= shows
+        if not is_good:
+            row.fallen |= shows
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if hasattr(session.config, "workerinput"):

@@ -43,6 +43,13 @@ def test_a_failure_is_told_in_the_row():
     assert "| text | 1 of 2: fails tools |\n" in text
 
 
+def test_a_test_may_show_several_things():
+    text = with_rows(EMPTY, rows((told("text, tools"), True), (told("tools"), False)))
+    assert "| text | 1 of 2: fails tools |\n" in text
+    page = lines_in(with_rows(EMPTY, rows((told("text, tools"), True))))
+    assert complaints(page, rows((told("tools"), True), (told("text"), True))) == []
+
+
 def test_a_run_of_some_clients_leaves_the_rows_of_the_others():
     first = with_rows(EMPTY, rows(*ALL_GOOD))
     both = with_rows(first, rows((told("text", "Messages"), True)))

@@ -14,6 +14,7 @@ from quart_trio import QuartTrio
 from trio_router.api.asgi import RelayConnection
 from trio_router.api.azure import AZURE
 from trio_router.api.endpoints import CHAT_COMPLETIONS, MODELS_BELOW, OWN, chat_completions, client_call
+from trio_router.api.front import FRONT
 from trio_router.api.google import GOOGLE, GOOGLE_BELOW
 from trio_router.api.metrics_side import METRICS
 from trio_router.api.ollama import OLLAMA
@@ -64,6 +65,7 @@ class RouterApp(QuartTrio):
             ("POST", CHAT_COMPLETIONS): EndpointRow(chat_completions),
             **{("POST", path): EndpointRow(client_call) for path in CLIENTS},
             **GOOGLE,
+            **FRONT,
             **SIDES,
             **PASSING_THROUGH,
             **OWN,
@@ -80,13 +82,14 @@ class RouterApp(QuartTrio):
 
     def new_body(self, path: str, declared: int | None) -> RequestBody:
         """The body of a request for `path`; `declared` is its content-length, None without one."""
-        server = self.router.generation.config.server
+        server, path = self.router.generation.config.server, self.table.paths.meant(path)
         if path in UPLOADS or (path.startswith(AZURE) and path.endswith(_UPLOAD_ENDS)):
             return RequestBody(server.max_upload, declared, is_streamed=True)
         return RequestBody(server.max_body, declared)
 
     def request(self, link: Link) -> ClientRequest:
         """The request that came in on `link`."""
+        link.path = self.table.paths.meant(link.path)
         return ClientRequest(self, link)
 
     # -- what a request asks

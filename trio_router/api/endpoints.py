@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from trio_router.api.reply import Reply, json_reply, origin
 from trio_router.api.table import Below, EndpointRow
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
+from trio_router.dialects.base import PagingTeller
 from trio_router.dialects.chat_request import parse_chat_request, parse_object
 from trio_router.dialects.conversations import continued_by, conversation_of
 from trio_router.dialects.gemini.client import KEY_HEADER
@@ -113,7 +115,11 @@ async def models(asked: ClientRequest) -> Reply:
     """`GET /v1/models`.  Raises RouterError."""
     asked.authenticate()
     models = await asked.router.models(asked.generation)
-    return json_reply(_teller(asked).models(models))
+    teller = _teller(asked)
+    if isinstance(teller, PagingTeller):
+        query = parse_qsl(asked.link.query.decode("latin-1"))
+        return json_reply(teller.page(models, dict(query)))
+    return json_reply(teller.models(models))
 
 
 async def model(asked: ClientRequest) -> Reply:

@@ -17,6 +17,7 @@ from trio_router.dialects.gemini.client import KEY_HEADER, VERSIONS
 from trio_router.errors import ClientStalled, InternalError, RouterError
 from trio_router.observe.record import RequestRecord
 from trio_router.relay.exchange import Exchange
+from trio_router.server.body_coding import CONTENT_ENCODING, BodyCoding
 from trio_router.server.seats import current_seat
 from trio_router.wire.written import unheard
 
@@ -79,6 +80,10 @@ class ClientRequest:
         self.path = link.path  # of the endpoint; the client's own may say the same in other words
         self.named_model: str | None = None  # by the path
         self.body = link.body
+        # The first field of each name; made once, because a request asks for about ten.
+        self._fields = dict(reversed(link.headers))
+        if self.header(CONTENT_ENCODING):
+            self.body.coding = BodyCoding(link.headers)
         self.record = RequestRecord(
             request_id=self._request_id(),
             started_at=trio.current_time(),
@@ -122,9 +127,7 @@ class ClientRequest:
     def trace(self, operation: str = "chat") -> None:
         """Notes the trace that the request is part of (W3C Trace Context)."""
         self.record.operation = operation
-        self.router.observation.trace(
-            self.record, self.header(b"traceparent"), self.header(b"tracestate")
-        )
+        self.router.observation.trace(self.record, self._fields)
 
     async def run(self) -> None:
         """Answers the request, to the answer's end; then everything that it has opened is closed.
@@ -236,6 +239,7 @@ class ClientRequest:
                 answer.headers.pop("content-length", None)
             await self.link.start(answer.status, _raw(answer.headers))
             answer.headers.clear()  # or the stream would keep them
+            self._fields.clear()
             await self._send_stream(answer.stream)
         else:
             if answer.status != 204:
@@ -263,10 +267,7 @@ class ClientRequest:
 
     def header(self, name: bytes) -> bytes:
         """A header's value, by its lower-case name; empty if it is not there."""
-        for key, value in self.link.headers:  # a generator would cost more than the loop
-            if key == name:
-                return value
-        return b""
+        return self._fields.get(name, b"")
 
 
 def internal_error(fault: Exception, request_id: str) -> InternalError:

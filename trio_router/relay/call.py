@@ -22,6 +22,7 @@ from trio_router.dialects.translate import (
     render_error,
 )
 from trio_router.errors import InvalidRequest
+from trio_router.relay.forwarded import allowed, forwarded
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
@@ -223,9 +224,8 @@ class ClientCall(_TextCall):
         self.keepalive = client.keepalive
         self.content_type = client.content_type
         self._client = client
-        own = client.native.forwarded
-        self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
-        self._chats: dict[bool, dict[str, Any]] = {}  # by `drop`: unsupported fields left out or not
+        self._headers = forwarded(client.native, headers)
+        self._chats: dict[tuple[bool, bool], dict[str, Any]] = {}  # see `_chat`
 
     @property
     def said(self) -> Mapping[str, Any]:
@@ -238,11 +238,13 @@ class ClientCall(_TextCall):
         ask_usage = target.ask_usage and self.is_stream
         merged = target.body_for(self._client.exposed(self._body))
         body = self._client.native.request(merged, ask_usage=ask_usage)
-        return UpstreamRequest(self._client.native_path(path, self._body), dumps(body), self._headers)
+        asked = self._client.native_path(path, self._body)
+        return UpstreamRequest(asked, dumps(body), allowed(self._headers, target))
 
     def _translated(self, target: Target) -> UpstreamRequest:
         """What clients send unasked is left out for targets that refuse it."""
-        chat = self._chat(drop=target.drop_unsupported)
+        is_own = target.dialect.name == self._client.dialect
+        chat = self._chat(drop=target.drop_unsupported, is_own=is_own)
         hints = self._client.hints & chat.keys()
         if not hints:
             return self.request_with(target, chat)
@@ -278,15 +280,17 @@ class ClientCall(_TextCall):
         self._body = {name: value for name, value in self._body.items() if name not in _CONVERSATION}
         self._chats = {}
 
-    def _chat(self, *, drop: bool) -> dict[str, Any]:
-        if drop not in self._chats:
-            chat = self._client.chat_request(self._body, drop_unsupported=drop)
-            self._chats[drop] = self._client.for_others(chat)
-        return self._chats[drop]
+    def _chat(self, *, drop: bool, is_own: bool) -> dict[str, Any]:
+        """`drop`: without what cannot be kept.  `is_own`: with what only upstreams of this API know."""
+        if (known := self._chats.get((drop, is_own))) is not None:
+            return known
+        chat = self._client.chat_request(self._body, drop_unsupported=drop)
+        self._chats[drop, is_own] = made = chat if is_own else self._client.for_others(chat)
+        return made
 
     @property
     def chat(self) -> dict[str, Any]:
-        return self._chat(drop=False)
+        return self._chat(drop=False, is_own=False)
 
     def _is_native(self, target: Target) -> bool:
         return self._client.name in target.native

@@ -191,6 +191,8 @@ class RouteTable:
             defaults=settings.defaults,
             options=settings.options,
             is_listed=config is not None,
+            betas=provider.known_betas,
+            has_tokenize=provider.can_tokenize,
             has_own_first_event=any(
                 "first_event" in timeouts.model_fields_set
                 for timeouts in (provider.timeouts, settings.timeouts)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 # The version of the API that is spoken here: clients refuse older ones than what they need.
 API_VERSION = "0.12.11"
 _ARCHITECTURE = "trio-router"
-# What every model of a provider's chat API can be asked for; whether it calls tools is its own affair.
-_CAPABILITIES = ("completion", "tools")
+# What a model of which nothing is known can be asked for; whether it calls tools is its own affair.
+_ABILITIES = ("tools",)
 
 
 class OllamaTeller:
@@ -41,16 +41,19 @@ class OllamaTeller:
 
     def show(self, model: ListedModel) -> dict[str, Any]:
         """What is known of a model that no Ollama has."""
+        info: dict[str, Any] = {
+            "general.architecture": _ARCHITECTURE,
+            "general.basename": model.title or model.id,
+        }
+        if model.context:
+            info[f"{_ARCHITECTURE}.context_length"] = model.context
         return {
             "modelfile": "",
             "parameters": "",
             "template": "",
             "details": _details(model.id),
-            "model_info": {
-                "general.architecture": _ARCHITECTURE,
-                "general.basename": model.title or model.id,
-            },
-            "capabilities": list(_CAPABILITIES),
+            "model_info": info,
+            "capabilities": ["completion", *(model.abilities or _ABILITIES)],
             "modified_at": timestamp(model.created),
         }
 
