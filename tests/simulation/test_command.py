@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from tests.simulation.worlds import check
 from trio_router.simulation import runs
 from trio_router.simulation.__main__ import main
 from trio_router.simulation.generate import generate
@@ -15,6 +17,7 @@ from trio_router.simulation.judge import Failure
 from trio_router.simulation.plan import plan_from, plan_text
 from trio_router.simulation.world import World
 
+ROOT = Path(__file__).parents[2]
 LAST = re.compile(r"(\d+) seeds, (\d+) requests, (\d+) failures, digest [0-9a-f]{32}")
 
 
@@ -127,3 +130,33 @@ def test_a_file_that_is_no_world_is_refused(call, tmp_path):
     result = call("--world", "bad.json")
     assert result.exit_code == 2
     assert "bad.json is no world: Object missing required field `config`" in result.stderr
+
+
+class TestThePage:
+    """The page on the simulation is true: its commands do what it says."""
+
+    page = (ROOT / "trio_router" / "docs" / "simulation.md").read_text()
+
+    def test_its_commands_run_and_print_what_it_shows(self, call):
+        blocks = re.findall(r"^```sh\n(.*?)^```$", self.page, re.M | re.S)
+        lines = [line.split() for block in blocks for line in block.splitlines()]
+        assert all(line[:3] == ["python", "-m", "trio_router.simulation"] for line in lines)
+        results = [call(*line[3:]) for line in lines]
+        assert [result.exit_code for result in results] == [0, 0, 0]
+        shown = re.search(r"^```\n(\d+ seeds, \d+ requests, 0 failures), digest", self.page, re.M)
+        assert last_line(results[0]).startswith(shown[1])
+
+    def test_its_options_are_all_that_there_are(self, call):
+        told = set(re.findall(r"^\| `(--[\w-]+)", self.page, re.M))
+        options = set(re.findall(r"--[a-z-]+", call("--help").stdout))
+        assert told == options - {"--help", "--shrink"}
+
+    def test_its_world_keeps_every_promise(self):
+        text = re.search(r"^```yml\n(.*?)^```$", self.page, re.M | re.S)[1]
+        world = check(plan_from(text.encode()))
+        assert [told.provider for told in world.outlets["p0"].told + world.outlets["p1"].told] == [
+            "p0",
+            "p1",
+        ]
+        assert world.got[0].end == "whole"
+        assert b'"hel' in bytes(world.got[0].parser.body)
