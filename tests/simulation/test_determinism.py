@@ -1,4 +1,4 @@
-"""The same seed gives the same history: again, with other hashes, on another Python."""
+"""The same seed gives the same history: again, after others, with other hashes, on another Python."""
 
 from __future__ import annotations
 

@@ -73,8 +73,18 @@ class AsgiLink:
         server = self._scope.get("server")
         return server[0] if server else None
 
-    def scope(self) -> HTTPScope:
-        return self._scope
+    @property
+    def client(self) -> str | None:
+        client = self._scope.get("client")
+        return client[0] if client else None
+
+    @property
+    def query(self) -> bytes:
+        return self._scope["query_string"]
+
+    @property
+    def is_secure(self) -> bool:
+        return self._scope["scheme"] == "https"
 
     async def start(self, status: int, headers: Headers) -> None:
         if self._scope["http_version"] not in ("1.0", "1.1"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_router.relay.tally import tokens
+from trio_router.relay.tally import cached_tokens, tokens
 from trio_router.wire.jsoncodec import JSONError, loads
 
 if TYPE_CHECKING:
@@ -64,15 +64,16 @@ class Passage:
 
     @property
     def is_committed(self) -> bool:
-        """The client has the answer's head."""
+        """Whether the client has the answer's head."""
         return self._state is not _State.OPENING
 
     @property
     def is_torn(self) -> bool:
+        """Whether the answer broke off after its head."""
         return self._state is _State.TORN
 
     def begin(self, response: UpstreamAnswer) -> None:
-        """The head is here: the client is given it, and from now on the body."""
+        """Takes the head of `response`: the client gets it now, and the body as it comes."""
         self.status = response.status
         for name in _HEADERS:
             if value := response.header(name):
@@ -84,7 +85,7 @@ class Passage:
         self.begun.set()
 
     def fail(self, error: RouterError) -> None:
-        """Before the head `error` becomes the answer's status; after it the answer is torn."""
+        """Before the head, the client gets `error` with its status.  After it, the answer is torn."""
         if self.is_committed:
             self._state = _State.TORN
         else:
@@ -109,6 +110,7 @@ class Passage:
     # -- the client's StreamReply
 
     async def next(self, write_now: object) -> bytes | None:
+        """The next piece of the body; None at the end."""
         try:
             return await self._pieces.receive()
         except trio.EndOfChannel:
@@ -165,5 +167,6 @@ class _Used:
             return
         usage = answer.get("usage") if isinstance(answer, dict) else None
         if isinstance(usage, dict):
+            record.cached_tokens = cached_tokens(usage)
             record.prompt_tokens = tokens(usage, "input_tokens", "prompt_tokens")
             record.completion_tokens = tokens(usage, "output_tokens", "completion_tokens")

@@ -20,10 +20,10 @@ class Sink(Protocol):
     """Where a stream's frames go."""
 
     def begin(self, translator: Translator) -> None:
-        """The frames to come are `translator`'s, who also knows how to end them badly."""
+        """The frames to come are those of `translator`, which can also end them with an error."""
 
     def commit(self) -> None:
-        """The first event that says something is there: the client is promised an answer."""
+        """The first event with content is here: the client is promised an answer."""
 
     def put_nowait(self, frames: bytes) -> bool:
         """Hands frames over; False if there is no room."""
@@ -47,10 +47,12 @@ class Stream(Sink, Protocol):
 
 
 class RouteSink(Sink, Protocol):
+    """The sink of one attempt of a route."""
+
     has_answered: bool  # the first event has come
 
     async def release(self) -> None:
-        """The answer is complete and good: sends what was held back."""
+        """Sends what was held back: the answer is complete and good."""
 
 
 class PassingSink:

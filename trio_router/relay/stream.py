@@ -32,7 +32,7 @@ class StreamReply(Protocol):
 
     @property
     def is_torn(self) -> bool:
-        """It has ended badly, and nothing that could follow would say so."""
+        """Whether it ended badly in a way that no further frame could tell."""
         ...
 
     async def next(self, write_now: WriteNow) -> bytes | None:
@@ -100,17 +100,17 @@ class StreamRun:
 
     @property
     def has_begun(self) -> bool:
-        """An event of an answer has come."""
+        """Whether an event of an answer has come."""
         return self._state is _FLOWING or self._state is _WHOLE
 
     @property
     def is_whole(self) -> bool:
-        """The client has been given a good end."""
+        """Whether the client has been given a good end."""
         return self._state is _WHOLE
 
     @property
     def is_promised(self) -> bool:
-        """The client has a status."""
+        """Whether the client has a status."""
         return self._state is not StreamState.OPENING
 
     @contextmanager
@@ -173,7 +173,7 @@ class StreamRun:
             self.begun.set()
 
     def promise(self) -> None:
-        """The client is given a status, whether an event has come or not."""
+        """Notes that the client is given a status now, whether an event has come or not."""
         if self._state is StreamState.OPENING:
             self._state = StreamState.PROMISED
         self.begun.set()

@@ -75,6 +75,7 @@ class Http2Connection:
         self._idle: Alarm = server.alarms.alarm(self.close_if_idle)
 
     async def run(self, first: bytes) -> None:
+        """Serves the connection to its end; `first` is what was read of it already."""
         self.server.connections[self] = None
         try:
             async with trio.open_nursery() as self._nursery:
@@ -92,7 +93,7 @@ class Http2Connection:
             del self._nursery
 
     def close_if_idle(self) -> None:
-        """Ends the connection if no request is being answered; when the server ends, in any case."""
+        """Ends the connection if no request is being answered.  A server that ends takes no more."""
         if self._streams and not self.server.is_ending:
             return
         self._is_leaving = True
@@ -288,7 +289,7 @@ class Http2Connection:
             self._sent = None
 
     def _lose(self) -> None:
-        """Nothing more can be sent: ends the sender."""
+        """Ends the sender: nothing more can be sent."""
         self._is_lost = True
         self.wire.close()
         if self._work is not None:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypercorn.typing import HTTPScope
-
     from trio_router.server.request_body import RequestBody
     from trio_router.wire.written import Written
 
@@ -31,7 +29,7 @@ class App(Protocol):
     """What answers requests: all that a server knows of it."""
 
     def new_body(self, path: str, declared: int | None) -> RequestBody:
-        """For the body of a request for `path`, which says it has `declared` bytes, if it says so."""
+        """The body of a request for `path`; `declared` is its content-length, None without one."""
         ...
 
     def request(self, link: Link) -> Answering:
@@ -61,8 +59,19 @@ class Link(Protocol):
         """Whether the client sends the rest of the body without waiting for 100 Continue."""
         ...
 
-    def scope(self) -> HTTPScope:
-        """The request as ASGI describes it."""
+    @property
+    def client(self) -> str | None:
+        """The address that the request comes from; None if it has none (a Unix socket)."""
+        ...
+
+    @property
+    def query(self) -> bytes:
+        """What stands behind the `?` of the request's target; empty without one."""
+        ...
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the request came over TLS."""
         ...
 
     async def start(self, status: int, headers: Headers) -> None:

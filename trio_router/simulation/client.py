@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trio_router.simulation.answers import AnswerParser
 from trio_router.simulation.asking import request_of
+from trio_router.simulation.pipes import BROKEN
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from trio_router.simulation.pipes import End
     from trio_router.simulation.plan import Ask, Caller
     from trio_router.simulation.stage import Scheduler, Work
-
-_BROKEN = (ConnectionResetError, BrokenPipeError)
 
 
 @dataclass(slots=True)
@@ -111,7 +110,7 @@ class Client:
                 yield from self._put(end, got, body[at : at + step])
             if not got.has_left:
                 got.sent_at = self.stage.now
-        except _BROKEN:
+        except BROKEN:
             self._is_over = True  # an answer may be there all the same
 
     def _put(self, end: End, got: Got, data: bytes) -> Work:
@@ -191,7 +190,7 @@ class Client:
     def _take(self, end: End, got: Got) -> bool:
         try:
             data = end.receive(self._most(got))
-        except _BROKEN:
+        except BROKEN:
             data = b""
             got.parser.fault = got.parser.fault or ("" if got.parser.is_done else "reset")
         if not data:
@@ -236,5 +235,5 @@ class Client:
             try:
                 if not end.receive(65536):
                     return
-            except _BROKEN:
+            except BROKEN:
                 return

@@ -8,7 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from trio_router.simulation.asking import ADMIN_KEY, BAD_KEY, GOOD_KEY
-from trio_router.simulation.expected import neighbour_left
+from trio_router.simulation.expected import is_lenient, neighbour_left
 from trio_router.simulation.stage import BEGINNING
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def book_tells_the_truth(case: Case) -> Iterator[str]:
         if line.fields["status"] != case.status:
             yield f"status {line.fields['status']} in the log, {case.status} at the client"
         is_good = case.said.is_good if case.said is not None else False
-        if any(_is_lenient(case, told) for told in case.told):
+        if any(is_lenient(case, told) for told in case.told):
             return
         if is_good != (outcome == "completed") and outcome != "client_gone":
             yield f"{outcome} in the log, {'a good' if is_good else 'no good'} end at the client"
@@ -58,12 +58,6 @@ def book_tells_the_truth(case: Case) -> Iterator[str]:
         yield f"client_gone, but its client was there ({got.end})"
     if outcome == "internal_error":
         yield "our own fault"
-
-
-def _is_lenient(case: Case, told: Told) -> bool:
-    """Its provider's `lenient_end` takes what is cut off for whole."""
-    settings = case.config["providers"][told.provider]
-    return bool(settings.get("lenient_end")) and told.fault is not None
 
 
 def _may_be_gone(case: Case) -> bool:

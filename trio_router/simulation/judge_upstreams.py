@@ -38,7 +38,7 @@ def upstream_is_released(case: Case) -> Iterator[str]:
 
 
 def leaving_is_seen(case: Case) -> Iterator[str]:
-    """A client's leaving ends its request as soon as the network has told of it."""
+    """A client's leaving ends its request as soon as the network has told of it, or a drain is over."""
     got = case.got
     caller = next(c for c in case.world.plan.callers if c.id == got.caller)
     if not got.has_left or case.line is None or caller.there.hole >= 0:
@@ -48,7 +48,9 @@ def leaving_is_seen(case: Case) -> Iterator[str]:
     if course.rate:
         travel += max(course.room, 70_000) / course.rate  # what was sent before it
     late = case.line.at - got.left_at - travel
-    if late > _AT_ONCE and not _drains(case):
+    if _drains(case) and case.route is not None:
+        late -= case.route["on_disconnect"]["drain"]["seconds"]
+    if late > _AT_ONCE:
         yield f"its request ended {late:.4f} s after the word of its leaving came"
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trio_router.simulation.history import Journal
     from trio_router.simulation.stage import Scheduler, Work
 
+BROKEN = (ConnectionResetError, BrokenPipeError)  # what a send or a receive raises
 _LONGER = 8  # a cut connection's longer reads, as a multiple of its shorter ones
 
 

@@ -66,6 +66,7 @@ class Style(msgspec.Struct, frozen=True, omit_defaults=True):
     head: float = 0.0  # s before the head
     first: float = 0.0  # s between head and first event
     gap: float = 0.0  # s between writes
+    end: float = 0.0  # s between the last event and the end of the body
 
 
 class Take(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import json, structs
 
 from trio_router.simulation.envelope import AnswerBytes, error_body, script, vectors
+from trio_router.simulation.pipes import BROKEN
 from trio_router.simulation.plan import Fault, Meaning, Take
 from trio_router.simulation.stage import BEGINNING, Actor
 from trio_router.simulation.telling import Telling
@@ -29,7 +30,6 @@ _MODEL = re.compile(rb'"model":\s*"([^"]*)"')
 _STREAM = re.compile(rb'"stream":\s*true')
 _TWO = re.compile(rb'"n":\s*2[,}]')
 _GOES_ON = re.compile(rb'"role":\s*"(assistant|model)"')
-_BROKEN = (ConnectionResetError, BrokenPipeError)
 _PLAIN = Take(Meaning(text="plain"))
 
 
@@ -137,7 +137,7 @@ class _Visit:
                 served += 1
                 if not is_kept or served == limit:
                     break
-        except _BROKEN:
+        except BROKEN:
             pass
         if self.outlet.told and self.outlet.told[-1].end is self.end and self.end.has_hung_up:
             told = self.outlet.told[-1]
