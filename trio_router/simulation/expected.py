@@ -33,6 +33,7 @@ _OF_FAULT: dict[str, set[str]] = {
     "comments": {"provider_timeout", *_LOST},
     "trickle": {"provider_timeout", *_LOST},
     "cut": _CUT,
+    "early_done": {*_LOST, "upstream_empty"},
     "no_finish": {*_LOST, "upstream_empty"},
     "error_event": {"provider_stream_error", "503", "UNAVAILABLE", *_LOST},
     "bad_json": {"malformed_json", "upstream_truncated", "provider_network_error"},
@@ -72,7 +73,7 @@ def is_lenient(case: Case, told: Told) -> bool:
         case "chunked":
             return fault.kind not in ("broken", "fin", "bad_framing")
         case "length":
-            return fault.kind not in ("broken", "fin", "bad_framing", "cut", "no_finish")
+            return fault.kind not in ("broken", "fin", "bad_framing", "cut", "no_finish", "early_done")
     return fault.kind != "broken"  # the connection's end is the body's
 
 
