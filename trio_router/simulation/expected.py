@@ -170,9 +170,10 @@ def _of_connects(case: Case) -> set[str]:
 
 
 def _tells_late(provider: Provider) -> bool:
-    """Whether the way to it and back may take nearly a second or more."""
+    """Whether the way to it and back may take nearly a second or more, or a head goes in many pieces."""
     return any(
         there.rate
+        or (there.room < 1000 and there.latency + there.jitter > 0)
         or back.rate
         or there.latency + there.jitter + back.latency + back.jitter > 0.8
         or max(there.hole, back.hole) >= 0
