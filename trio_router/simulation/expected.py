@@ -170,7 +170,7 @@ def _of_connects(case: Case) -> set[str]:
 
 
 def _tells_late(provider: Provider) -> bool:
-    """Whether the way to it and back may take nearly a second or more, or a head goes in many pieces."""
+    """Whether the way there and back may take a second, or a head goes in many pieces."""
     return any(
         there.rate
         or (there.room < 1000 and there.latency + there.jitter > 0)
