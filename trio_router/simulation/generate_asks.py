@@ -223,8 +223,8 @@ class AskMaker:
             return Fault(kind, at=self._place())
         status = chance.pick(_STATUSES)
         retry_after = ""
-        if status in (429, 503) and chance.odds(0.5):
-            retry_after = chance.pick(("0", "1", "3", "40", "0.5", "soon"))
+        if status in (429, 503) and chance.odds(0.7):
+            retry_after = chance.pick(("0", "1", "3", "10", "40", "40", "0.5", "soon"))
         body = chance.pick(("own", "own", "html", "empty", "key"))
         return Fault(kind, status=status, retry_after=retry_after, body=body)
 
