@@ -136,9 +136,7 @@ class TestOverHttp:
                 assert got.headers["content-length"] == "12345"
             assert [seen.method for seen in stack.peer.seen] == ["HEAD", "HEAD"]
 
-    @pytest.mark.parametrize(
-        "path", ["/", "/v1", "/v1/", "/v1/models/", "/v1//models", "/x" * 500, "/é"]
-    )
+    @pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/model/", "/x", "/x" * 500, "/é"])
     async def test_what_is_not_there_is_404_for_every_method(self, path, autojump_clock):
         async with memory_stack() as stack:
             for method in ANY:

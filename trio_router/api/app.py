@@ -13,6 +13,7 @@ from quart_trio import QuartTrio
 
 from trio_router.api.asgi import RelayConnection
 from trio_router.api.endpoints import CHAT_COMPLETIONS, MODELS_BELOW, OWN, chat_completions, client_call
+from trio_router.api.front import FRONT
 from trio_router.api.metrics_side import METRICS
 from trio_router.api.passing import FILES_BELOW, PASSING_THROUGH, UPLOADS
 from trio_router.api.request import ClientRequest
@@ -57,6 +58,7 @@ class RouterApp(QuartTrio):
         exact: dict[tuple[str, str], EndpointRow] = {
             ("POST", CHAT_COMPLETIONS): EndpointRow(chat_completions),
             **{("POST", path): EndpointRow(client_call) for path in CLIENTS},
+            **FRONT,
             **SIDES,
             **PASSING_THROUGH,
             **OWN,
@@ -72,13 +74,14 @@ class RouterApp(QuartTrio):
 
     def new_body(self, path: str, declared: int | None) -> RequestBody:
         """The body of a request for `path`; `declared` is its content-length, None without one."""
-        server = self.router.generation.config.server
+        server, path = self.router.generation.config.server, self.table.meant(path)
         if path in UPLOADS:
             return RequestBody(server.max_upload, declared, is_streamed=True)
         return RequestBody(server.max_body, declared)
 
     def request(self, link: Link) -> ClientRequest:
         """The request that came in on `link`."""
+        link.path = self.table.meant(link.path)
         return ClientRequest(self, link)
 
     # -- what a request asks

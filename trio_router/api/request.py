@@ -13,7 +13,9 @@ from trio_router.dialects import CLIENTS
 from trio_router.errors import ClientStalled, InternalError, RouterError
 from trio_router.observe.record import RequestRecord
 from trio_router.relay.exchange import Exchange
+from trio_router.server.body_coding import CONTENT_ENCODING, BodyCoding
 from trio_router.server.seats import current_seat
+from trio_router.wire.written import unheard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -68,6 +70,8 @@ class ClientRequest:
         self.router = app.router
         self.link = link
         self.body = link.body
+        if self.header(CONTENT_ENCODING):
+            self.body.coding = BodyCoding(link.headers)
         self.record = RequestRecord(
             request_id=self._request_id(),
             started_at=trio.current_time(),
@@ -211,12 +215,15 @@ class ClientRequest:
     async def _send_stream(self, stream: StreamReply) -> None:
         link = self.link
         link.on_moved = stream.moved
-        while (frames := await stream.next(link.write_now)) is not None:
-            await link.write(frames)
-        if stream.is_torn:
-            await link.tear()
-        else:
-            await link.finish(stream.tail)
+        try:
+            while (frames := await stream.next(link.write_now)) is not None:
+                await link.write(frames)
+            if stream.is_torn:
+                await link.tear()
+            else:
+                await link.finish(stream.tail)
+        finally:
+            link.on_moved = unheard  # or both would be left to the collector
 
     def _request_id(self) -> str:
         """The client's own, if it sent a sane one."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from trio_router.api.paths import Paths
 from trio_router.errors import MethodNotAllowed, NotFound
 
 if TYPE_CHECKING:
@@ -56,6 +57,15 @@ class EndpointTable:
         for (method, path), row in exact.items():
             if method == "GET" and not row.is_endless:
                 self.exact.setdefault(("HEAD", path), row)
+        self._paths = Paths({path for _, path in self.exact}, self._is_below)
+        self._nowhere = EndpointRow(self._not_found)
+
+    def meant(self, path: str) -> str:
+        """The path of the table that a client's own path means: see `paths`."""
+        return self._paths.meant(path)
+
+    def _is_below(self, path: str) -> bool:
+        return any(path.startswith(below.prefix) and below.methods(path) for below in self._below)
 
     def find(self, method: str, path: str) -> EndpointRow:
         """The row that answers.  Its endpoint raises NotFound or MethodNotAllowed where none does."""
@@ -72,9 +82,14 @@ class EndpointTable:
                     return below.row
                 known |= dict.fromkeys(methods, below.row)
         if not known:
-            return _NOWHERE
+            return self._nowhere
         # Booked as the path's other methods are.
         return replace(next(iter(known.values())), endpoint=_method_not_allowed(known))
+
+    async def _not_found(self, asked: ClientRequest) -> NoReturn:
+        near = " or ".join(self._paths.near(asked.link.path))
+        hint = f"; did you mean {near}?" if near else ""
+        raise NotFound(f"{_asked_for(asked)}: there is nothing here{hint}")
 
 
 def _method_not_allowed(allowed: Iterable[str]) -> Endpoint:
@@ -83,13 +98,6 @@ def _method_not_allowed(allowed: Iterable[str]) -> Endpoint:
         raise MethodNotAllowed(what, allow=", ".join(sorted(allowed)))
 
     return refuse
-
-
-async def _not_found(asked: ClientRequest) -> NoReturn:
-    raise NotFound(f"{_asked_for(asked)}: there is nothing here")
-
-
-_NOWHERE = EndpointRow(_not_found)
 
 
 def _asked_for(asked: ClientRequest) -> str:

@@ -172,6 +172,8 @@ def _slot(slot: Slot) -> list[Any]:
             figures.tries,
             figures.errors,
             [part for pair in figures.first.items() for part in pair],
+            figures.prompt,
+            figures.cached,
         ]
         for (provider, model), figures in slot.series.items()
     ]

@@ -96,8 +96,9 @@ class NativeReader(AnswerReader):
 
     def read_whole(self, value: dict[str, Any]) -> None:
         """Reads a whole answer for the record.  Raises UpstreamError if it is none."""
+        self._decoder = self._api.decoder(self._identity)
         try:
-            chunks = self._api.decoder(self._identity).decode(value)
+            chunks = self._decoder.decode(value)
         except WRONG_SHAPE:
             raise MalformedJSON("the upstream's answer has an unexpected shape") from None
         for chunk in chunks:

@@ -75,6 +75,7 @@ def request_fields(record: RequestRecord) -> dict[str, Any]:
         "duration_ms": round(record.duration * 1000, 1),
         "backpressure_ms": round(record.backpressure * 1000, 1),
         "prompt_tokens": record.prompt_tokens,
+        "cached_tokens": record.cached_tokens,
         "completion_tokens": record.completion_tokens,
         "usage": record.usage,
     }

@@ -63,6 +63,7 @@ class Try:
     error_text: str = ""
     outcome: str | None = None  # an Outcome's value, or "gave_way" for the loser of a race
     code: str | None = None  # the error's code
+    is_listed: bool = False  # as RequestRecord has it
 
     @property
     def target(self) -> str:
@@ -116,7 +117,9 @@ class RequestRecord:
     unicode_errors: int = 0
     json_errors: int = 0
     backpressure: float = 0.0  # s that the upstream waited for the client
+    response_id: str | None = None  # by which its provider may have stored the answer
     prompt_tokens: int | None = None
+    cached_tokens: int | None = None  # of the prompt, read from the provider's cache as it says
     completion_tokens: int | None = None
     bytes_waiting: int = 0  # bytes between the upstream and the client
     operation: str = "chat"  # one of a few
@@ -154,6 +157,7 @@ class RequestRecord:
         self.json_errors += attempt.json_errors
         self.backpressure += attempt.backpressure
         self.prompt_tokens = _sum(self.prompt_tokens, attempt.prompt_tokens)
+        self.cached_tokens = _sum(self.cached_tokens, attempt.cached_tokens)
         self.completion_tokens = _sum(self.completion_tokens, attempt.completion_tokens)
         self.is_estimated |= attempt.is_estimated
         self.last_read_at = attempt.last_read_at or self.last_read_at

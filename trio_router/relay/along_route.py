@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trio_router.relay.call import HubCall, StreamCall, Translator, WholeCall
     from trio_router.relay.engine import Engine, Upstreams
     from trio_router.relay.sinks import OnFirst, RouteSink, Stream
+    from trio_router.routing.affinity import Affinity
     from trio_router.routing.fleet import Fleet, Visit
     from trio_router.routing.route import Route, RouteTarget
     from trio_router.routing.target import Target
@@ -50,7 +51,7 @@ class RouteRun:
         upstreams: Upstreams,
         route: Route,
         attempt: MakeAttempt,
-        sticky: str | None,
+        affinity: Affinity,
     ) -> None:
         self._books = books
         self._engine = engine
@@ -61,7 +62,8 @@ class RouteRun:
         self._record = books.record
         self._make_attempt = attempt
         self._resumable: ResumableCall | None = None
-        order = self._fleet.order(route, trio.current_time(), engine.clock.random, sticky)
+        self._affinity = affinity
+        order = self._fleet.order(route, trio.current_time(), engine.clock.random, affinity)
         self._plan = Plan(route, order, self._fleet)
         self._visits: dict[str, Visit] = {}  # to targets that are about to be asked
 
@@ -115,7 +117,7 @@ class RouteRun:
         now = trio.current_time()
         if not self._plan.may_begin(target, now):
             return False
-        self._visits[target.name] = self._fleet.visit(self._route, target, now)
+        self._visits[target.name] = self._fleet.visit(self._route, target, now, self._affinity)
         return True
 
     async def _one(
@@ -169,13 +171,14 @@ class RouteRun:
             return await race.run(target, after, rival)
         finally:
             for second in started:
-                labels = second.target.provider, second.target.model
                 outcome = "won" if race.has_won(1) else "lost"
-                self._engine.metrics.hedges.labels(*labels, outcome).inc()
+                self._engine.metrics.hedges.labels(*second.labels, outcome).inc()
 
     def _trial(self, target: RouteTarget, lane: Lane | None = None) -> _Trial:
         visit = self._visits.pop(target.name)
-        return _Trial(self._books, self._engine, self._fleet, visit, target, self._make_attempt, lane)
+        trial = _Trial(self._books, self._engine, self._fleet, visit, target, self._make_attempt, lane)
+        trial.is_kept_in_mind = self._route.has_affinity
+        return trial
 
     def _failed(self, trial: _Trial, error: RouterError) -> None:
         self._plan.failed(
@@ -216,6 +219,7 @@ class _Trial:
     ) -> None:
         self.target = target
         self.outcome = "internal_error"
+        self.is_kept_in_mind = False  # whether a request that goes on from its answer will find it
         self._books = books
         self._engine = engine
         self._fleet = fleet
@@ -253,6 +257,8 @@ class _Trial:
         error = fault if isinstance(fault, RouterError) else None
         if fault is None:
             self._visit.succeeded(now)
+            if self.record.response_id is not None and self.is_kept_in_mind:
+                self._fleet.has_stored(self.record.response_id, self.target, self.key)
             if not self.record.is_stream:
                 self._books.answered_by(self.keyed, self.record.first_event_at or now)
         elif error is not None:

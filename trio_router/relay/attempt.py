@@ -73,7 +73,7 @@ class Attempt:
         self._client = client
         self._is_impatient = is_impatient  # `first_event` counts from the slot on, not from on_sent
         self._open_upstreams = metrics.of(metrics.labels(record)).upstreams_open
-        self.entry = Try(target.provider, target.model, trio.current_time())
+        self.entry = Try(target.provider, target.model, trio.current_time(), is_listed=target.is_listed)
         record.tries.append(self.entry)
         record.stage = Stage.QUEUED
 

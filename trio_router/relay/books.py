@@ -51,7 +51,7 @@ class Books:
     def plain_attempt(self, target: Target) -> None:
         """Counts the only attempt of a request that names its target."""
         self.record.attempts += 1
-        self._state = self._fleet.targets.get(target.name)
+        self._state = self._fleet.find(target.name)
 
     def stream_began(self) -> None:
         """Counts an open stream, until `close`."""

@@ -20,10 +20,11 @@ from trio_router.dialects.translate import (
     WholeAnswer,
     render_error,
 )
+from trio_router.relay.forwarded import allowed, forwarded
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from trio_router.dialects.base import ClientDialect
     from trio_router.dialects.taps import Tap
@@ -144,6 +145,11 @@ class Call(HubCall, WholeCall, Protocol):
 
     is_stream: bool
 
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """What the client asks, in its own API."""
+        ...
+
 
 class _TextCall:
     """What the calls for text share; see Call.  `body` is the client's request, checked."""
@@ -171,6 +177,10 @@ class ChatCall(_TextCall):
     def __init__(self, body: dict[str, Any], *, is_heavy: bool = False) -> None:
         super().__init__(body, is_heavy=is_heavy)
         self._with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        return self._body
 
     def request_for(self, target: Target) -> UpstreamRequest:
         return self.request_with(target, self._body)
@@ -209,17 +219,22 @@ class ClientCall(_TextCall):
         super().__init__(body, is_heavy=is_heavy)
         self.keepalive = client.keepalive
         self._client = client
-        own = client.native.forwarded
-        self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
-        self._chats: dict[bool, dict[str, Any]] = {}  # by `drop`: unsupported fields left out or not
+        self._headers = forwarded(client.native, headers)
+        self._chats: dict[tuple[bool, bool], dict[str, Any]] = {}  # see `_chat`
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        return self._body
 
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._client.name)
         if path is None:
-            return self.request_with(target, self._chat(drop=target.drop_unsupported))
+            is_own = target.dialect.name == self._client.dialect
+            chat = self._chat(drop=target.drop_unsupported, is_own=is_own)
+            return self.request_with(target, chat)
         ask_usage = target.ask_usage and self.is_stream
         body = self._client.native.request(target.body_for(self._body), ask_usage=ask_usage)
-        return UpstreamRequest(path, dumps(body), self._headers)
+        return UpstreamRequest(path, dumps(body), allowed(self._headers, target))
 
     def translator(self, answer: OpenedAnswer, taps: Sequence[Tap] = ()) -> Translator:
         encoder = self._client.encoder(answer.identity, self._body)
@@ -245,15 +260,17 @@ class ClientCall(_TextCall):
         self._body = {name: value for name, value in self._body.items() if name not in _CONVERSATION}
         self._chats = {}
 
-    def _chat(self, *, drop: bool) -> dict[str, Any]:
-        if drop not in self._chats:
-            chat = self._client.chat_request(self._body, drop_unsupported=drop)
-            self._chats[drop] = self._client.for_others(chat)
-        return self._chats[drop]
+    def _chat(self, *, drop: bool, is_own: bool) -> dict[str, Any]:
+        """`drop`: without what cannot be kept.  `is_own`: with what only upstreams of this API know."""
+        if (known := self._chats.get((drop, is_own))) is not None:
+            return known
+        chat = self._client.chat_request(self._body, drop_unsupported=drop)
+        self._chats[drop, is_own] = made = chat if is_own else self._client.for_others(chat)
+        return made
 
     @property
     def chat(self) -> dict[str, Any]:
-        return self._chat(drop=False)
+        return self._chat(drop=False, is_own=False)
 
     def _is_native(self, target: Target) -> bool:
         return self._client.name in target.native

@@ -129,6 +129,7 @@ class UpstreamClient:
             "accept": "*/*",
             "accept-encoding": "identity",
             "user-agent": self._user_agent,
+            **target.dialect.headers,
             **request.headers,
             **target.headers,
             "x-request-id": request_id,
@@ -152,7 +153,8 @@ class UpstreamClient:
         known = self._prepared.get(key)
         if known is not None and known[0] is target and not request.headers:
             return known[1], known[2]
-        prepared = self._transport.prepare(_url(target, request.path), self._headers(target, request))
+        url = _url(target, request.path, request.above)
+        prepared = self._transport.prepare(url, self._headers(target, request))
         limits = _limits(target)
         if not request.headers:
             if len(self._prepared) >= _REMEMBERED:
@@ -166,6 +168,7 @@ class UpstreamClient:
             "accept-encoding": "identity",  # compression would delay events
             "content-type": "application/json",
             "user-agent": self._user_agent,
+            **target.dialect.headers,
             **request.headers,
             **target.headers,
         }
@@ -301,8 +304,8 @@ def _limits(target: Target) -> dict[str, float | None]:
     }
 
 
-def _url(target: Target, path: str) -> httpx.URL:
-    url = httpx.URL(target.base_url + path)
+def _url(target: Target, path: str, above: str = "") -> httpx.URL:
+    url = httpx.URL(target.base_url.removesuffix(above) + path)
     return url.copy_merge_params(dict(target.query)) if target.query else url
 
 

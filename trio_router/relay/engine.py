@@ -54,6 +54,7 @@ class Upstreams:
         self.fleet = fleet
         self.stream = stream
         self.users = 0
+        self.uncounted: set[str] = set()  # providers that turned out to have no endpoint that counts
         self.on_unused: Callable[[], None] | None = None
 
     def enter(self) -> None:

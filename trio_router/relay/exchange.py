@@ -22,6 +22,7 @@ from trio_router.relay.passage import Passage, move_passage
 from trio_router.relay.pump import move_stream
 from trio_router.relay.stream import StreamRun
 from trio_router.relay.whole import whole_answer
+from trio_router.routing.affinity import NO_AFFINITY
 from trio_router.routing.route import Route
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Exchange:
         is_booked: bool = True,
     ) -> None:
         self.record = record
-        self.sticky: str | None = None  # requests with the same value go to the same target first
+        self.affinity = NO_AFFINITY  # what the request has in common with others on its route
         self._engine = engine
         self._upstreams = upstreams
         self._nursery = nursery
@@ -207,7 +208,7 @@ class Exchange:
 
     def _along(self, route: Route) -> RouteRun:
         return RouteRun(
-            self._books, self._engine, self._upstreams, route, self._route_attempt, self.sticky
+            self._books, self._engine, self._upstreams, route, self._route_attempt, self.affinity
         )
 
     def _route_attempt(self, target: Target, record: RequestRecord) -> Attempt:

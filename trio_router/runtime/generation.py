@@ -79,7 +79,7 @@ def prepare(
 def succeed(draft: Draft, before: Generation | None, clients: SharedClients, number: int) -> Generation:
     """The generation of `draft`; it takes over what is unchanged from the generation `before`."""
     config = draft.config
-    fleet = Fleet(draft.table.routes.values(), None if before is None else before.upstreams.fleet)
+    fleet = Fleet(draft.table.standing(), None if before is None else before.upstreams.fleet)
     upstreams = Upstreams(clients.take(config.providers), fleet, config.stream)
     drafted = {field.name: getattr(draft, field.name) for field in fields(Draft)}
     return Generation(**drafted, number=number, upstreams=upstreams)
