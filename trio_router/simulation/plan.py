@@ -35,7 +35,8 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `kind`, before the headers: status, close, reset, silence, redirect, garbage; instead of an answer:
     html, empty, usage_only; in mid-answer, after the share `at` of its events: cut, fin, broken, stall,
-    comments, trickle, error_event, bad_json, bad_shape, bad_framing, too_large, no_finish.
+    comments, trickle, error_event, bad_json, bad_shape, bad_framing, too_large, no_finish, early_done
+    (`[DONE]` comes at once, where the dialect has it).
     """
 
     kind: str
