@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trio_router.api.reply import Reply, json_reply, origin
-from trio_router.api.table import Below
+from trio_router.api.table import Below, EndpointRow
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.chat_request import parse_chat_request, parse_object
 from trio_router.dialects.conversations import continued_by, conversation_of
@@ -19,7 +19,6 @@ from trio_router.runtime.router import RouterState
 
 if TYPE_CHECKING:
     from trio_router.api.request import ClientRequest
-    from trio_router.api.table import Endpoint
     from trio_router.dialects.base import ModelTeller
     from trio_router.relay.call import Call
     from trio_router.runtime.router import Router
@@ -57,6 +56,7 @@ async def client_call(asked: ClientRequest) -> Reply:
 
 
 def refuse_if_draining(router: Router) -> None:
+    """Raises Draining if the router is about to end."""
     if router.is_draining:
         raise Draining("the router is shutting down", retry_after="5")
 
@@ -127,11 +127,13 @@ async def readyz(asked: ClientRequest) -> Reply:
 
 
 _ONE_MODEL = "/v1/models/"
-MODELS_BELOW = Below(_ONE_MODEL, lambda path: {"GET"} if path != _ONE_MODEL else set(), model)
-OWN: dict[tuple[str, str], Endpoint] = {
-    ("GET", "/v1/models"): models,
-    ("GET", "/healthz"): healthz,
-    ("GET", "/readyz"): readyz,
+MODELS_BELOW = Below(
+    _ONE_MODEL, lambda path: {"GET"} if path != _ONE_MODEL else set(), EndpointRow(model)
+)
+OWN = {
+    ("GET", "/v1/models"): EndpointRow(models),
+    ("GET", "/healthz"): EndpointRow(healthz, is_booked=False),
+    ("GET", "/readyz"): EndpointRow(readyz, is_booked=False),
 }
 
 

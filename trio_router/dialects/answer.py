@@ -381,8 +381,8 @@ def no_object(body: bytes, what: str) -> UpstreamError:
 def _is_cut(data: bytes) -> bool:
     """Whether it is the beginning of an event, and no more."""
     text, _ = repair_utf8(data.strip())
-    if not text.startswith((b"{", b"[DONE")):
-        return bool(text) and b"[DONE]".startswith(text)
+    if not text.startswith(b"{"):
+        return bool(text) and text != b"[DONE]" and b"[DONE]".startswith(text)
     try:
         loads(text)
     except JSONError as fault:

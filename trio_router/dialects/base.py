@@ -38,6 +38,15 @@ class AnswerIdentity:
     created: int
     model: str
 
+    def frame(self) -> dict[str, Any]:
+        """A new chunk of the answer, without its choices."""
+        return {
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+        }
+
 
 class Unsupported:
     """Handles fields that `who` does not support: refuses them, or drops them if `drop` is true."""

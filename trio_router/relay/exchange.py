@@ -107,7 +107,10 @@ class Exchange:
         return answer
 
     async def stream(self, asked: Target | Route, call: HubCall) -> StreamReply:
-        """A stream whose first event has come.  Raises RouterError if none did."""
+        """A stream whose first event has come, or whose status goes out early (`early_commit`).
+
+        Raises RouterError if no event came.
+        """
         self.record.is_stream = True
         if isinstance(asked, Route):
             self._books.asks_route(asked)
@@ -159,7 +162,7 @@ class Exchange:
     def abort(self, error: RouterError, outcome: Outcome) -> None:
         """Ends the request with `error`, as an answer or in the stream, and releases its upstream.
 
-        Who has its whole answer by then is told nothing more: it counts as what it came to.
+        A client that has its whole answer by then is told nothing: the request keeps its outcome.
         """
         if self._aborted is None:
             self._aborted = error, outcome

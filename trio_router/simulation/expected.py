@@ -34,7 +34,7 @@ _OF_FAULT: dict[str, set[str]] = {
     "trickle": {"provider_timeout", *_LOST},
     "cut": _CUT,
     "no_finish": {*_LOST, "upstream_empty"},
-    "error_event": {"provider_stream_error", "503", *_LOST},
+    "error_event": {"provider_stream_error", "503", "UNAVAILABLE", *_LOST},
     "bad_json": {"malformed_json", "upstream_truncated", "provider_network_error"},
     "bad_shape": {"malformed_json", "upstream_truncated", "provider_network_error"},
     "too_large": {"event_too_large", "malformed_json", "provider_network_error", "upstream_truncated"},
@@ -54,6 +54,13 @@ def neighbour_left(case: Case) -> bool:
     client = next(c for c in case.world.clients if c.caller.id == case.got.caller)
     place = client.got.index(case.got)
     return any(after.ask.is_pipelined and after.has_left for after in client.got[place + 1 :])
+
+
+def is_sending_ahead(case: Case) -> bool:
+    """Whether its client was still sending a request behind this one, and read nothing meanwhile."""
+    client = next(c for c in case.world.clients if c.caller.id == case.got.caller)
+    behind = client.got[client.got.index(case.got) + 1 :]
+    return any(got.ask.is_pipelined and got.begun_at < inf and got.sent_at == inf for got in behind)
 
 
 def finish_for(api: str, answer: Meaning) -> tuple[str, ...]:
@@ -96,7 +103,7 @@ def _of_told(case: Case, told: Told) -> set[str]:
     made = told.script
     if made is not None and sum(map(len, made.lines)) > config["stream"].get("max_event", 8388608):
         found.add("event_too_large")
-    if _is_slow(style) or _is_far(case, told.provider):
+    if _is_slow(style, _connecting(case, told.provider)) or _is_far(case, told.provider):
         found.add("provider_timeout")
     return found
 
@@ -107,8 +114,14 @@ def _of_status(told: Told, fault: Fault) -> set[str]:
     return {str(fault.status), "some_code", f"upstream_{fault.status}"}
 
 
-def _is_slow(style: Style) -> bool:
-    return style.head + style.first + style.gap > 0.4
+def _is_slow(style: Style, before: float = 0.0) -> bool:
+    """Whether an answer that has taken `before` seconds may reach a limit; the least is 0.5 s."""
+    return before + style.head + style.first + style.gap > 0.4
+
+
+def _connecting(case: Case, name: str) -> float:
+    provider = next(p for p in case.world.plan.providers if p.name == name)
+    return max(connect.after for connect in provider.connects)
 
 
 def _is_far(case: Case, name: str) -> bool:

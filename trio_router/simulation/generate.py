@@ -8,8 +8,8 @@ from trio_router.simulation.asking import ADMIN_KEY, GOOD_KEY
 from trio_router.simulation.chance import Chance
 from trio_router.simulation.generate_asks import AskMaker
 from trio_router.simulation.network import Connect
-from trio_router.simulation.pipes import Course
-from trio_router.simulation.plan import WELL, Caller, Deed, Fault, Outage, Provider, WorldPlan
+from trio_router.simulation.pipes import WELL, Course
+from trio_router.simulation.plan import Caller, Deed, Fault, Outage, Provider, WorldPlan
 
 if TYPE_CHECKING:
     from trio_router.simulation.plan import Ask
@@ -156,6 +156,7 @@ class _Maker:
             "pool": chance.pick((0.5, 10)),
             "first_event": chance.pick((2, 5, 20)),
             "read": chance.pick((2, 5, 20)),
+            "progress": chance.pick((5, 60, 300)),
             "response": chance.pick((4, 10, 30)),
             "stall": chance.pick((2, 5, 30)),
             "keepalive": chance.pick((0.5, 3, 15, None)),

@@ -69,6 +69,8 @@ class AskMaker:
         ask.prompt = self._text() if chance.odds(0.3) else "hello"
         if ask.api in ("chat", "messages", "responses") and chance.odds(0.2):
             ask.extra = {"tools": [_tool(ask.api)]}
+        if ask.api == "chat" and self._is_of_openai(ask) and chance.odds(0.1):
+            ask.extra["n"] = 2
         if self.has_keys:
             ask.auth = chance.pick_by(((20, "good"), (1, "bad"), (1, "none"), (2, "header")))
         if chance.odds(0.03):
@@ -95,6 +97,9 @@ class AskMaker:
             ask.model = chance.pick(list(self.routes))
         else:
             ask.model = f"{chance.pick(names)}/m"
+
+    def _is_of_openai(self, ask: Ask) -> bool:
+        return self.dialects.get(ask.model.partition("/")[0]) in ("openai", "azure")
 
     def _send(self, ask: Ask) -> None:
         chance = self.chance
@@ -214,7 +219,8 @@ class AskMaker:
         )
         kind = chance.pick(group)
         if kind != "status":
-            return Fault(kind, at=chance.random())
+            # One byte may make the difference at the end.
+            return Fault(kind, at=1 - chance.random() / 50 if chance.odds(0.1) else chance.random())
         status = chance.pick(_STATUSES)
         retry_after = ""
         if status in (429, 503) and chance.odds(0.5):

@@ -45,7 +45,7 @@ def leaving_is_seen(case: Case) -> Iterator[str]:
     course = caller.there
     travel = course.latency + course.jitter
     if course.rate:
-        travel += 70_000 / course.rate
+        travel += max(course.room, 70_000) / course.rate  # what was sent before it
     late = case.line.at - got.left_at - travel
     if late > _AT_ONCE and not _drains(case):
         yield f"its request ended {late:.4f} s after the word of its leaving came"
@@ -102,13 +102,28 @@ def tries_are_bounded(case: Case) -> Iterator[str]:
         # What a kept connection lost before any byte of an answer is sent once more.
         lost = sum(1 for told in case.told if told.provider == name and _may_be_lost(told))
         most = attempts + keys + lost + (1 if route.get("midstream", "error") != "error" else 0)
+        # Who gave way in a race has not failed: it may be asked again if the winner fails.
+        most += _gave_way(case, name) if "hedge" in route else 0
         if count > most:
             yield f"{name} was asked {count} times, at most {most} are allowed"
+
+
+def _gave_way(case: Case, name: str) -> int:
+    tried = case.line.fields["attempts"] if case.line is not None else ()
+    return sum(1 for one in tried if (one["target"], one["outcome"]) == (f"{name}/m", "gave_way"))
 
 
 def _may_be_lost(told: Told) -> bool:
     """Whether none of its bytes may have come."""
     return not told.status or (told.fault is not None and told.fault.kind in ("broken", "fin"))
+
+
+def connection_is_used_for_one_answer_at_a_time(case: Case) -> Iterator[str]:
+    """A connection is used again only when its answer has come whole: never one whose answer broke."""
+    for told in case.told:
+        has_length = told.take.style.framing == "length" and told.fault is not None
+        if told.is_overtaken and not has_length:  # more may follow what its length told
+            yield f"{told.provider} was asked for more while it answered"
 
 
 def patience_is_obeyed(world: World) -> Iterator[str]:
@@ -124,8 +139,8 @@ def patience_is_obeyed(world: World) -> Iterator[str]:
             is_late = begun.get(told.ask, 0.0) > known or told.ask == asker
             if is_routed and is_late and told.at < until - _AT_ONCE:
                 yield f"{name} is asked (r{told.ask}) {until - told.at:.3f} s too early (r{asker})"
-            if told.status == 200 and told.is_whole:
-                until = 0.0
+            if told.status == 200 and (told.is_whole or told.has_said_finish):
+                until = 0.0  # a good answer ends it, one to a plain model too
             elif is_routed and told.fault is not None and told.status in (429, 503):
                 patience = _seconds(told.fault.retry_after)
                 if patience:
@@ -176,7 +191,8 @@ def idle_upstream_is_closed(world: World) -> Iterator[str]:
                 )
     for end, used_at in ends.values():
         idle = end.peer.closed_at - used_at
-        if inf > used_at and idle > _EXPIRY:
+        is_asked = end.inn.held > 0  # a request was lost on its way
+        if inf > used_at and idle > _EXPIRY and not is_asked:
             yield f"{end.peer.name}: {idle:.3f} s"
 
 
@@ -186,5 +202,6 @@ UPSTREAMS = (
     no_upstream_outlives_its_request,
     provider_is_asked_what_was_asked,
     tries_are_bounded,
+    connection_is_used_for_one_answer_at_a_time,
 )
 UPSTREAMS_OF_WORLD = (patience_is_obeyed, bytes_held_are_bounded, idle_upstream_is_closed)

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import trio
+from prometheus_client import Gauge
 
 from trio_router.config.schema import Config
 from trio_router.observe.record import Outcome
@@ -18,7 +19,7 @@ from trio_router.simulation.network import SimWire
 from trio_router.transport import StreamTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from trio_router.clock.clock import Clock
     from trio_router.errors import RouterError
@@ -100,6 +101,14 @@ class Machine:
         """Connections that are kept for the next request."""
         clients = self.router.generation.upstreams.clients.values()
         return sum(client._transport.idle_connections for client in clients)
+
+    def gauges(self) -> Iterator[tuple[str, float]]:
+        """The gauges of `/metrics`, one for each set of labels."""
+        for metric in vars(self.router.metrics).values():
+            if isinstance(metric, Gauge):
+                for family in metric.collect():
+                    for sample in family.samples:
+                        yield sample.name.removeprefix("trio_router_"), sample.value
 
     def metrics(self) -> bytes:
         return self.router.metrics.text()

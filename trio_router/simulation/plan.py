@@ -11,9 +11,7 @@ from typing import Any
 import msgspec
 
 from trio_router.simulation.network import Connect
-from trio_router.simulation.pipes import Course
-
-WELL = Course()
+from trio_router.simulation.pipes import WELL, Course
 
 
 class ToolCall(msgspec.Struct, frozen=True):

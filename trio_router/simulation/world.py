@@ -54,7 +54,7 @@ class World:
         seed = plan.seed
         self.plan = plan
         self.stage = Scheduler(Chance(seed, "stage"), plan.haste)
-        self.history = Journal(lambda: self.stage.now - BEGINNING, is_kept=is_kept)
+        self.history = Journal(self.stage, is_kept=is_kept)
         self.network = Network(self.stage, Chance(seed, "network"), self.history)
         self.asks: dict[int, Ask] = {ask.id: ask for c in plan.callers for ask in c.asks}
         self.outlets = {p.name: self._outlet(p) for p in plan.providers}
@@ -66,7 +66,7 @@ class World:
         self.is_stuck = False
         self.crash: BaseException | None = None
         self.unended: list[str] = []  # machines that did not leave in time
-        self.connects: list[tuple[float, str, str]] = []  # when, provider, what became of it
+        self.connects: list[tuple[float, str, str]] = []  # that fail: when, provider, how
         self._running = 0
         self._all_over = trio.Event()
         self._format = JSONFormatter().format
@@ -132,11 +132,8 @@ class World:
 
     def _gauges(self, machine: Machine) -> Gauges:
         found = Gauges(open_requests=machine.open_requests)
-        for family in machine.router.metrics.registry.collect():
-            if family.type == "gauge":
-                for sample in family.samples:
-                    name = sample.name.removeprefix("trio_router_")
-                    found.values[name] = found.values.get(name, 0) + sample.value
+        for name, value in machine.gauges():
+            found.values[name] = found.values.get(name, 0) + value
         for who, end in self.network.ends:
             if who == machine.name and not end.is_closed:
                 found.open_upstreams.append(end.name)
@@ -154,7 +151,8 @@ class World:
                 is_now = outage.begin <= self.stage.now - BEGINNING < outage.end
                 if is_now and outage.fault is None:
                     fate = Connect("refused")
-            self.connects.append((self.stage.now, provider.name, fate.kind))
+            if fate.kind != "ok":
+                self.connects.append((self.stage.now, provider.name, fate.kind))
             return fate
 
         def courses() -> tuple[Course, Course]:
@@ -205,7 +203,7 @@ class World:
 
     def _note_log(self, record: logging.LogRecord) -> None:
         fields = getattr(record, "fields", None) or {}
-        text = self._format(record)
-        self.log.append(LogLine(self.stage.now, record.levelname, record.getMessage(), fields, text))
+        text, event = self._format(record), record.getMessage()
+        self.log.append(LogLine(self.stage.now, record.levelname, event, fields, text))
         told = msgspec.json.encode(fields, order="sorted")
-        self.history.note("log", f"{record.levelname} {record.getMessage()}", told)
+        self.history.note("log", f"{record.levelname} {event}", told)
