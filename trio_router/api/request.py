@@ -14,6 +14,7 @@ from trio_router.errors import ClientStalled, InternalError, RouterError
 from trio_router.observe.record import RequestRecord
 from trio_router.relay.exchange import Exchange
 from trio_router.server.seats import current_seat
+from trio_router.wire.written import unheard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -211,12 +212,15 @@ class ClientRequest:
     async def _send_stream(self, stream: StreamReply) -> None:
         link = self.link
         link.on_moved = stream.moved
-        while (frames := await stream.next(link.write_now)) is not None:
-            await link.write(frames)
-        if stream.is_torn:
-            await link.tear()
-        else:
-            await link.finish(stream.tail)
+        try:
+            while (frames := await stream.next(link.write_now)) is not None:
+                await link.write(frames)
+            if stream.is_torn:
+                await link.tear()
+            else:
+                await link.finish(stream.tail)
+        finally:
+            link.on_moved = unheard  # or both would be left to the collector
 
     def _request_id(self) -> str:
         """The client's own, if it sent a sane one."""

@@ -61,9 +61,9 @@ class Try:
     ended_at: float | None = None
     error: str | None = None
     error_text: str = ""
-    is_listed: bool = False  # as RequestRecord has it
     outcome: str | None = None  # an Outcome's value, or "gave_way" for the loser of a race
     code: str | None = None  # the error's code
+    is_listed: bool = False  # as RequestRecord has it
 
     @property
     def target(self) -> str:

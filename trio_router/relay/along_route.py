@@ -176,8 +176,7 @@ class RouteRun:
 
     def _trial(self, target: RouteTarget, lane: Lane | None = None) -> _Trial:
         visit = self._visits.pop(target.name)
-        make = self._make_attempt
-        trial = _Trial(self._books, self._engine, self._fleet, visit, target, make, lane)
+        trial = _Trial(self._books, self._engine, self._fleet, visit, target, self._make_attempt, lane)
         trial.is_kept_in_mind = self._route.has_affinity
         return trial
 

@@ -210,6 +210,7 @@ class AskMaker:
             "head": chance.pick((*quick, 1.0, 3.0, 12.0)),
             "first": chance.pick((*quick, 1.0, 3.0)),
             "gap": chance.pick((*quick, 1.0)) if chance.odds(0.9) else 6.0,
+            "end": chance.pick((*quick, 1.0)),
         }
 
     def _fault(self, ask: Ask) -> Fault:
@@ -219,14 +220,19 @@ class AskMaker:
         )
         kind = chance.pick(group)
         if kind != "status":
-            # One byte may make the difference at the end.
-            return Fault(kind, at=1 - chance.random() / 50 if chance.odds(0.1) else chance.random())
+            return Fault(kind, at=self._place())
         status = chance.pick(_STATUSES)
         retry_after = ""
         if status in (429, 503) and chance.odds(0.5):
             retry_after = chance.pick(("0", "1", "3", "40", "0.5", "soon"))
         body = chance.pick(("own", "own", "html", "empty", "key"))
         return Fault(kind, status=status, retry_after=retry_after, body=body)
+
+    def _place(self) -> float:
+        """Where a fault is: the beginning and the last bytes make more difference than others."""
+        chance = self.chance
+        spot = chance.random()
+        return chance.pick_by(((8, spot), (1, spot / 50), (1, 1 - spot / 50)))
 
 
 def _targets(route: dict[str, Any]) -> list[str]:

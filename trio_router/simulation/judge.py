@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from trio_router.simulation.cases import cases_of
 from trio_router.simulation.judge_answers import ANSWERS
 from trio_router.simulation.judge_books import BOOKS, BOOKS_OF_WORLD
+from trio_router.simulation.judge_reloads import RELOADS, RELOADS_OF_WORLD
 from trio_router.simulation.judge_streams import STREAMS
 from trio_router.simulation.judge_upstreams import UPSTREAMS, UPSTREAMS_OF_WORLD
 
@@ -17,8 +18,18 @@ if TYPE_CHECKING:
     from trio_router.simulation.cases import Case
     from trio_router.simulation.world import World
 
-OF_CASES: tuple[Callable[[Case], Iterator[str]], ...] = (*ANSWERS, *STREAMS, *UPSTREAMS, *BOOKS)
-OF_WORLDS: tuple[Callable[[World], Iterator[str]], ...] = (*BOOKS_OF_WORLD, *UPSTREAMS_OF_WORLD)
+OF_CASES: tuple[Callable[[Case], Iterator[str]], ...] = (
+    *ANSWERS,
+    *STREAMS,
+    *UPSTREAMS,
+    *BOOKS,
+    *RELOADS,
+)
+OF_WORLDS: tuple[Callable[[World], Iterator[str]], ...] = (
+    *BOOKS_OF_WORLD,
+    *UPSTREAMS_OF_WORLD,
+    *RELOADS_OF_WORLD,
+)
 
 
 @dataclass(frozen=True, slots=True)

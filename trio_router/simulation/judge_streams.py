@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trio_router.simulation.cases import Case
 
 _AT_ONCE = 0.001  # s
+_BABBLE = 5.0  # s between what a provider sends that says nothing
 _USAGE_ALONE = re.compile(rb'"choices":\[\].*"usage":\{|"usage":\{.*"choices":\[\]')
 _OF_OPENAI = ("chat", "completions")
 
@@ -90,16 +91,22 @@ def limits_end_what_says_nothing(case: Case) -> Iterator[str]:
     if line is None or not case.is_call or case.route is not None or not _listens(case):
         return
     told = case.told[0] if len(case.told) == 1 else None
-    if told is None or told.fault is None or told.fault.kind not in ("comments", "trickle", "stall"):
+    if told is None:
+        return
+    took, total = line.at - told.at, limits["total"]
+    if case.ask.is_stream and total is not None and took > total + 1:
+        yield f"{took:.3f} s, {total} s in all at most"
+    if told.fault is None or told.fault.kind not in ("comments", "trickle", "stall"):
         return
     style = told.take.style
     events = len(told.script.lines) if told.script is not None else 0
     telling = style.head + style.first + style.gap * events
     silent = limits["response"]
     if case.ask.is_stream:
-        silent = limits["first_event"] + limits["progress"]
-    if line.at - told.at > telling + silent + 2:
-        yield f"{line.at - told.at:.3f} s, though {telling:.1f} s of it at most said something"
+        is_silent = told.fault.kind == "stall" or limits["read"] < _BABBLE
+        silent = limits["first_event"] + limits["read" if is_silent else "progress"]
+    if took > telling + silent + 2:
+        yield f"{took:.3f} s, though {telling:.1f} s of it at most said something"
 
 
 def status_inside_a_200_counts(case: Case) -> Iterator[str]:

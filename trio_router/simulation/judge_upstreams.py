@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def upstream_is_released(case: Case) -> Iterator[str]:
 
 
 def leaving_is_seen(case: Case) -> Iterator[str]:
-    """A client's leaving ends its request as soon as the network has told of it."""
+    """A client's leaving ends its request as soon as the network has told of it, or a drain is over."""
     got = case.got
     caller = next(c for c in case.world.plan.callers if c.id == got.caller)
     if not got.has_left or case.line is None or caller.there.hole >= 0:
@@ -47,7 +48,9 @@ def leaving_is_seen(case: Case) -> Iterator[str]:
     if course.rate:
         travel += max(course.room, 70_000) / course.rate  # what was sent before it
     late = case.line.at - got.left_at - travel
-    if late > _AT_ONCE and not _drains(case):
+    if _drains(case) and case.route is not None:
+        late -= case.route["on_disconnect"]["drain"]["seconds"]
+    if late > _AT_ONCE:
         yield f"its request ended {late:.4f} s after the word of its leaving came"
 
 
@@ -77,7 +80,7 @@ def provider_is_asked_what_was_asked(case: Case) -> Iterator[str]:
         text = msgspec.json.encode(f"sim-{ask.id}- {ask.prompt}")
         if case.is_call and text[1:-1] not in body:
             yield f"{told.provider} was asked something else: {body[:120]!r}"
-        keys = case.world.plan.config["providers"][told.provider]
+        keys = case.config["providers"][told.provider]
         if told.asked.key not in (keys["api_key"], *keys.get("api_keys", ())):
             yield f"{told.provider} was given another key"
         if (
@@ -96,7 +99,7 @@ def tries_are_bounded(case: Case) -> Iterator[str]:
     route = case.route or {}
     attempts = route.get("retry", {}).get("attempts", 2) if case.route is not None else 0
     for name in {told.provider for told in case.told}:
-        provider = case.world.plan.config["providers"][name]
+        provider = case.config["providers"][name]
         keys = 1 + len(provider.get("api_keys", ()))
         count = sum(1 for told in case.told if told.provider == name)
         # What a kept connection lost before any byte of an answer is sent once more.
@@ -129,11 +132,14 @@ def connection_is_used_for_one_answer_at_a_time(case: Case) -> Iterator[str]:
 def patience_is_obeyed(world: World) -> Iterator[str]:
     """A provider that asks for patience (`Retry-After`) is left alone by routes for so long."""
     begun = {got.ask.id: got.begun_at for got in world.got}
-    for name, outlet in world.outlets.items():
+    for name, machine in product(world.outlets, world.machines):
+        outlet = world.outlets[name]
         if len(world.plan.config["providers"][name].get("api_keys", ())):
             continue
         until, known, asker = 0.0, inf, -1
         for told in sorted(outlet.told, key=_at):
+            if told.machine != machine.name:
+                continue
             ask = outlet.asks.get(told.ask)
             is_routed = ask is not None and ask.model in world.plan.config["routes"]
             is_late = begun.get(told.ask, 0.0) > known or told.ask == asker

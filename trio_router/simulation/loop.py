@@ -15,9 +15,11 @@ from trio.testing import MockClock
 
 from trio_router.clock.clock import Clock
 from trio_router.observe import lag
+from trio_router.runtime import reload
 from trio_router.server import http1_link
 from trio_router.simulation import passes, scopes
 from trio_router.simulation.chance import Chance
+from trio_router.simulation.operating import watch_files
 from trio_router.simulation.stage import BEGINNING
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ def _seeded(stage: Scheduler, seed: int) -> Iterator[None]:
         (time, "time_ns", lambda: int((WALL + stage.now) * 1e9)),
         (lag, "_EVERY", _LAG_EVERY),
         (http1_link, "_date_of", _date_of),
+        (reload, "watch_files", watch_files),
         (logging, "logThreads", False),  # nobody reads it
         (logging, "logMultiprocessing", False),
     ]

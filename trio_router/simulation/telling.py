@@ -101,6 +101,10 @@ class Telling:
         yield from self.end.send_all(data)
 
     def _finish(self) -> Yes:
+        # A body of known length has ended with its last byte.
+        is_late = self.style.end and self.framing != "length"
+        if is_late and not (yield from self.pause(self.told, self.style.end)):
+            return False
         if self.framing == "chunked":
             yield from self.end.send_all(b"0\r\n\r\n")
         self.told.is_whole = True

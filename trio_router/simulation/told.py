@@ -57,6 +57,11 @@ class Told:
     end: End | None = None
     words: list[str] = field(default_factory=list)  # messages of errors that it gave
 
+    @property
+    def machine(self) -> str:
+        """The router that asked."""
+        return "" if self.end is None else self.end.name.partition(">")[0]
+
 
 def meant(told: Told, so_far: str, thoughts: str = "") -> Meaning:
     """What the client of this answer is to have in the end, who has `so_far` of its text.
