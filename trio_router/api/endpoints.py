@@ -68,8 +68,10 @@ async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
         asked.exchange.sticky = await in_slices(find) if call.is_heavy else find()
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
+        asked.record.dropped = tuple(dict.fromkeys(call.dropped))
         return Reply(200, {**_STREAM_HEADERS, **origin(asked.record)}, stream=stream)
     answer = await asked.exchange.whole(target, call)
+    asked.record.dropped = tuple(dict.fromkeys(call.dropped))
     return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
 
 

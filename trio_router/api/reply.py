@@ -62,10 +62,13 @@ def origin(record: RequestRecord) -> dict[str, str]:
     Clients make up model names: what no header can hold (and `%`) is percent-encoded, as UTF-8.
     """
     target = f"{record.provider}/{record.model}" if record.model else record.provider
-    return {
+    told = {
         "x-trio-router-target": target if _PLAIN.fullmatch(target) else _encoded(target),
         "x-trio-router-attempts": str(record.attempts),
     }
+    if record.dropped:
+        told["x-trio-router-dropped"] = ", ".join(record.dropped)
+    return told
 
 
 def _encoded(text: str) -> str:

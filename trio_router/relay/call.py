@@ -23,7 +23,7 @@ from trio_router.dialects.translate import (
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from trio_router.dialects.base import ClientDialect
     from trio_router.dialects.taps import Tap
@@ -118,6 +118,7 @@ class Call(HubCall, WholeCall, Protocol):
     """A request for text: `is_stream` says which of the two ways the client wants its answer."""
 
     is_stream: bool
+    dropped: Sequence[str]  # an agent's tools that the target asked last does not have
 
 
 class ChatCall:
@@ -125,6 +126,7 @@ class ChatCall:
 
     keepalive = KEEPALIVE
     max_answer: int | None = None
+    dropped: Sequence[str] = ()
 
     def __init__(self, body: dict[str, Any], *, is_heavy: bool = False) -> None:
         self.is_heavy = is_heavy
@@ -179,7 +181,7 @@ class ClientCall:
         self,
         client: ClientDialect,
         body: dict[str, Any],
-        headers: Iterable[tuple[bytes, bytes]] = (),
+        headers: Collection[tuple[bytes, bytes]] = (),
         *,
         is_heavy: bool = False,
     ) -> None:
@@ -190,12 +192,18 @@ class ClientCall:
         self._body = body
         own = client.native.forwarded
         self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
+        self._is_agent = client.is_agent(headers)
         self._chats: dict[bool, dict[str, Any]] = {}  # by `drop`: unsupported fields left out or not
+        self._left_out: list[str] = []
+        self.dropped: Sequence[str] = ()
 
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._client.name)
         if path is None:
-            return self.request_with(target, self._chat(drop=target.drop_unsupported))
+            chat = self._chat(drop=target.drop_unsupported)
+            self.dropped = self._left_out
+            return self.request_with(target, chat)
+        self.dropped = ()
         ask_usage = target.ask_usage and self.is_stream
         body = self._client.native.request(target.body_for(self._body), ask_usage=ask_usage)
         return UpstreamRequest(path, dumps(body), self._headers)
@@ -232,7 +240,10 @@ class ClientCall:
 
     def _chat(self, *, drop: bool) -> dict[str, Any]:
         if drop not in self._chats:
-            chat = self._client.chat_request(self._body, drop_unsupported=drop)
+            if self._is_agent:
+                chat, self._left_out = self._client.agents_request(self._body, drop_unsupported=drop)
+            else:
+                chat = self._client.chat_request(self._body, drop_unsupported=drop)
             self._chats[drop] = self._client.for_others(chat)
         return self._chats[drop]
 

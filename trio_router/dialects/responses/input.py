@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from trio_router.dialects.hub import dicts
+from trio_router.dialects.responses.names import INPUT, flat
 from trio_router.dialects.responses.parts import Part, content, simple, string, wrong
 from trio_router.dialects.responses.reasoning import unseal
+from trio_router.wire.jsoncodec import dumps
 
 Message = dict[str, Any]
 # The API's developer messages are system messages to every server, and those are known everywhere.
 _ROLES = {"user": "user", "system": "system", "developer": "system"}
-_CALLS = {"function_call": ("function", "arguments"), "custom_tool_call": ("custom", "input")}
+_CALLS = ("function_call", "custom_tool_call")
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
 
@@ -44,7 +46,7 @@ class ResponsesInput:
             self._message(item, place)
         elif kind == "reasoning":
             self._open().think(item, place)
-        elif isinstance(kind, str) and kind in _CALLS:
+        elif kind in _CALLS:
             call_id = self._open().call(item, place)
             self._turns[call_id] = self._open()
         elif kind in _OUTPUTS:
@@ -69,6 +71,8 @@ class ResponsesInput:
     def _output(self, item: dict[str, Any], place: str) -> None:
         call_id = string(item, "call_id", place)
         turn = self._turns.get(call_id)
+        if turn is None and self._drop:
+            return  # of a call that was dropped
         if turn is None:
             raise wrong(f"{place}.call_id", "no call before it has this id")
         made = content(item.get("output"), f"{place}.output")
@@ -101,9 +105,13 @@ class _Turn:
     def call(self, item: dict[str, Any], place: str) -> str:
         """The call's id."""
         call_id = string(item, "call_id", place)
-        kind, field = _CALLS[item["type"]]
-        told = {name: string(item, name, place) for name in ("name", field)}
-        self._calls.append({"id": call_id, "type": kind, kind: told})
+        name = flat(string(item, "name", place), item.get("namespace"))
+        if item["type"] == "function_call":
+            arguments = string(item, "arguments", place)
+        else:
+            arguments = dumps({INPUT: string(item, "input", place)}).decode()
+        told = {"name": name, "arguments": arguments}
+        self._calls.append({"id": call_id, "type": "function", "function": told})
         return call_id
 
     def think(self, item: dict[str, Any], place: str) -> None:

@@ -8,8 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from trio_router.dialects.responses.freeform import FreeForm
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from trio_router.dialects.responses.names import ToolName
 
 Event = dict[str, Any]
 Part = dict[str, Any]
@@ -201,16 +205,19 @@ class ReasoningItem(TextItem):
 
 
 class CallItem(OutputItem):
-    """A call of a function, or of a tool that takes plain text (`custom`)."""
+    """A call of a function, or of a tool that takes plain text."""
 
     def __init__(
-        self, numbered: Numbered, index: int, item_id: str, call_id: str, name: str, *, is_custom: bool
+        self, numbered: Numbered, index: int, item_id: str, call_id: str, name: ToolName
     ) -> None:
         super().__init__(numbered, index, item_id)
+        is_custom = name.is_custom
         self.kind = "custom_tool_call" if is_custom else "function_call"
         self._field = "input" if is_custom else "arguments"
         self._events = f"response.{self.kind}_{self._field}"
-        self._call = {"call_id": call_id, "name": name}
+        self._call = {"call_id": call_id, "name": name.name}
+        if name.namespace is not None:
+            self._call["namespace"] = name.namespace
         self._pieces: list[str] = []
         self._is_custom = is_custom
 
@@ -234,3 +241,19 @@ class CallItem(OutputItem):
         if not self._is_custom:
             told["name"] = self._call["name"]
         return [*events, self.event(f"{self._events}.done", **told), *super().close(status)]
+
+
+class FreeFormItem(CallItem):
+    """A call of a plain-text tool by a model that calls it as a function."""
+
+    def __init__(
+        self, numbered: Numbered, index: int, item_id: str, call_id: str, name: ToolName
+    ) -> None:
+        super().__init__(numbered, index, item_id, call_id, name)
+        self._form = FreeForm()
+
+    def take(self, piece: str) -> list[Event]:
+        return super().take(self._form.take(piece))
+
+    def close(self, status: str) -> list[Event]:
+        return [*super().take(self._form.end()), *super().close(status)]

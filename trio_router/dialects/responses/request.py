@@ -74,6 +74,7 @@ _READ = frozenset(
         "prompt_cache_retention",
         "prompt_cache_options",
         "background_options",
+        "client_metadata",
         "access_programs",
     }
 )
@@ -89,22 +90,29 @@ def check(body: dict[str, Any]) -> None:
         raise wrong("stream", "must be a boolean")
 
 
-def chat_request(body: dict[str, Any], *, drop_unsupported: bool = False) -> dict[str, Any]:
+def chat_request(
+    body: dict[str, Any], *, drop_unsupported: bool = False, left_out: list[str] | None = None
+) -> dict[str, Any]:
     """Fields nobody here has heard of are passed on: servers have some of their own.
 
-    Raises InvalidRequest, which names the field.
+    With `left_out` the API's own tools are left out, whatever else is unsupported, and so are items
+    that tell of their use; the tools are added to it.  Raises InvalidRequest, which names the field.
     """
     check(body)
     _check_kinds(body)
     unsupported = Unsupported(str(body["model"]), drop=drop_unsupported)
     _refuse(body, unsupported)
-    told: dict[str, Any] = {"model": body["model"], "messages": _messages(body, drop_unsupported)}
+    drops = drop_unsupported or left_out is not None
+    told: dict[str, Any] = {"model": body["model"], "messages": _messages(body, drops)}
     if body.get("stream"):
         told |= {"stream": True, "stream_options": {"include_usage": True}}
     told |= {n: body[n] for n in ("temperature", "top_p") if body.get(n) is not None}
     if body.get("max_output_tokens") is not None:
         told["max_tokens"] = body["max_output_tokens"]
-    told |= tools(body, unsupported)
+    of_tools = Unsupported(str(body["model"]), drop=drops)
+    told |= tools(body, of_tools)
+    if left_out is not None:
+        left_out += of_tools.dropped
     told |= _text(body.get("text") or {})
     told |= _reasoning(body.get("reasoning") or {}, unsupported)
     told |= _logprobs(body)

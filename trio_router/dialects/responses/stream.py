@@ -13,11 +13,13 @@ from trio_router.dialects.hub import CallSorter, as_dict, dicts, legacy_call, te
 from trio_router.dialects.responses.items import (
     CallItem,
     Event,
+    FreeFormItem,
     MessageItem,
     Numbered,
     OutputItem,
     ReasoningItem,
 )
+from trio_router.dialects.responses.names import ToolName, names_of
 from trio_router.dialects.responses.reasoning import ReasoningPiece, is_sealed, seal, thoughts
 from trio_router.dialects.responses.response import (
     Response,
@@ -56,6 +58,7 @@ class ResponseWriter:
         self._body = body
         reasoning = as_dict(body.get("reasoning"))
         self._wants_summary = bool(reasoning.get("summary") or reasoning.get("generate_summary"))
+        self._names = names_of(body)
         self._tail = tail(identity)
         self._numbered = Numbered()
         self._response: Response = {}
@@ -208,11 +211,10 @@ class ResponseWriter:
         events: list[Event] = []
         if call.item is None:
             call.id = call.id or f"call_{self._tail}_{number}"
-            kind = "ctc" if call.is_custom else "fc"
-            index, item_id = len(self._items), self._id(kind)
-            call.item = CallItem(
-                self._numbered, index, item_id, call.id, call.name, is_custom=call.is_custom
-            )
+            name = self._names.get(call.name) or ToolName(call.name, is_custom=call.is_custom)
+            item_id = self._id("ctc" if name.is_custom else "fc")
+            kind = FreeFormItem if name.is_custom and not call.is_custom else CallItem
+            call.item = kind(self._numbered, len(self._items), item_id, call.id, name)
             events += self._end_open()
             self._items.append(call.item)
             events.append(call.item.open())
