@@ -17,6 +17,7 @@ from trio_router.api.metrics_side import METRICS
 from trio_router.api.passing import FILES_BELOW, PASSING_THROUGH, UPLOADS
 from trio_router.api.request import ClientRequest
 from trio_router.api.sides import SIDES
+from trio_router.api.socket import RESPONSES, responses_socket
 from trio_router.api.table import EndpointTable
 from trio_router.dialects import CLIENTS
 from trio_router.server.request_body import RequestBody
@@ -62,6 +63,7 @@ class RouterApp(QuartTrio):
             **SIDES,
             **PASSING_THROUGH,
             **OWN,
+            ("GET", RESPONSES): responses_socket,
             **more,
         }
         if router.generation.config.server.metrics.port is None:

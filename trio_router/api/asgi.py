@@ -70,6 +70,10 @@ class AsgiLink:
         server = self._scope.get("server")
         return server[0] if server else None
 
+    @property
+    def offer(self) -> None:
+        return None  # such a server has WebSockets of its own
+
     def scope(self) -> HTTPScope:
         return self._scope
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trio_router.runtime.router import Router
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
-_STREAM_HEADERS = {
+STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
     "x-accel-buffering": "no",
@@ -35,7 +35,7 @@ async def chat_completions(asked: ClientRequest) -> Reply:
     asked.authenticate()
     refuse_if_draining(asked.router)
     body, heavy = await understood(await asked.body.read(), parse_chat_request)
-    return await _answer(asked, body["model"], ChatCall(body, is_heavy=heavy))
+    return await answer_call(asked, body["model"], ChatCall(body, is_heavy=heavy))
 
 
 async def client_call(asked: ClientRequest) -> Reply:
@@ -51,7 +51,7 @@ async def client_call(asked: ClientRequest) -> Reply:
 
     body, heavy = await understood(await asked.body.read(), checked)
     call = ClientCall(client, body, asked.link.headers, is_heavy=heavy)
-    return await _answer(asked, body["model"], call)
+    return await answer_call(asked, body["model"], call)
 
 
 def refuse_if_draining(router: Router) -> None:
@@ -59,7 +59,8 @@ def refuse_if_draining(router: Router) -> None:
         raise Draining("the router is shutting down", retry_after="5")
 
 
-async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
+async def answer_call(asked: ClientRequest, model: str, call: Call) -> Reply:
+    """The answer to a request for text that has been checked.  Raises RouterError."""
     asked.record.is_stream = call.is_stream
     asked.trace()
     target = asked.generation.table.resolve(model)
@@ -69,7 +70,7 @@ async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
         asked.record.dropped = tuple(dict.fromkeys(call.dropped))
-        return Reply(200, {**_STREAM_HEADERS, **origin(asked.record)}, stream=stream)
+        return Reply(200, {**STREAM_HEADERS, **origin(asked.record)}, stream=stream)
     answer = await asked.exchange.whole(target, call)
     asked.record.dropped = tuple(dict.fromkeys(call.dropped))
     return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)

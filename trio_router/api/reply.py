@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from trio_router.server.link import Offer
+    from trio_router.server.websocket import Answer
+
+    Switch = tuple[Offer, Answer]
+
     from trio_router.errors import RouterError
     from trio_router.observe.record import RequestRecord
     from trio_router.relay.stream import StreamReply
@@ -31,6 +36,7 @@ class Reply:
     headers: dict[str, str]
     body: bytes = b""
     stream: StreamReply | None = field(default=None)
+    switch: Switch | None = field(default=None)  # to a WebSocket, which follows the head
 
 
 def json_reply(value: Any, status: int = 200, **headers: str) -> Reply:

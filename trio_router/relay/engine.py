@@ -96,6 +96,13 @@ class Engine:
         self.running.add(request)
         self.metrics.requests_open.inc()
 
+    def withdrew(self, request: Running) -> None:
+        """`request` does not count after all."""
+        self.running.discard(request)
+        self.metrics.requests_open.dec()
+        if not self.running:
+            self._idle.set()
+
     def booked(self, request: Running) -> None:
         """`request` has ended: passes its record to every consumer, even if one of them raises."""
         self.running.discard(request)

@@ -12,15 +12,19 @@ from trio_router.errors import ClientStalled, InvalidRequest, Overloaded, Reques
 from trio_router.server.request_parser import chunk, response_head
 from trio_router.transport.sockets import BROKEN
 from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.websocket import accept_of
 from trio_router.wire.written import Written
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hypercorn.typing import HTTPScope
 
     from trio_router.server.link import Headers
     from trio_router.server.request_body import RequestBody
     from trio_router.server.request_parser import RequestHead
     from trio_router.server.service import Service
+    from trio_router.server.websocket import Answer
     from trio_router.transport.sockets import Wire
 
 _LAST = chunk(b"")
@@ -42,6 +46,10 @@ class Carrier(Protocol):
     host: str | None  # the address that it came in on
     client: tuple[str, int] | None  # where it comes from
     server: Service
+
+    def switch(self, answer: Answer, new_body: Callable[[], RequestBody]) -> None:
+        """What comes from now on is a WebSocket's."""
+        ...
 
 
 class Http1Link:
@@ -68,6 +76,16 @@ class Http1Link:
     @property
     def server(self) -> str | None:
         return self._connection.host
+
+    @property
+    def offer(self) -> SwitchOffer | None:
+        head = self._head
+        if not head.offers_other or head.is_old or head.header(b"upgrade").lower() != b"websocket":
+            return None
+        accept = accept_of(head.header(b"sec-websocket-key"))
+        if accept is None or head.header(b"sec-websocket-version") != b"13" or self.method != "GET":
+            return None
+        return SwitchOffer(self, accept)
 
     @property
     def may_wait_for_body(self) -> bool:
@@ -113,6 +131,13 @@ class Http1Link:
         self._held = response_head(status, fields)
         # Freed: nobody needs them any more, and a stream would keep them for as long as it lasts.
         self.headers = self._head.headers = []
+
+    async def switch(self, head: bytes, answer: Answer) -> None:
+        """Sends `head`; what follows it is a WebSocket's."""
+        await self._send(head)
+        self.is_finished = True
+        path, app = self.path, self._connection.server.app
+        self._connection.switch(answer, lambda: app.new_body(path, None))
 
     async def write(self, data: bytes) -> None:
         await self._send(self._framed(data))
@@ -168,6 +193,22 @@ class Http1Link:
         """Sends 100 Continue to a client that waits for it before its body (RFC 9110, 10.1.1)."""
         self._expects = False
         await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+class SwitchOffer:
+    """See `Offer`.  `accept` answers the client's key."""
+
+    def __init__(self, link: Http1Link, accept: bytes) -> None:
+        self._link = link
+        self._accept = accept
+
+    async def accept(self, headers: Headers, answer: Answer) -> None:
+        own = [
+            (b"connection", b"Upgrade"),
+            (b"upgrade", b"websocket"),
+            (b"sec-websocket-accept", self._accept),
+        ]
+        await self._link.switch(response_head(101, [*own, *headers]), answer)
 
 
 def refusal(status: int, wall: float) -> bytes:

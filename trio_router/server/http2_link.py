@@ -87,6 +87,10 @@ class Http2Link:
     def may_wait_for_body(self) -> bool:
         return not self._expects and self.method != "CONNECT"
 
+    @property
+    def offer(self) -> None:
+        return None  # RFC 8441 is not offered
+
     def scope(self) -> HTTPScope:
         return {
             "type": "http",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from hypercorn.typing import HTTPScope
 
     from trio_router.server.request_body import RequestBody
+    from trio_router.server.websocket import Answer
     from trio_router.wire.written import Written
 
 Headers = list[tuple[bytes, bytes]]  # names in lower case
@@ -37,6 +38,14 @@ class App(Protocol):
         ...
 
 
+class Offer(Protocol):
+    """A client's offer to go on as a WebSocket."""
+
+    async def accept(self, headers: Headers, answer: Answer) -> None:
+        """Switches; `answer` makes a request of each message, with the way to answer it."""
+        ...
+
+
 class Link(Protocol):
     """One request and its answer.  The methods that write raise ClientStalled.
 
@@ -51,6 +60,11 @@ class Link(Protocol):
     @property
     def server(self) -> str | None:
         """The server's address that the request came in on; None if it has none (a Unix socket)."""
+        ...
+
+    @property
+    def offer(self) -> Offer | None:
+        """None if the client offers none that this server can take."""
         ...
 
     @property

@@ -54,6 +54,16 @@ class RequestBody:
         self.is_given_up = False  # the client has stopped sending: nobody should wait for the rest
         self.is_complete = False  # nothing more will come
 
+    @property
+    def size(self) -> int:
+        """Bytes that have come."""
+        return self._size
+
+    @property
+    def is_refused(self) -> bool:
+        """It is larger than it may be."""
+        return self._is_refused
+
     def feed(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > self._limit:

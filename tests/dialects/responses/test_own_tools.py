@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -142,7 +143,7 @@ class TestFreeFormTools:
         told = json.dumps({"input": text}, ensure_ascii=ascii_only)
         places = sorted({0, len(told), *(c for c in cuts if c < len(told))})
         form = FreeForm()
-        made = [form.take(told[a:b]) for a, b in zip(places, places[1:], strict=False)]
+        made = [form.take(told[a:b]) for a, b in itertools.pairwise(places)]
         assert "".join(made) + form.end() == text
 
     @pytest.mark.parametrize(

@@ -140,7 +140,8 @@ def _check_kinds(body: dict[str, Any]) -> None:
 def _refuse(body: dict[str, Any], unsupported: Unsupported) -> None:
     for name, why in _STORED.items():
         if body.get(name):
-            raise InvalidRequest(f"{name} is not supported: {why}", param=name)
+            code = "previous_response_not_found" if name == "previous_response_id" else None
+            raise InvalidRequest(f"{name} is not supported: {why}", param=name, code=code)
     for name in _REFUSED:
         if body.get(name):
             unsupported.field(name)
