@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from trio_router.server.link import Offer
-    from trio_router.server.websocket import Answer
+    from trio_router.server.link import Answer, Offer
 
     Switch = tuple[Offer, Answer]
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from trio_router.policy.origins import Origins
     from trio_router.runtime.generation import Generation
+    from trio_router.server.link import MessageWriter
     from trio_router.server.request_body import RequestBody
-    from trio_router.server.websocket import SocketWriter
 
 RESPONSES = "/v1/responses"
 _CREATE, _PROCESSED = "response.create", "response.processed"
@@ -63,7 +63,7 @@ class ResponsesSocket:
         self._client = CLIENTS[RESPONSES]
         self._conversation = Conversation(asked.generation.config.server.max_body)
 
-    def request(self, body: RequestBody, writer: SocketWriter) -> ClientRequest:
+    def request(self, body: RequestBody, writer: MessageWriter) -> ClientRequest:
         """The request that a message makes."""
         return ClientRequest(self, TurnLink(self._handshake, self._headers, body, writer))
 

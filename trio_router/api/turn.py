@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
     from hypercorn.typing import HTTPScope
 
-    from trio_router.server.link import Headers, Link
+    from trio_router.server.link import Headers, Link, MessageWriter
     from trio_router.server.request_body import RequestBody
-    from trio_router.server.websocket import SocketWriter
 
 _OF_HANDSHAKE = (b"connection", b"upgrade", b"content-type", b"content-length", b"x-request-id")
 _LONGEST = 1 << 40  # bytes of an event: what comes has been limited already
@@ -45,7 +44,7 @@ class TurnLink:
     may_wait_for_body = True
 
     def __init__(
-        self, handshake: Link, headers: Headers, body: RequestBody, writer: SocketWriter
+        self, handshake: Link, headers: Headers, body: RequestBody, writer: MessageWriter
     ) -> None:
         self._handshake = handshake
         self._writer = writer

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_router.clock.alarms import Alarm
-    from trio_router.server.link import Answering
+    from trio_router.server.link import Answer, Answering
     from trio_router.server.request_body import RequestBody
     from trio_router.server.request_parser import RequestHead
     from trio_router.server.service import Service
-    from trio_router.server.websocket import Answer
 
 logger = logging.getLogger("trio_router")
 _AHEAD = 8  # pipelined requests that may wait; the connection closes after the last of them

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 
     from hypercorn.typing import HTTPScope
 
-    from trio_router.server.link import Headers
+    from trio_router.server.link import Answer, Headers
     from trio_router.server.request_body import RequestBody
     from trio_router.server.request_parser import RequestHead
     from trio_router.server.service import Service
-    from trio_router.server.websocket import Answer
     from trio_router.transport.sockets import Wire
 
 _LAST = chunk(b"")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hypercorn.typing import HTTPScope
 
     from trio_router.server.request_body import RequestBody
-    from trio_router.server.websocket import Answer
     from trio_router.wire.written import Written
+
+    Answer = Callable[[RequestBody, "MessageWriter"], "Answering"]
 
 Headers = list[tuple[bytes, bytes]]  # names in lower case
 
@@ -35,6 +38,28 @@ class App(Protocol):
 
     def request(self, link: Link) -> Answering:
         """The request that came in on `link`; the server runs it."""
+        ...
+
+
+class MessageWriter(Protocol):
+    """The way to answer a message of a WebSocket.  The method that waits raises ClientStalled.
+
+    Writes to a client that has left do not fail: the task that reads from it cancels the request.
+    """
+
+    is_answered: bool  # set by whoever has sent the whole answer: else the connection is closed
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing waits to be written."""
+        ...
+
+    def send_now(self, frames: bytes) -> Written:
+        """Writes what goes without waiting, and holds the rest back.  Only if it `is_free`."""
+        ...
+
+    async def send(self, frames: bytes = b"") -> None:
+        """Writes whole frames, and what is held back."""
         ...
 
 

@@ -31,12 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_router.clock.alarms import Alarm
-    from trio_router.server.link import Answering
+    from trio_router.server.link import Answer, Answering
     from trio_router.server.request_body import RequestBody
     from trio_router.server.service import Service
     from trio_router.transport.sockets import Wire
-
-    Answer = Callable[[RequestBody, "SocketWriter"], Answering]
 
 logger = logging.getLogger("trio_router")
 _AHEAD = 8  # messages that may wait for their turn
@@ -53,10 +51,7 @@ class SocketCarrier(Protocol):
 
 
 class SocketWriter:
-    """Writes frames, each whole, whoever writes.  The methods that wait raise ClientStalled.
-
-    Writes to a client that has left do not fail: the reading task notices.
-    """
+    """See `MessageWriter`.  Control frames go out between the others, whoever writes."""
 
     def __init__(self, carrier: SocketCarrier) -> None:
         self._carrier = carrier

@@ -220,3 +220,61 @@ class TestAgents:
         )
         chat, _ = RESPONSES.agents_request(body)
         assert chat.keys() == {"model", "messages", "service_tier", "verbosity"}
+
+
+LOOK = {
+    "type": "tool_search",
+    "execution": "client",
+    "description": "d",
+    "parameters": {"type": "object"},
+}
+
+
+class TestToolsInTheInput:
+    def test_tools_that_an_item_brings_are_the_requests(self):
+        brought = {"type": "additional_tools", "role": "developer", "tools": [AGENTS, PATCH, SPAWN]}
+        chat = RESPONSES.chat_request(asked(brought, brought))
+        assert functions(chat) == ["agents__spawn", "apply_patch", "spawn"]
+        assert [m["role"] for m in chat["messages"]] == ["user"]
+        item = answered(asked(brought), '{"input": "a"}', name="apply_patch")[-1]["response"]["output"][
+            0
+        ]
+        assert item["type"] == "custom_tool_call"
+
+    def test_what_is_wrong_there_is_named(self):
+        brought = {"type": "additional_tools", "tools": [{"type": "function"}]}
+        with pytest.raises(InvalidRequest) as caught:
+            RESPONSES.chat_request(asked(brought))
+        assert caught.value.param == "input[1].tools[0].name"
+
+    def test_the_clients_search_for_tools_is_a_function_and_is_named_back(self):
+        chat, left_out = RESPONSES.agents_request(asked(tools=[LOOK]))
+        assert functions(chat) == ["tool_search"]
+        assert left_out == []
+        events = answered(asked(tools=[LOOK]), '{"que', 'ry": "docs"}', name="tool_search")
+        assert [e["type"] for e in events[2:]] == [
+            "response.output_item.added",
+            "response.output_item.done",
+            "response.completed",
+        ]
+        (item,) = events[-1]["response"]["output"]
+        assert (item["type"], item["execution"]) == ("tool_search_call", "client")
+        assert item["arguments"] == {"query": "docs"}
+
+    def test_what_it_found_can_be_called(self):
+        call = {"type": "tool_search_call", "call_id": "c", "execution": "client"}
+        found = {"type": "tool_search_output", "call_id": "c", "execution": "client", "tools": [AGENTS]}
+        chat = RESPONSES.chat_request(asked(call | {"arguments": {"query": "q"}}, found, tools=[LOOK]))
+        assert functions(chat) == ["tool_search", "agents__spawn"]
+        _, said, result = chat["messages"]
+        assert said["tool_calls"][0]["function"] == {
+            "name": "tool_search",
+            "arguments": '{"query":"q"}',
+        }
+        assert "agents__spawn" in result["content"]
+
+    def test_the_servers_search_is_not_there(self):
+        with pytest.raises(InvalidRequest, match="tool_search"):
+            RESPONSES.chat_request(asked(tools=[{"type": "tool_search"}]))
+        item = {"type": "tool_search_call", "arguments": {}}
+        assert len(RESPONSES.agents_request(asked(item))[0]["messages"]) == 1

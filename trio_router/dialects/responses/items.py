@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from trio_router.dialects.hub import as_dict
 from trio_router.dialects.responses.freeform import FreeForm
+from trio_router.wire.jsoncodec import JSONError, loads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,7 +213,7 @@ class CallItem(OutputItem):
         self, numbered: Numbered, index: int, item_id: str, call_id: str, name: ToolName
     ) -> None:
         super().__init__(numbered, index, item_id)
-        is_custom = name.is_custom
+        is_custom = name.kind == "custom"
         self.kind = "custom_tool_call" if is_custom else "function_call"
         self._field = "input" if is_custom else "arguments"
         self._events = f"response.{self.kind}_{self._field}"
@@ -257,3 +259,27 @@ class FreeFormItem(CallItem):
 
     def close(self, status: str) -> list[Event]:
         return [*super().take(self._form.end()), *super().close(status)]
+
+
+class SearchItem(CallItem):
+    """A call of the client's own search for tools, which is told whole."""
+
+    def __init__(
+        self, numbered: Numbered, index: int, item_id: str, call_id: str, name: ToolName
+    ) -> None:
+        super().__init__(numbered, index, item_id, call_id, name)
+        self.kind = f"{name.kind}_call"
+
+    def fields(self) -> dict[str, Any]:
+        try:
+            arguments = as_dict(loads("".join(self._pieces).encode()))
+        except JSONError:  # not whole yet
+            arguments = {}
+        return {"call_id": self._call["call_id"], "execution": "client", "arguments": arguments}
+
+    def take(self, piece: str) -> list[Event]:
+        self._pieces.append(piece)
+        return []
+
+    def close(self, status: str) -> list[Event]:
+        return OutputItem.close(self, status)

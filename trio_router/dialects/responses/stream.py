@@ -18,8 +18,9 @@ from trio_router.dialects.responses.items import (
     Numbered,
     OutputItem,
     ReasoningItem,
+    SearchItem,
 )
-from trio_router.dialects.responses.names import ToolName, names_of
+from trio_router.dialects.responses.names import SEARCH, ToolName, names_of
 from trio_router.dialects.responses.reasoning import ReasoningPiece, is_sealed, seal, thoughts
 from trio_router.dialects.responses.response import (
     Response,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Chunk
     from trio_router.errors import RouterError
 
+_ITEMS: dict[str, type[CallItem]] = {"custom": FreeFormItem, SEARCH: SearchItem}
+_IDS = {"custom": "ctc", SEARCH: "tsc"}
 # Of a chunk: what some providers found for the answer, kept as extra fields.
 _EXTRA = ("citations", "search_results")
 
@@ -211,9 +214,11 @@ class ResponseWriter:
         events: list[Event] = []
         if call.item is None:
             call.id = call.id or f"call_{self._tail}_{number}"
-            name = self._names.get(call.name) or ToolName(call.name, is_custom=call.is_custom)
-            item_id = self._id("ctc" if name.is_custom else "fc")
-            kind = FreeFormItem if name.is_custom and not call.is_custom else CallItem
+            name = self._names.get(call.name) or ToolName(call.name)
+            if call.is_custom:
+                name = ToolName(call.name, kind="custom")
+            kind = CallItem if call.is_custom else _ITEMS.get(name.kind, CallItem)
+            item_id = self._id(_IDS.get(name.kind, "fc"))
             call.item = kind(self._numbered, len(self._items), item_id, call.id, name)
             events += self._end_open()
             self._items.append(call.item)

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.hub import dicts
-from trio_router.dialects.responses.names import flat, function_for
+from trio_router.dialects.responses.names import flat, function_for, is_search, placed_tools
 from trio_router.dialects.responses.parts import string, wrong
 
 if TYPE_CHECKING:
@@ -20,8 +20,13 @@ _OF_FUNCTIONS = ("name", "description", "parameters", "strict")
 def tools(asked: dict[str, Any], unsupported: Unsupported) -> dict[str, Any]:
     """The hub's fields.  What the API's own server would run is not supported."""
     made: list[Tool] = []
-    for number, tool in enumerate(asked.get("tools") or ()):
-        made += _tool(tool, f"tools[{number}]", unsupported)
+    known: set[str] = set()
+    for tool, place in placed_tools(asked):
+        for one in _tool(tool, place, unsupported):
+            # The input may bring a tool again.
+            if one["function"]["name"] not in known or not place.startswith("input"):
+                known.add(one["function"]["name"])
+                made.append(one)
     choice, allowed = _choice(asked.get("tool_choice"), unsupported)
     if allowed is not None:
         made = [tool for tool in made if tool["function"]["name"] in allowed]
@@ -44,7 +49,9 @@ def _tool(tool: Any, place: str, unsupported: Unsupported, namespace: str = "") 
         raise wrong(f"{place}.type", "must be a string")
     if kind == "namespace" and not namespace:
         return _namespace(tool, place, unsupported)
-    if kind not in ("function", "custom"):
+    if is_search(tool) and not namespace:
+        tool = {**tool, "name": kind}
+    elif kind not in ("function", "custom"):
         where = f"{place}.type"
         why = f"{where}: there is no tool {kind!r} where this model runs, only functions"
         unsupported.field(where, why, _word(kind))
