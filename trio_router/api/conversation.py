@@ -14,7 +14,7 @@ _MOST = 16  # responses that are remembered
 _HEAD = 200  # bytes of an event in which its type stands
 
 
-class Said:
+class Heard:
     """Reads one response's events as they pass."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from trio_router.api.conversation import Conversation, Said, items_of
+from trio_router.api.conversation import Conversation, Heard, items_of
 from trio_router.api.endpoints import STREAM_HEADERS, answer_call, refuse_if_draining
 from trio_router.api.reply import Reply
 from trio_router.api.request import ClientRequest
@@ -125,7 +125,7 @@ class ResponsesSocket:
             del body["previous_response_id"]
         return items, size
 
-    def _keep(self, items: list[Body], size: int, said: Said) -> None:
+    def _keep(self, items: list[Body], size: int, said: Heard) -> None:
         if (response := said.response()) is not None:
             name, output = response
             self._conversation.keep(name, [*items, *output], size + said.size)

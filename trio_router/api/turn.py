@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.api.conversation import Said
+from trio_router.api.conversation import Heard
 from trio_router.wire.jsoncodec import dumps, loads
 from trio_router.wire.sse import SSEDecoder
 from trio_router.wire.websocket import ping_frame, text_frame
@@ -52,8 +52,8 @@ class TurnLink:
         self.headers = headers
         self.body = body
         self.lane: str | None = None
-        self.on_said: Callable[[Said], None] | None = None
-        self._said = Said()
+        self.on_said: Callable[[Heard], None] | None = None
+        self._said = Heard()
         self._status = 0
         self._told: dict[str, str] = {}
         self._decoder = SSEDecoder(_LONGEST)

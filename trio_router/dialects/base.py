@@ -295,7 +295,7 @@ class ClientDialect(Protocol):
         ...
 
     def is_agent(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Whether the client is an agent that sends tools of the API's own whatever it is asked for.
+        """Whether the client is an agent, which sends tools and settings of the API's own unasked.
 
         `headers` are the request's, with lower-case names.
         """
@@ -304,7 +304,7 @@ class ClientDialect(Protocol):
     def agents_request(
         self, body: dict[str, Any], *, drop_unsupported: bool = False
     ) -> tuple[dict[str, Any], list[str]]:
-        """`chat_request` for an agent, and what of its tools was left out of it."""
+        """`chat_request` for an agent, and what was left out of it."""
         return self.chat_request(body, drop_unsupported=drop_unsupported), []
 
     def for_others(self, chat: dict[str, Any]) -> dict[str, Any]:

@@ -130,7 +130,7 @@ class RequestRecord:
     route: str | None = None  # the route that the client asked for
     tried: list[Tried] = field(default_factory=list)  # a route's attempts, which are counted singly
     is_hedged: bool = False  # a second target was asked too
-    dropped: tuple[str, ...] = ()  # an agent's tools that were left out
+    dropped: tuple[str, ...] = ()  # of an agent's request: what was left out
     is_replayed: bool = False  # the answer broke off, and another target continued it
 
     @property

@@ -118,7 +118,7 @@ class Call(HubCall, WholeCall, Protocol):
     """A request for text: `is_stream` says which of the two ways the client wants its answer."""
 
     is_stream: bool
-    dropped: Sequence[str]  # an agent's tools that the target asked last does not have
+    dropped: Sequence[str]  # what an agent sends, and the target asked last does not have
 
 
 class ChatCall:

@@ -95,8 +95,9 @@ def chat_request(
 ) -> dict[str, Any]:
     """Fields nobody here has heard of are passed on: servers have some of their own.
 
-    With `left_out` the API's own tools are left out, whatever else is unsupported, and so are items
-    that tell of their use; the tools are added to it.  Raises InvalidRequest, which names the field.
+    With `left_out` the API's own tools and settings are left out, whatever else is unsupported, and so
+    are items that tell of the tools' use; what was left out is added to it.  Raises InvalidRequest,
+    which names the field.
     """
     check(body)
     _check_kinds(body)
@@ -113,11 +114,24 @@ def chat_request(
     told |= tools(body, of_tools)
     if left_out is not None:
         left_out += of_tools.dropped
+        body = _without_own(body, left_out)
     told |= _text(body.get("text") or {})
     told |= _reasoning(body.get("reasoning") or {}, unsupported)
     told |= _logprobs(body)
     told |= _account(body)
     return {k: v for k, v in body.items() if k not in _READ and v is not None} | told
+
+
+def _without_own(body: dict[str, Any], left_out: list[str]) -> dict[str, Any]:
+    """Without those settings that agents send unasked, and that no other API's models have."""
+    text = body.get("text") or {}
+    if text.get("verbosity") is not None:
+        body = {**body, "text": {k: v for k, v in text.items() if k != "verbosity"}}
+        left_out.append("text.verbosity")
+    if body.get("service_tier") not in (None, "auto", "default"):
+        body = {k: v for k, v in body.items() if k != "service_tier"}
+        left_out.append("service_tier")
+    return body
 
 
 def _check_kinds(body: dict[str, Any]) -> None:
