@@ -63,9 +63,10 @@ async def test_it_says_a_text(tmp_path, dialect, websockets):
     async with agents(tmp_path, routes=route(dialect)) as there:
         there.upstream.script = script(["Fine: 世界 👋🏽."])
         asked, env = words(there, websockets=websockets)
-        done = await there.run(*asked, **env)
+        done = await there.run(*asked, **env, RUST_LOG="info")
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode().strip() == "Fine: 世界 👋🏽."
+    assert (b"stream_responses_websocket" in done.stderr) is (websockets == "true")
 
 
 @TRANSPORTS

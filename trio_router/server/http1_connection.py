@@ -90,7 +90,8 @@ class Http1Connection:
             self.wire.close()
 
     def switch(self, answer: Answer, new_body: Callable[[], RequestBody]) -> None:
-        self._socket = WebSocketConnection(self, answer, new_body)
+        self._socket = WebSocketConnection(self, answer, new_body, self._nursery)
+        self._socket.receive(self._parser.take_behind())
 
     def _late(self) -> None:
         """No request has come for too long."""
@@ -209,9 +210,7 @@ class Http1Connection:
         """The rest of the connection is a WebSocket's."""
         if self._has_ended:
             socket.lost()
-        if behind := self._parser.behind:
-            socket.receive(behind)
-        await socket.serve(self._nursery)
+        await socket.serve()
         self._socket = None
 
     def _rest(self) -> None:

@@ -91,6 +91,7 @@ class RequestParser:
         self._parser: httptools.HttpRequestParser | None = None
         self._offered: RequestBody | None = None  # of a request that offers another protocol
         self.behind = b""  # what came behind a request that does, and has no body
+        self._keeps_behind = False
 
     @property
     def is_in_head(self) -> bool:
@@ -103,6 +104,8 @@ class RequestParser:
 
     def receive_data(self, data: bytes) -> None:
         if self.fault is not None or self._is_over:
+            if self._keeps_behind:
+                self.behind = (self.behind + data)[:HEAD_LIMIT]
             return
         parser = self._parser
         if parser is None:
@@ -134,6 +137,11 @@ class RequestParser:
         self.close()
         self._begin = _no_body
 
+    def take_behind(self) -> bytes:
+        """What came behind a request that offers another protocol, which is not parsed here."""
+        behind, self.behind, self._keeps_behind = self.behind, b"", False
+        return behind
+
     def _decline(self, rest: bytes) -> None:
         """Declines an Upgrade: the request is answered over HTTP/1.1.
 
@@ -142,7 +150,7 @@ class RequestParser:
         body = self._offered
         if body is None:
             self._place = _Place.OVER
-            self.behind = rest[:HEAD_LIMIT]
+            self.behind, self._keeps_behind = rest[:HEAD_LIMIT], True
             return
         framing = [f for f in self._headers if f[0] in (b"content-length", b"transfer-encoding")]
         head = b"".join([b"%b: %b\r\n" % field for field in framing])

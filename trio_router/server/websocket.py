@@ -108,13 +108,18 @@ class SocketWriter:
 class WebSocketConnection:
     """`answer` makes a request of each message; they are answered one after another.
 
-    `new_body` is for the next message.  The client's leaving, by a close or by its connection's end,
-    ends the request that is being answered at once, and drops those that wait.
+    `new_body` is for the next message, `nursery` the connection's.  The client's leaving, by a close or
+    by its connection's end, ends the request that is being answered at once, and drops those that wait.
     """
 
     def __init__(
-        self, carrier: SocketCarrier, answer: Answer, new_body: Callable[[], RequestBody]
+        self,
+        carrier: SocketCarrier,
+        answer: Answer,
+        new_body: Callable[[], RequestBody],
+        nursery: trio.Nursery,
     ) -> None:
+        self._nursery = nursery
         self._server = carrier.server
         self._wire = carrier.wire
         self._answer = answer
@@ -203,9 +208,8 @@ class WebSocketConnection:
             self._code = GOING_AWAY
             self._changed.set()
 
-    async def serve(self, nursery: trio.Nursery) -> None:
-        """To the connection's end, which it closes.  `nursery` is the connection's."""
-        self._nursery = nursery
+    async def serve(self) -> None:
+        """To the connection's end, which it closes."""
         self._alarm.set(trio.current_time() + PATIENCE)
         try:
             while (body := await self._next()) is not None:
