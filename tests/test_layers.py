@@ -275,11 +275,12 @@ def test_few_files_lie_loose_at_the_top():
 
 
 def test_dialects_do_not_know_each_other():
-    known = {"base", "embedding", "fold", "hub", "media"}  # what every dialect may use
+    known = {"base", "embedding", "fold", "freeform", "hub", "media"}  # what every dialect may use
     shared = {
         *known,
         "__init__",
         "answer",
+        "chat_freeform",
         "chat_messages",
         "chat_request",
         "embedding_answer",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from trio_router.api.chat import chat_call
 from trio_router.api.reply import Reply, json_reply, origin
 from trio_router.api.table import Below
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
-from trio_router.dialects.chat_request import parse_chat_request, parse_object
+from trio_router.dialects.chat_request import parse_object
 from trio_router.errors import Draining
-from trio_router.relay.call import ChatCall, ClientCall
+from trio_router.relay.call import ClientCall
 from trio_router.relay.heavy import in_slices, understood
 from trio_router.routing.route import Route
 from trio_router.runtime.router import RouterState
@@ -34,8 +35,9 @@ async def chat_completions(asked: ClientRequest) -> Reply:
     """`POST /v1/chat/completions`.  The hot path.  Raises RouterError."""
     asked.authenticate()
     refuse_if_draining(asked.router)
-    body, heavy = await understood(await asked.body.read(), parse_chat_request)
-    return await answer_call(asked, body["model"], ChatCall(body, is_heavy=heavy))
+    call, heavy = await understood(await asked.body.read(), chat_call)
+    call.is_heavy = heavy
+    return await answer_call(asked, call.chat["model"], call)
 
 
 async def client_call(asked: ClientRequest) -> Reply:

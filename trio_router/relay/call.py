@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
+from trio_router.dialects.chat_freeform import FreeFormAnswer, FreeFormCalls
 from trio_router.dialects.native import NativeAnswer, NativeReader, NativeTranslator
 from trio_router.dialects.translate import (
     KEEPALIVE,
@@ -167,6 +168,32 @@ class ChatCall:
 
     def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
         return _chat_request(target, chat, is_stream=self.is_stream)
+
+
+class FreeFormChatCall(ChatCall):
+    """A chat request some of whose tools take free-form text; `free` are their names.
+
+    They are functions in `body`, and their calls are named back.  `dropped` is what was left out.
+    """
+
+    def __init__(self, body: dict[str, Any], free: frozenset[str], dropped: Sequence[str]) -> None:
+        super().__init__(body)
+        self.dropped = dropped
+        self._free = free
+
+    def translator(
+        self,
+        target: Target,
+        identity: AnswerIdentity,
+        content_type: str,
+        taps: Sequence[Tap] = (),
+    ) -> Translator:
+        own = (FreeFormCalls(self._free),) if self._free else ()
+        return super().translator(target, identity, content_type, (*taps, *own))
+
+    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
+        answer = super().whole(target, identity, content_type)
+        return FreeFormAnswer(answer, self._free) if self._free else answer
 
 
 class ClientCall:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.dialects.responses.naive import WHO, check, frames
+from trio_router.dialects.freeform import FreeForm
 from trio_router.dialects.responses import ResponsesClient
-from trio_router.dialects.responses.freeform import FreeForm
 from trio_router.dialects.responses.names import flat, names_of
 from trio_router.errors import InvalidRequest
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from trio_router.dialects.freeform import INPUT
 from trio_router.dialects.hub import dicts
-from trio_router.dialects.responses.names import INPUT, SEARCH, brings, flat, names_of
+from trio_router.dialects.responses.names import SEARCH, brings, flat, names_of
 from trio_router.dialects.responses.parts import Part, content, simple, string, wrong
 from trio_router.dialects.responses.reasoning import unseal
 from trio_router.wire.jsoncodec import dumps

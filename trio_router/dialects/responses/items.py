@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from trio_router.dialects.freeform import FreeForm
 from trio_router.dialects.hub import as_dict
-from trio_router.dialects.responses.freeform import FreeForm
 from trio_router.wire.jsoncodec import JSONError, loads
 
 if TYPE_CHECKING:

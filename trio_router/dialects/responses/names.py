@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.hub import as_dict, dicts
+from trio_router.dialects.hub import dicts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,13 +20,6 @@ if TYPE_CHECKING:
 _LONGEST = 64  # characters of a function's name; providers refuse more
 _OTHERS = re.compile(r"[^A-Za-z0-9_-]")  # characters that no provider takes in a name
 SEARCH = "tool_search"
-INPUT = "input"  # the one parameter of a free-form tool
-_PARAMETERS = {
-    "type": "object",
-    "properties": {INPUT: {"type": "string", "description": "The tool's whole input, as plain text."}},
-    "required": [INPUT],
-    "additionalProperties": False,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +86,3 @@ def brings(item: dict[str, Any]) -> bool:
 def is_search(tool: dict[str, Any]) -> bool:
     """Whether it is the search for tools, done by the client."""
     return tool.get("type") == SEARCH and tool.get("execution") == "client"
-
-
-def function_for(tool: dict[str, Any]) -> dict[str, Any]:
-    """A free-form tool as the hub's function, which is told of the tool's grammar, if it has one."""
-    said = [tool["description"]] if isinstance(tool.get("description"), str) else []
-    format_ = as_dict(tool.get("format"))
-    if isinstance(format_.get("definition"), str):
-        kind = f" ({format_['syntax']})" if isinstance(format_.get("syntax"), str) else ""
-        said.append(f"`{INPUT}` must match this grammar{kind}:\n{format_['definition']}")
-    told: dict[str, Any] = {"name": tool["name"]}
-    if said:
-        told["description"] = "\n\n".join(said)
-    return told | {"parameters": _PARAMETERS}

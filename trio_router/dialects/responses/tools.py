@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from trio_router.dialects.freeform import function_for
 from trio_router.dialects.hub import dicts
-from trio_router.dialects.responses.names import flat, function_for, is_search, placed_tools
+from trio_router.dialects.responses.names import flat, is_search, placed_tools
 from trio_router.dialects.responses.parts import string, wrong
 
 if TYPE_CHECKING:

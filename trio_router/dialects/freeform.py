@@ -1,17 +1,41 @@
-"""The arguments of a function that stands for a free-form tool -> the tool's input, as they come."""
+"""Tools whose input is free-form text, as functions of one text; their calls' arguments, as they come.
+
+OpenAI's models alone know such tools (`custom`).
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
-from trio_router.dialects.responses.names import INPUT
+from trio_router.dialects.hub import as_dict
 
+INPUT = "input"  # the one parameter of a free-form tool
+_PARAMETERS = {
+    "type": "object",
+    "properties": {INPUT: {"type": "string", "description": "The tool's whole input, as plain text."}},
+    "required": [INPUT],
+    "additionalProperties": False,
+}
 _OPENING = re.compile(r'\s*\{\s*"' + INPUT + r'"\s*:\s*"')
 _MAY_OPEN = 256  # characters that may come before the text
 # What of a JSON string is whole: an escape that is cut off is left for the next piece.
 _WHOLE = re.compile(r'(?:[^"\\]|\\[^u]|\\u[0-9a-fA-F]{4})*')
 _HIGH = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}$")  # its other half may be still to come
+
+
+def function_for(tool: dict[str, Any]) -> dict[str, Any]:
+    """A free-form tool as the hub's function, which is told of the tool's grammar, if it has one."""
+    said = [tool["description"]] if isinstance(tool.get("description"), str) else []
+    format_ = as_dict(tool.get("format"))
+    if isinstance(format_.get("definition"), str):
+        kind = f" ({format_['syntax']})" if isinstance(format_.get("syntax"), str) else ""
+        said.append(f"`{INPUT}` must match this grammar{kind}:\n{format_['definition']}")
+    told: dict[str, Any] = {"name": tool["name"]}
+    if said:
+        told["description"] = "\n\n".join(said)
+    return told | {"parameters": _PARAMETERS}
 
 
 class FreeForm:
