@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 from quart_trio import QuartTrio
 
-from trio_router.api.asgi import RelayConnection
+from trio_router.api.asgi import NoWebsocket, RelayConnection
 from trio_router.api.endpoints import CHAT_COMPLETIONS, MODELS_BELOW, OWN, chat_completions, client_call
 from trio_router.api.metrics_side import METRICS
 from trio_router.api.passing import FILES_BELOW, PASSING_THROUGH, UPLOADS
@@ -41,6 +41,7 @@ class RouterApp(QuartTrio):
     """
 
     asgi_http_class = RelayConnection  # type: ignore[mutable-override]
+    asgi_websocket_class = NoWebsocket  # type: ignore[assignment]
 
     def __init__(
         self,

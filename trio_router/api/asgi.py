@@ -14,10 +14,18 @@ from typing import TYPE_CHECKING
 import trio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
+from trio_router.errors import UpgradeRequired
+from trio_router.wire.jsoncodec import dumps
 from trio_router.wire.written import Written
 
 if TYPE_CHECKING:
-    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+    from hypercorn.typing import (
+        ASGIReceiveCallable,
+        ASGISendCallable,
+        HTTPScope,
+        WebsocketScope,
+    )
+    from quart_trio import QuartTrio
 
     from trio_router.server.link import Answering, App, Headers
 
@@ -33,6 +41,26 @@ class RelayConnection(TrioASGIHTTPConnection):
             nursery.start_soon(_watch, request, link, receive)
             await request.run()
             nursery.cancel_scope.cancel()
+
+
+class NoWebsocket:
+    """A WebSocket that came through ASGI: refused with 426, upon which clients go on over HTTP."""
+
+    def __init__(self, app: QuartTrio, scope: WebsocketScope) -> None:
+        pass
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        await receive()
+        error = UpgradeRequired("there is no WebSocket under this server: POST the request")
+        await send(
+            {
+                "type": "websocket.http.response.start",
+                "status": error.status,
+                "headers": [(b"content-type", b"application/json")],
+            }
+        )
+        body = dumps(error.body())
+        await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
 
 
 async def _watch(request: Answering, link: AsgiLink, receive: ASGIReceiveCallable) -> None:
