@@ -16,9 +16,11 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 
 from trio_router.errors import UpgradeRequired
 from trio_router.wire.jsoncodec import dumps
-from trio_router.wire.written import Written
+from trio_router.wire.written import Written, unheard
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hypercorn.typing import (
         ASGIReceiveCallable,
         ASGISendCallable,
@@ -90,6 +92,7 @@ class AsgiLink:
         self.headers: Headers = list(scope["headers"])
         declared = next((v for n, v in self.headers if n == b"content-length"), b"")
         self.body = app.new_body(self.path, int(declared) if declared.isdigit() else None)
+        self.on_moved: Callable[[], None] = unheard  # ASGI does not tell what is taken of a write
         self.is_finishing = False
         self.may_wait_for_body = True
 
@@ -102,8 +105,18 @@ class AsgiLink:
     def offer(self) -> None:
         return None  # such a server has WebSockets of its own
 
-    def scope(self) -> HTTPScope:
-        return self._scope
+    @property
+    def client(self) -> str | None:
+        client = self._scope.get("client")
+        return client[0] if client else None
+
+    @property
+    def query(self) -> bytes:
+        return self._scope["query_string"]
+
+    @property
+    def is_secure(self) -> bool:
+        return self._scope["scheme"] == "https"
 
     async def start(self, status: int, headers: Headers) -> None:
         if self._scope["http_version"] not in ("1.0", "1.1"):

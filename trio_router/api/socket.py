@@ -16,6 +16,7 @@ from trio_router.api.conversation import Conversation, Heard, items_of
 from trio_router.api.endpoints import STREAM_HEADERS, answer_call, refuse_if_draining
 from trio_router.api.reply import Reply
 from trio_router.api.request import ClientRequest
+from trio_router.api.table import EndpointRow
 from trio_router.api.turn import TurnLink, own_headers
 from trio_router.dialects import CLIENTS
 from trio_router.dialects.base import AnswerIdentity
@@ -25,8 +26,6 @@ from trio_router.relay.call import ClientCall
 from trio_router.relay.heavy import understood
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from trio_router.policy.origins import Origins
     from trio_router.runtime.generation import Generation
     from trio_router.server.link import MessageWriter
@@ -72,8 +71,8 @@ class ResponsesSocket:
     def origins(self, generation: Generation) -> Origins:
         return self._app.origins(generation)
 
-    def endpoint_of(self, method: str, path: str) -> Callable[[ClientRequest], Awaitable[Reply]]:
-        return self._message
+    def row_of(self, method: str, path: str) -> EndpointRow:
+        return EndpointRow(self._message)
 
     async def _message(self, asked: ClientRequest) -> Reply:
         """Raises RouterError."""

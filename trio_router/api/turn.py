@@ -13,8 +13,6 @@ from trio_router.wire.written import Written
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypercorn.typing import HTTPScope
-
     from trio_router.server.link import Headers, Link, MessageWriter
     from trio_router.server.request_body import RequestBody
 
@@ -62,8 +60,25 @@ class TurnLink:
     def server(self) -> str | None:
         return self._handshake.server
 
-    def scope(self) -> HTTPScope:
-        return self._handshake.scope()
+    @property
+    def client(self) -> str | None:
+        return self._handshake.client
+
+    @property
+    def query(self) -> bytes:
+        return self._handshake.query
+
+    @property
+    def is_secure(self) -> bool:
+        return self._handshake.is_secure
+
+    @property
+    def on_moved(self) -> Callable[[], None]:
+        return self._writer.on_moved
+
+    @on_moved.setter
+    def on_moved(self, heard: Callable[[], None]) -> None:
+        self._writer.on_moved = heard
 
     async def start(self, status: int, headers: Headers) -> None:
         self._status = status

@@ -15,7 +15,9 @@ chunks of the hub, then the client's frames.  Where both sides speak the same AP
                             checks of clients' requests
     chat_shapes, chat_freeform
                             chat requests in the shapes of other APIs, as some agents send them
-    hub, fold, media        readers and helpers of the hub's shape
+    conversations           which conversation a client's request is part of
+    hub, fold, media,
+    chat_fields             readers and helpers of the hub's shape
     freeform                tools whose input is free-form text
     provider_error          what a provider's error means
 

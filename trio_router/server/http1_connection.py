@@ -48,7 +48,6 @@ class Http1Connection:
         self.wire = wire
         self.host = host
         self.client = client
-        self.scheme = server.scheme
         self._parser = RequestParser(self._begin)
         self._waiting: list[Http1Link] = []
         self._latest: RequestBody | None = None  # the body that is read now, or was read last
@@ -64,6 +63,7 @@ class Http1Connection:
         self._idle: Alarm = server.alarms.alarm(self._late)
 
     async def run(self, first: bytes) -> None:
+        """Serves the connection to its end; `first` is what was read of it already."""
         self.server.connections[self] = None
         try:
             async with trio.open_nursery() as self._nursery:
@@ -84,6 +84,7 @@ class Http1Connection:
             self.wire.close()
 
     def close_if_idle(self) -> None:
+        """Closes the connection if no request is being answered."""
         if self._socket is not None:
             self._socket.end()
         elif self._current is None:

@@ -25,7 +25,7 @@ from trio_router.wire.websocket import (
     ping_frame,
     pong_frame,
 )
-from trio_router.wire.written import Written
+from trio_router.wire.written import Written, unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +59,7 @@ class SocketWriter:
         self._lock = trio.Lock()
         self._held = b""  # what the socket did not take
         self._urgent = b""  # a control frame that goes out after it; the latest one is enough
+        self.on_moved: Callable[[], None] = unheard
         self.is_answered = True  # the message of this turn: nothing more comes for it
 
     @property
@@ -94,7 +95,8 @@ class SocketWriter:
         try:
             sent = self._wire.send_some(data)
             if sent < len(data):
-                await self._wire.send_patiently(memoryview(data)[sent:], self._carrier.server.stall)
+                stall = self._carrier.server.stall
+                await self._wire.send_patiently(memoryview(data)[sent:], stall, self.on_moved)
         except BROKEN:
             pass
         except trio.TooSlowError:

@@ -16,6 +16,7 @@ from trio_router.dialects.base import (
     UpstreamRequest,
 )
 from trio_router.dialects.fold import Fold
+from trio_router.dialects.gemini.counting import GeminiCounter
 from trio_router.dialects.gemini.embeddings import GeminiEmbeddings
 from trio_router.dialects.gemini.listing import GeminiListing
 from trio_router.dialects.gemini.request import build_body
@@ -24,7 +25,7 @@ from trio_router.wire.jsoncodec import dumps
 from trio_router.wire.names import path_segment
 
 if TYPE_CHECKING:
-    from trio_router.dialects.base import ChunkDecoder
+    from trio_router.dialects.base import ChunkDecoder, TokenCounter
 
 __all__ = ["GeminiDialect"]
 
@@ -45,6 +46,10 @@ class GeminiDialect(Dialect):
         told = build_body(body, Unsupported("Gemini", drop=drop_unsupported))
         verb = "streamGenerateContent?alt=sse" if body.get("stream") else "generateContent"
         return UpstreamRequest(f"/{_resource(str(body.get('model')))}:{verb}", dumps(told))
+
+    @property
+    def counter(self) -> TokenCounter:
+        return GeminiCounter(_resource)
 
     def recognises(self, record: dict[str, Any]) -> bool:
         return "choices" not in record and not record.keys().isdisjoint(_OWN)

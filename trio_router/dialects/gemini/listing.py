@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from trio_router.dialects.base import ListedModel
+from trio_router.dialects.hub import tokens
 
 _SIZE = 1000  # models a page; the most there may be
 
@@ -20,7 +21,13 @@ class GeminiListing:
         found = record.get("models")
         items = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
         models = [
-            ListedModel(item["name"].removeprefix("models/"), title=str(item.get("displayName") or ""))
+            ListedModel(
+                item["name"].removeprefix("models/"),
+                title=str(item.get("displayName") or ""),
+                context=tokens(item.get("inputTokenLimit")),
+                output=tokens(item.get("outputTokenLimit")),
+                abilities=("thinking",) if item.get("thinking") is True else (),
+            )
             for item in items
             if isinstance(item.get("name"), str) and item["name"]
         ]
