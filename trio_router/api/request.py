@@ -200,7 +200,10 @@ class ClientRequest:
                 await self.body.wait_complete()
         if not self.body.is_complete:
             answer.headers["connection"] = "close"
-        if answer.stream is not None:
+        if answer.switch is not None:
+            offer, messages = answer.switch
+            await offer.accept(_raw(answer.headers), messages)
+        elif answer.stream is not None:
             if answer.status == 204:  # it has no body, and must not say how long it is (RFC 9110, 8.6)
                 answer.headers.pop("content-length", None)
             await self.link.start(answer.status, _raw(answer.headers))
