@@ -329,7 +329,8 @@ class TestWhole:
         ("body", "code"),
         [
             (b"", "upstream_truncated"),
-            (b"{", "malformed_json"),
+            (b"{", "upstream_truncated"),
+            (b"{]", "malformed_json"),
             (b"<html>", "malformed_json"),
             (b'{"a":1}', "malformed_json"),
         ],

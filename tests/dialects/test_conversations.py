@@ -157,6 +157,7 @@ def test_pictures_tell_beginnings_apart():
 def test_long_texts_are_told_apart_by_both_ends_and_by_their_length():
     middle = "m" * 50_000
     assert len({said(f"a{middle}"), said(f"b{middle}"), said(f"{middle}a"), said(f"{middle}")}) == 4
+    assert said(middle) != said(f"{middle}m")
     assert len({said("x", f"a{middle}"), said("y", f"a{middle}"), said("x", f"b{middle}")}) == 3
 
 

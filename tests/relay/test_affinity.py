@@ -246,6 +246,12 @@ class TestStoredResponses:
                     before = await self.turn(here, before, stream=stream)
                 assert here.asked == [mine] * 4
 
+    async def test_where_affinity_is_off_nothing_is_remembered(self, autojump_clock):
+        async with town(routes(more="affinity: off"), NATIVE) as here:
+            self.speak(here, stream=True)
+            await self.turn(here, None, stream=True)
+            assert len(here.stack.router.generation.upstreams.fleet.stored) == 0
+
     async def test_it_is_asked_for_with_the_key_that_it_was_made_with(self, autojump_clock):
         keyed = TestKeys.PROVIDERS.replace("api_keys", "responses: true, api_keys")
         async with town(routes(1), keyed) as here:
@@ -270,6 +276,41 @@ class TestStoredResponses:
             assert here.asked[-1] == mine
             assert after != before
             assert here.stack.router.target_reports() == []  # nobody is to blame
+
+
+class TestSealedReasoning:
+    """Each provider seals its reasoning, and opens none of another's."""
+
+    async def test_reasoning_goes_back_to_who_has_sealed_it(self, autojump_clock):
+        async with town(routes(2, "strategy: fallback, retry: {attempts: 0}"), NATIVE) as here:
+
+            def answer(request: SeenRequest) -> Answer:
+                mine = f"sealed by {here.asked[-1]}"
+                items = request.json["input"]
+                if any(item.get("encrypted_content", mine) != mine for item in items):
+                    what = "The encrypted content could not be verified."
+                    return error_answer(400, what, "invalid_encrypted_content")
+                sealed = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": mine}
+                return json_answer({"id": "r", "object": "response", "output": [sealed, SAID]})
+
+            async def turn(said: list[Any]) -> list[Any]:
+                body = {"model": "r", "store": False, "input": said}
+                response = await here.stack.client.post("/v1/responses", json=body)
+                assert response.status_code == 200, response.text
+                more = {"role": "user", "content": "go on"}
+                return [*said, *response.json()["output"], more]
+
+            here.good = answer
+            here.down = {"p0"}
+            said = await turn([{"role": "user", "content": "hello"}])
+            assert said[1]["encrypted_content"] == "sealed by p1"
+            here.down = set()
+            await trio.sleep(20)
+            for _ in range(5):
+                said = await turn(said)
+            assert here.asked == ["p0", "p1"] + ["p0", "p1"] * 5
+            assert here.stack.router.target_reports() == []
+            assert "sealed by p0" not in str(said)
 
 
 SAID = {

@@ -66,6 +66,7 @@ COHERE = {
     "usage": {"tokens": {"input_tokens": 100, "output_tokens": 5}, "cached_tokens": 70},
 }
 PATHS = {
+    "images": ("/v1/images/generations", {"prompt": "a cat"}),
     "chat": ("/v1/chat/completions", {}),
     "messages": ("/v1/messages", {"max_tokens": 9}),
     "responses": ("/v1/responses", {"input": "hi"}),
@@ -102,6 +103,7 @@ async def counted(api: str, model: str, answer: Answer) -> tuple[float, dict]:
         ("messages", "plain/m", completion(prompt_tokens_details={"cached_tokens": 70})),
         ("responses", "plain/m", completion(prompt_cache_hit_tokens=70)),
         ("responses", "openai/m", response(cached_tokens=70)),
+        ("images", "plain/m", {"data": [], "usage": response(cached_tokens=70)["usage"]}),
         ("chat", "anthropic/m", MESSAGE),
         ("messages", "anthropic/m", MESSAGE),
         ("chat", "gemini/m", GEMINI),

@@ -113,6 +113,12 @@ class TestStrategies:
         )
         assert keyed.resolve("a/x").has_affinity
 
+    def test_conversations_are_looked_at_only_where_they_are_parted(self):
+        assert not spread(2, "fallback").parts_conversations
+        assert all(spread(2, strategy).parts_conversations for strategy in SPREADING)
+        keyed = table(providers=KEYED % "k1, k2")
+        assert keyed.resolve("a/x").parts_conversations
+
     def test_off_is_a_word_as_yaml_reads_it(self):
         for said, meant in (("off", "off"), ('"off"', "off"), ("auto", "auto")):
             assert spread(2, more=f", affinity: {said}").policy.affinity == meant
@@ -306,11 +312,32 @@ class TestStoredResponses:
         assert stored.find("resp_100") is None
         assert stored.find(None) is None
 
-    def test_a_target_without_the_response_is_not_to_blame_and_another_is_asked(self):
-        error = UpstreamStatus("no such response", status=400, code="previous_response_not_found")
-        error.reason = "previous_response_not_found"
+    @pytest.mark.parametrize(
+        ("status", "code", "message"),
+        [
+            (400, "previous_response_not_found", "Previous response with id 'resp_1' not found."),
+            (404, "previous_response_not_found", "Previous response with id 'resp_1' not found."),
+            (400, "invalid_encrypted_content", "The encrypted content could not be verified."),
+            (
+                400,
+                "invalid_request_error",
+                "messages.1.content.0: Invalid `signature` in `thinking` block",
+            ),
+            (400, "INVALID_ARGUMENT", "Thought signature is not valid"),
+        ],
+    )
+    def test_a_target_that_did_not_make_it_is_not_to_blame_and_another_is_asked(
+        self, status, code, message
+    ):
+        error = UpstreamStatus(message, status=status)
+        error.reason = code
         assert verdict(error) is Verdict.NEXT
         assert not is_blamed(error)
+
+    def test_a_failure_that_only_quotes_it_is_the_targets_own(self):
+        error = UpstreamStatus("previous_response_not_found", status=503)
+        assert verdict(error) is Verdict.AGAIN
+        assert is_blamed(error)
 
 
 def test_the_configurations_word_is_told_by_check_too():

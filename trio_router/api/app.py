@@ -18,14 +18,14 @@ from trio_router.api.metrics_side import METRICS
 from trio_router.api.passing import FILES_BELOW, PASSING_THROUGH, UPLOADS
 from trio_router.api.request import ClientRequest
 from trio_router.api.sides import SIDES
-from trio_router.api.table import EndpointTable
+from trio_router.api.table import EndpointRow, EndpointTable
 from trio_router.dialects import CLIENTS
 from trio_router.server.request_body import RequestBody
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from trio_router.api.table import Endpoint, Endpoints
+    from trio_router.api.table import Endpoint, EndpointRows
     from trio_router.policy.origins import Origins
     from trio_router.runtime.generation import Generation
     from trio_router.runtime.router import Router
@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 class RouterApp(QuartTrio):
     """The application of one router.
 
-    `more` are endpoints beside the APIs' own, the dashboard's for one; those of `endless` paths answer
-    with a stream that goes on until its reader leaves.  `metrics` answers `GET /metrics`.  `beside` is
-    what runs beside the requests.
+    `more` are endpoints beside the APIs' own, the dashboard's for one.  `metrics` answers
+    `GET /metrics`.  `beside` is what runs beside the requests.
     """
 
     asgi_http_class = RelayConnection  # type: ignore[mutable-override]
@@ -46,9 +45,8 @@ class RouterApp(QuartTrio):
         self,
         router: Router,
         metrics: Endpoint,
-        more: Endpoints,
+        more: EndpointRows,
         *,
-        endless: Iterable[str] = (),
         beside: Iterable[Callable[[], Awaitable[None]]] = (),
     ) -> None:
         super().__init__("trio_router", static_folder=None)
@@ -57,9 +55,9 @@ class RouterApp(QuartTrio):
         self.beside = tuple(beside)
         self._leaving = trio.Event()
         self._has_left = trio.Event()
-        exact: dict[tuple[str, str], Endpoint] = {
-            ("POST", CHAT_COMPLETIONS): chat_completions,
-            **{("POST", path): client_call for path in CLIENTS},
+        exact: dict[tuple[str, str], EndpointRow] = {
+            ("POST", CHAT_COMPLETIONS): EndpointRow(chat_completions),
+            **{("POST", path): EndpointRow(client_call) for path in CLIENTS},
             **FRONT,
             **SIDES,
             **PASSING_THROUGH,
@@ -67,15 +65,15 @@ class RouterApp(QuartTrio):
             **more,
         }
         if router.generation.config.server.metrics.port is None:
-            exact["GET", METRICS] = metrics
-        self.table = EndpointTable(exact, (MODELS_BELOW, FILES_BELOW), endless)
+            exact["GET", METRICS] = EndpointRow(metrics, is_booked=False)
+        self.table = EndpointTable(exact, (MODELS_BELOW, FILES_BELOW))
         self.before_serving(self._start)
         self.after_serving(self._stop)
 
     # -- what a server asks
 
     def new_body(self, path: str, declared: int | None) -> RequestBody:
-        """For the body of a request for `path`, which says it has `declared` bytes, if it says so."""
+        """The body of a request for `path`; `declared` is its content-length, None without one."""
         server, path = self.router.generation.config.server, self.table.meant(path)
         if path in UPLOADS:
             return RequestBody(server.max_upload, declared, is_streamed=True)
@@ -88,8 +86,8 @@ class RouterApp(QuartTrio):
 
     # -- what a request asks
 
-    def endpoint_of(self, method: str, path: str) -> Endpoint:
-        """What answers; it raises RouterError where nothing does."""
+    def row_of(self, method: str, path: str) -> EndpointRow:
+        """What answers; its endpoint raises RouterError where nothing does."""
         return self.table.find(method, path)
 
     def origins(self, generation: Generation) -> Origins:

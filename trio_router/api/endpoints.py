@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from trio_router.api.reply import Reply, json_reply, origin
-from trio_router.api.table import Below
+from trio_router.api.table import Below, EndpointRow
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
-from trio_router.dialects.base import PagingTeller
+from trio_router.dialects.anthropic.listing import AnthropicListing
 from trio_router.dialects.chat_request import parse_chat_request, parse_object
 from trio_router.dialects.conversations import continued_by, conversation_of
 from trio_router.errors import Draining
@@ -21,7 +21,6 @@ from trio_router.runtime.router import RouterState
 
 if TYPE_CHECKING:
     from trio_router.api.request import ClientRequest
-    from trio_router.api.table import Endpoint
     from trio_router.dialects.base import ModelTeller
     from trio_router.relay.call import Call
     from trio_router.runtime.router import Router
@@ -59,6 +58,7 @@ async def client_call(asked: ClientRequest) -> Reply:
 
 
 def refuse_if_draining(router: Router) -> None:
+    """Raises Draining if the router is about to end."""
     if router.is_draining:
         raise Draining("the router is shutting down", retry_after="5")
 
@@ -84,8 +84,9 @@ async def _affinity(asked: ClientRequest, route: Route, call: Call) -> Affinity:
     sticky = await in_slices(find) if call.is_heavy and route.policy.sticky == "user" else find()
     if not route.has_affinity:
         return Affinity(sticky=sticky)
-    conversation = conversation_of(asked.link.headers, call.said)
-    return Affinity(conversation, sticky, continued_by(call.said))
+    said = call.said
+    conversation = conversation_of(asked.link.headers, said) if route.parts_conversations else None
+    return Affinity(conversation, sticky, continued_by(said))
 
 
 def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:
@@ -107,8 +108,8 @@ async def models(asked: ClientRequest) -> Reply:
     asked.authenticate()
     models = await asked.router.models(asked.generation)
     teller = _teller(asked)
-    if isinstance(teller, PagingTeller):
-        query = parse_qsl(asked.link.scope()["query_string"].decode("latin-1"))
+    if isinstance(teller, AnthropicListing):
+        query = parse_qsl(asked.link.query.decode("latin-1"))
         return json_reply(teller.page(models, dict(query)))
     return json_reply(teller.models(models))
 
@@ -132,11 +133,13 @@ async def readyz(asked: ClientRequest) -> Reply:
 
 
 _ONE_MODEL = "/v1/models/"
-MODELS_BELOW = Below(_ONE_MODEL, lambda path: {"GET"} if path != _ONE_MODEL else set(), model)
-OWN: dict[tuple[str, str], Endpoint] = {
-    ("GET", "/v1/models"): models,
-    ("GET", "/healthz"): healthz,
-    ("GET", "/readyz"): readyz,
+MODELS_BELOW = Below(
+    _ONE_MODEL, lambda path: {"GET"} if path != _ONE_MODEL else set(), EndpointRow(model)
+)
+OWN = {
+    ("GET", "/v1/models"): EndpointRow(models),
+    ("GET", "/healthz"): EndpointRow(healthz, is_booked=False),
+    ("GET", "/readyz"): EndpointRow(readyz, is_booked=False),
 }
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_router.api.reply import Reply, json_reply
+from trio_router.api.table import EndpointRow
 
 if TYPE_CHECKING:
     from trio_router.api.request import ClientRequest
-    from trio_router.api.table import Endpoint
 
 _TOLD = {
     "name": "trio-router",
@@ -27,4 +27,4 @@ async def front(asked: ClientRequest) -> Reply:
     return json_reply(_TOLD, vary="accept")
 
 
-FRONT: dict[tuple[str, str], Endpoint] = {("GET", "/"): front}
+FRONT = {("GET", "/"): EndpointRow(front, is_booked=False)}

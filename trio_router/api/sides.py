@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from trio_router.api.endpoints import refuse_if_draining
 from trio_router.api.reply import Reply, origin
+from trio_router.api.table import EndpointRow
 from trio_router.dialects import CLIENTS
 from trio_router.dialects.chat_request import parse_object
 from trio_router.dialects.embedding import parse_embedding_request
@@ -16,8 +17,6 @@ from trio_router.relay.side_calls import EmbeddingCall
 from trio_router.routing.route import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from trio_router.api.request import ClientRequest
     from trio_router.relay.call import WholeCall
     from trio_router.routing.target import Target
@@ -79,13 +78,13 @@ async def _whole(asked: ClientRequest, model: str, call: WholeCall) -> Reply:
 
 
 def named_model(model: object) -> str:
-    """Raises InvalidRequest."""
+    """`model`, if it can be a model's name.  Raises InvalidRequest."""
     if not isinstance(model, str) or not model:
         raise InvalidRequest("model must be a string", param="model")
     return model
 
 
-SIDES: dict[tuple[str, str], Callable[[ClientRequest], Awaitable[Reply]]] = {
-    ("POST", "/v1/embeddings"): embeddings,
-    ("POST", f"{_MESSAGES}/count_tokens"): count_tokens,
+SIDES = {
+    ("POST", "/v1/embeddings"): EndpointRow(embeddings),
+    ("POST", f"{_MESSAGES}/count_tokens"): EndpointRow(count_tokens),
 }

@@ -14,7 +14,8 @@ chunks of the hub, then the client's frames.  Where both sides speak the same AP
     chat_request, chat_messages, embedding
                             checks of clients' requests
     conversations           which conversation a client's request is part of
-    hub, fold, media        readers and helpers of the hub's shape
+    hub, fold, media,
+    chat_fields             readers and helpers of the hub's shape
     provider_error          what a provider's error means
 
 Invariants.

@@ -8,7 +8,7 @@ fields nobody here has heard of, which a closed vocabulary would lose.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trio_router.errors import InvalidRequest
 
@@ -41,6 +41,15 @@ class AnswerIdentity:
     created: int
     model: str
 
+    def frame(self) -> dict[str, Any]:
+        """A new chunk of the answer, without its choices."""
+        return {
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+        }
+
 
 class Unsupported:
     """Handles fields that `who` does not support: refuses them, or drops them if `drop` is true."""
@@ -68,7 +77,6 @@ class ChunkDecoder(Protocol):
         ...
 
 
-@runtime_checkable
 class HoldingDecoder(ChunkDecoder, Protocol):
     """A decoder of a dialect without a last record: some chunks wait for the end of the body."""
 
@@ -77,7 +85,6 @@ class HoldingDecoder(ChunkDecoder, Protocol):
         ...
 
 
-@runtime_checkable
 class StoredDecoder(ChunkDecoder, Protocol):
     """A decoder of an API whose providers store their answers.
 
@@ -226,18 +233,6 @@ class ModelTeller(Protocol):
     def model(self, model: ListedModel) -> dict[str, Any]: ...
 
     def models(self, models: Sequence[ListedModel]) -> dict[str, Any]: ...
-
-
-@runtime_checkable
-class PagingTeller(ModelTeller, Protocol):
-    """A teller of an API whose clients ask for one page after another."""
-
-    def page(self, models: Sequence[ListedModel], query: Mapping[str, str]) -> dict[str, Any]:
-        """The page that the URL's `query` asks for; all models if it asks for none.
-
-        Raises InvalidRequest.
-        """
-        ...
 
 
 class PassingDialect(Protocol):

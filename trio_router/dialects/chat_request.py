@@ -53,12 +53,12 @@ def parse_chat_request(data: bytes | bytearray) -> dict[str, Any]:
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise wrong("model", "a string")
-    for name, (kinds, words) in _KINDS.items():
-        value = body.get(name)
-        if value is not None and not _is(value, kinds):
-            raise wrong(name, words)
-    options = body.get("stream_options") or {}
-    if not isinstance(options.get("include_usage"), bool | None):
+    for name, value in body.items():  # there are fewer of these than kinds
+        known = _KINDS.get(name)
+        if known is not None and value is not None and not _is(value, known[0]):
+            raise wrong(name, known[1])
+    options = body.get("stream_options")
+    if options and not isinstance(options.get("include_usage"), bool | None):
         raise wrong("stream_options.include_usage", "a boolean")
     check_messages(body.get("messages"))
     return body

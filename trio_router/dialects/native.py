@@ -149,7 +149,11 @@ class NativeTranslator:
     def receive_eof(self, *, clean: bool = True) -> bytes:
         frames = [self._frame(item) for item in self._items.receive_eof(clean=clean)]
         if self.reader.failure is None:
-            frames.append(self._end(self._api.missing_end(self._own.decoder)))
+            # The last event may have come without its line end: then the upstream has ended it.
+            is_told = self.reader.is_done
+            frames.append(
+                self._end(self._api.end if is_told else self._api.missing_end(self._own.decoder))
+            )
         return b"".join(frames)
 
     def fail(self, error: RouterError) -> bytes:

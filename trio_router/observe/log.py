@@ -12,6 +12,7 @@ import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from trio_router.observe.record import FAULTS, Outcome
@@ -81,16 +82,19 @@ def request_fields(record: RequestRecord) -> dict[str, Any]:
 
 
 def _attempts(record: RequestRecord) -> list[dict[str, Any]]:
-    if record.tried:
+    if record.is_counted_singly:
         return [
-            {"target": t.target, "outcome": t.outcome, "error": _code(t.error), "ms": _ms(t.seconds)}
-            for t in record.tried
+            _attempt(t.target, t.outcome, t.code, (t.ended_at or t.started_at) - t.started_at)
+            for t in record.tries
         ]
     if not record.attempts:
         return []
     target = f"{record.provider}/{record.model}"
-    outcome, error = str(record.outcome), _code(record.error_code)
-    return [{"target": target, "outcome": outcome, "error": error, "ms": _ms(record.duration)}]
+    return [_attempt(target, str(record.outcome), record.error_code, record.duration)]
+
+
+def _attempt(target: str, outcome: str | None, code: str | None, seconds: float) -> dict[str, Any]:
+    return {"target": target, "outcome": outcome, "error": _code(code), "ms": _ms(seconds)}
 
 
 def _ms(seconds: float) -> float:
@@ -114,8 +118,12 @@ def write_line(wall: float, event: str, level: str, descriptor: int = 2, **field
 
 
 def _time(seconds: float) -> str:
-    at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{at}.{int(seconds % 1 * 1000):03d}Z"
+    return f"{_second(int(seconds))}.{int(seconds % 1 * 1000):03d}Z"
+
+
+@lru_cache(maxsize=1)  # many lines fall into one second
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 class JSONFormatter(logging.Formatter):

@@ -291,7 +291,7 @@ class ModelMetrics:
             self._stream_seconds(outcome).observe(record.duration)
         if record.first_event_after is not None:
             self._first_event.observe(record.first_event_after)
-        if record.attempts and not record.tried:  # otherwise its attempts were counted one by one
+        if record.attempts and not record.is_counted_singly:
             self.tried(record, str(outcome))
 
     def tried(self, record: RequestRecord, outcome: str) -> None:

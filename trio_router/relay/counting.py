@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import UpstreamRequest
 from trio_router.dialects.native import PlainAnswer
 from trio_router.errors import MalformedJSON, NetworkError, NotFound, UpstreamError, UpstreamTimeout
@@ -15,9 +14,10 @@ from trio_router.wire.jsoncodec import dumps
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio_router.dialects.base import AnswerIdentity, ClientDialect, TokenCounter
+    from trio_router.dialects.answer import AnswerReader
+    from trio_router.dialects.base import ClientDialect, TokenCounter
     from trio_router.errors import RouterError
-    from trio_router.relay.call import Whole
+    from trio_router.relay.call import OpenedAnswer, Whole
     from trio_router.routing.target import Target
 
 _BYTES_A_TOKEN = 4  # a rough guess, as of answers whose upstream reports no usage
@@ -69,12 +69,11 @@ class CountCall(SideCall):
         asked = {**self._client.for_others(chat), "model": target.upstream_model}
         return counter.request(asked, target.base_url)
 
-    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
-        reader = AnswerReader(target.dialect, identity, content_type, target.rules)
-        counter = _counter(target)
-        if self._own_path(target) is not None or counter is None:
-            return PlainAnswer(reader)
-        return _Counted(reader, counter)
+    def whole(self, answer: OpenedAnswer) -> Whole:
+        counter = _counter(answer.target)
+        if self._own_path(answer.target) is not None or counter is None:
+            return PlainAnswer(answer.reader())
+        return _Counted(answer.reader(), counter)
 
     def estimated(self) -> bytes:
         """The answer where nobody can be asked."""

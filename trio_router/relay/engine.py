@@ -62,6 +62,7 @@ class Upstreams:
         self.users += 1
 
     def leave(self) -> None:
+        """One user less.  The last one calls `on_unused`."""
         self.users -= 1
         if not self.users and self.on_unused is not None:
             self.on_unused()
@@ -84,33 +85,35 @@ class Engine:
         self.nursery: trio.Nursery | None = None
         self.drains = 0  # upstreams that outlive their client now
         self._requests = 0
-        self._idle = trio.Event()
+        self._idle: trio.Event | None = None  # there while somebody waits for it
 
     def next_number(self) -> int:
-        """The number of one more request, unique in this process; request ids may repeat."""
+        """The next request's number, unique in this process.  (Request ids may repeat.)"""
         self._requests += 1
         return self._requests
 
     def began(self, request: Running) -> None:
-        if not self.running:
-            self._idle = trio.Event()  # one for all who wait
+        """`request` is under way; it is passed to `booked` when it has ended."""
         self.running.add(request)
         self.metrics.requests_open.inc()
 
     def booked(self, request: Running) -> None:
-        """`request` has ended: passes its record to every consumer, even if one of them raises."""
+        """`request` has ended.  Passes its record to every consumer, even if one of them raises."""
         self.running.discard(request)
         for consume in self.consumers:
             try:
                 consume(request.record)
             except Exception:
                 logger.exception("a request could not be booked")
-        if not self.running:
+        if not self.running and self._idle is not None:
             self._idle.set()
+            self._idle = None
 
     async def wait_idle(self) -> None:
         """Returns when no request is under way."""
         while self.running:
+            if self._idle is None:
+                self._idle = trio.Event()  # one for all who wait
             await self._idle.wait()
 
     def show_state(self, fleet: Fleet, provider: str, model: str) -> None:

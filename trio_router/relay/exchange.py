@@ -107,7 +107,10 @@ class Exchange:
         return answer
 
     async def stream(self, asked: Target | Route, call: HubCall) -> StreamReply:
-        """A stream whose first event has come.  Raises RouterError if none did."""
+        """A stream whose first event has come, or whose status goes out early (`early_commit`).
+
+        Raises RouterError if no event came.
+        """
         self.record.is_stream = True
         if isinstance(asked, Route):
             self._books.asks_route(asked)
@@ -116,8 +119,11 @@ class Exchange:
         keeps_request = isinstance(asked, Route) and asked.keeps_request
         run = StreamRun(self.record, call, self._upstreams.stream.buffer, keeps_request=keeps_request)
         self._nursery_of(run, asked).start_soon(self._run_stream, run, asked, call)
-        with trio.move_on_after(trio_seconds(asked.timeouts.early_commit)):
+        if asked.timeouts.early_commit is None:
             await run.begun.wait()
+        else:
+            with trio.move_on_after(asked.timeouts.early_commit):
+                await run.begun.wait()
         if run.error:
             raise run.error
         if not run.begun.is_set():
@@ -156,7 +162,7 @@ class Exchange:
     def abort(self, error: RouterError, outcome: Outcome) -> None:
         """Ends the request with `error`, as an answer or in the stream, and releases its upstream.
 
-        Who has its whole answer by then is told nothing more: it counts as what it came to.
+        A client that has its whole answer by then is told nothing: the request keeps its outcome.
         """
         if self._aborted is None:
             self._aborted = error, outcome

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.embedding_answer import EmbeddingAnswer
 from trio_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from trio_router.dialects.base import AnswerIdentity, EmbeddingDialect, UpstreamRequest
-    from trio_router.relay.call import Whole
+    from trio_router.dialects.base import EmbeddingDialect, UpstreamRequest
+    from trio_router.relay.call import OpenedAnswer, Whole
     from trio_router.routing.target import Target
 
 _EMBEDDINGS = 1 << 26  # bytes of an answer: 2,048 vectors of 3,072 numbers take 34 million in base64
@@ -39,9 +38,9 @@ class EmbeddingCall(SideCall):
         body = target.body_for(self._body)
         return dialect.request(body, drop_unsupported=target.drop_unsupported)
 
-    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
-        reader = AnswerReader(target.dialect, identity, content_type, target.rules)
-        return EmbeddingAnswer(_embeddings_of(target), self._body, target.model, reader)
+    def whole(self, answer: OpenedAnswer) -> Whole:
+        target = answer.target
+        return EmbeddingAnswer(_embeddings_of(target), self._body, target.model, answer.reader())
 
 
 def _embeddings_of(target: Target) -> EmbeddingDialect:

@@ -15,12 +15,11 @@ class Watchdog:
     """
 
     def __init__(self, total: float | None) -> None:
-        self.scope = trio.CancelScope()
         self.phase = "total"
         self.limit = total
         self._total = total
         self._end = math.inf if total is None else trio.current_time() + total
-        self.scope.deadline = self._end
+        self.scope = trio.CancelScope(deadline=self._end)
         self.is_over = False  # what was waited for is here: no limit counts any more
         self._progress: float | None = None
         self._progress_end = math.inf
@@ -66,7 +65,7 @@ class Watchdog:
         """Restarts the phase's clock.  `left` is what `pause` returned."""
         self.scope.deadline = min(trio.current_time() + left, self._end)
 
-    def rest(self) -> None:
-        """Nothing is late any more: what was waited for is here."""
+    def rest(self, linger: float) -> None:
+        """What was waited for is here: nothing is late any more, and the attempt ends in `linger` s."""
         self.is_over = True
-        self.scope.deadline = math.inf
+        self.scope.deadline = trio.current_time() + linger

@@ -74,10 +74,18 @@ class Route:
 
     @property
     def has_affinity(self) -> bool:
-        """Whether it matters which conversation a request is part of."""
-        if self.policy.affinity == "off":
-            return False
-        return len(self.targets) > 1 or any(target.target.keyed for target in self.targets)
+        """Whether a request may have to go where others went."""
+        return self.policy.affinity != "off" and (len(self.targets) > 1 or self.has_keys)
+
+    @property
+    def parts_conversations(self) -> bool:
+        """Whether conversations are parted among its targets, or among keys."""
+        return (self.spreads and len(self.targets) > 1) or self.has_keys
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether one of the providers has several keys."""
+        return any(target.target.keyed for target in self.targets)
 
     @property
     def keeps_request(self) -> bool:

@@ -126,11 +126,12 @@ class Router:
             await self.engine.wait_idle()
 
     def hurry(self) -> None:
-        """Cuts the drain short: requests that still run are ended now."""
+        """Cuts the drain short: the requests that still run are ended now."""
         self._waiting.cancel()
 
     @property
     def is_draining(self) -> bool:
+        """Whether new work is refused, because the router is about to end."""
         return self.state is RouterState.DRAINING
 
     # -- its configuration

@@ -63,6 +63,7 @@ class RequestBody:
         self.is_complete = False  # nothing more will come
 
     def feed(self, data: bytes) -> None:
+        """Takes the next bytes of the body from its connection."""
         self._size += len(data)
         if self._size > self._limit:
             self._is_refused = True
@@ -77,11 +78,12 @@ class RequestBody:
             self._data += data
 
     def end(self) -> None:
+        """The whole body has come."""
         self.is_complete = True
         self._tell()
 
     def fail(self) -> None:
-        """The framing is broken: nothing more will be fed."""
+        """The framing is broken: nothing more is fed."""
         self.is_torn = True
         self.end()
 

@@ -51,12 +51,16 @@ class RequestHead:
 
     @property
     def path(self) -> str:
+        """The path, percent-decoded."""
         raw = self.raw_path.decode("latin-1")
         return unquote(raw) if "%" in raw else raw
 
     def header(self, name: bytes) -> bytes:
         """The value of the first header of that name; empty if there is none."""
-        return next((value for key, value in self.headers if key == name), b"")
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return b""
 
 
 class _Place(Enum):
@@ -69,11 +73,14 @@ class _Place(Enum):
     OVER = "over"  # nothing that is taken: the client wants no more requests, or `begin` does not
 
 
-class RequestParser:
-    """Parses requests from bytes in any pieces.  `begin` gets each head and returns the body to feed.
+_HEAD, _BETWEEN, _OVER = _Place.HEAD, _Place.BETWEEN, _Place.OVER
 
-    Once it gives none, nothing more is taken.  Never raises on bad input: `fault` is
-    then the status that tells the client what is wrong.
+
+class RequestParser:
+    """Parses requests from bytes in any pieces.
+
+    `begin` gets each head and returns the body to feed; once it returns None, the rest is ignored.
+    Bad input raises nothing: `fault` is then the status that tells the client what is wrong.
     """
 
     def __init__(self, begin: Callable[[RequestHead], RequestBody | None]) -> None:
@@ -93,19 +100,20 @@ class RequestParser:
     @property
     def is_in_head(self) -> bool:
         """Whether a head has begun, and is not whole."""
-        return self._place is _Place.HEAD
+        return self._place is _HEAD
 
     @property
     def _is_over(self) -> bool:
-        return self._place is _Place.OVER
+        return self._place is _OVER
 
     def receive_data(self, data: bytes) -> None:
-        if self.fault is not None or self._is_over:
+        """Parses `data`: calls `begin` for each head, and feeds the bodies."""
+        if self.fault is not None or self._place is _OVER:
             return
         parser = self._parser
         if parser is None:
             parser = self._parser = httptools.HttpRequestParser(self)
-        was_in_head, was_in_body = self.is_in_head, self._body
+        was_in_head, was_in_body = self._place is _HEAD, self._body
         self._has_moved = False
         try:
             parser.feed_data(data)
@@ -119,7 +127,7 @@ class RequestParser:
             self._grow(len(data))  # the parser keeps a field to itself until it is whole
         elif was_in_body is not None and was_in_body is self._body and not self._has_moved:
             self._grow(len(data))  # the same is true of trailers
-        if self._place is _Place.BETWEEN or self._is_over:
+        if self._place is _BETWEEN or self._place is _OVER:
             self.close()
 
     def close(self) -> None:
@@ -176,8 +184,10 @@ class RequestParser:
             self._grow(len(piece))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._place is _Place.HEAD:  # else a trailer
-            self._grow(len(name) + len(value) + 4)
+        if self._place is _HEAD:  # else a trailer
+            self._size += len(name) + len(value) + 4
+            if self._size > HEAD_LIMIT:
+                self._fail(431)
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
