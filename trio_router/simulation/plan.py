@@ -174,8 +174,10 @@ class WorldPlan(msgspec.Struct, omit_defaults=True):
 
 
 def plan_from(text: bytes) -> WorldPlan:
-    """A plan from YAML or JSON.  Raises msgspec.ValidationError, msgspec.DecodeError."""
-    return msgspec.yaml.decode(text, type=WorldPlan)
+    """A plan from YAML or JSON.  Raises msgspec.DecodeError (msgspec.ValidationError is one)."""
+    # YAML takes some characters for line ends, or refuses them, that JSON's strings may have.
+    decode = msgspec.json.decode if text.lstrip().startswith(b"{") else msgspec.yaml.decode
+    return decode(text, type=WorldPlan)
 
 
 def plan_text(plan: WorldPlan) -> str:
