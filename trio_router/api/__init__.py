@@ -8,6 +8,7 @@ nursery, its exchange.  The endpoint for its method and path checks the key and 
     table                   which endpoint answers which method and path; 404 and 405
     app                     the application: its table, for every server below it
     endpoints               chat completions, the other APIs of clients, models, health
+    google                  Gemini's API, whose paths hold the model
     sides                   embeddings, counting tokens
     passing, upload         what passes through unchanged: audio, images, files, forms
     metrics_side            `/metrics`, here or on its own listener
