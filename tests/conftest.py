@@ -10,6 +10,7 @@ import trio
 from hypothesis import HealthCheck, settings
 
 from tests import processes
+from tests.clients.matrix import ClientsPage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "here"))
 _closing = ExitStack()
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "what the clients' tests do with the table in trio_router/docs/clients.md"
+    parser.addoption("--clients-page", choices=("check", "update"), help=told)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if mode := config.getoption("clients_page"):
+        config.pluginmanager.register(ClientsPage(mode))
     mark = f"{os.getpid()}-{time.time_ns()}"  # each process of pytest-xdist has its own
     _closing.enter_context(processes.watched(mark))
 

@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from trio_router.config.file import parse_config
+from trio_router.observe.metrics import Metrics
+from trio_router.runtime.changes import NEED_RESTART
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "trio_router" / "docs"
@@ -25,7 +27,17 @@ TICKED = re.compile(r"`([^`\n]+)`")
 FOLDERS = ("trio_router", "tests", "config", ".ci", ".github", "downstream")
 PATH = re.compile(rf"(?<![\w./-])((?:{'|'.join(map(re.escape, FOLDERS))})/[\w./-]*\w)")
 FILE = re.compile(r"[\w./-]*\w\.(?:py|md|ya?ml|json|toml)")
+METRIC = re.compile(r"`(trio_router_[a-z_]+)[`{]")
 GLOSS = re.compile(r"^\| ([^|]+) \| ([^|]+) \| `(\w+)` in `([^`]+)` \|$", re.M)
+
+
+@pytest.fixture(scope="session")
+def metrics() -> set[str]:
+    """The names that a scrape gives, whether or not anything was counted yet."""
+    return {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in Metrics().registry.collect()
+    }
 
 
 def page_id(path: Path) -> str:
@@ -61,6 +73,9 @@ class TestEachPage:
                 slugs = {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
                 assert anchor[1:] in slugs
 
+    def test_names_metrics_that_there_are(self, page, metrics):
+        assert set(METRIC.findall(page.read_text())) <= metrics
+
     def test_shows_configurations_that_pass_the_check(self, page):
         """A block without providers is a part: it stands in the place of the example's own."""
         example = (ROOT / "config" / "router.yaml").read_text()
@@ -91,6 +106,11 @@ def test_the_glossarys_words_stand_in_the_code():
     assert words == sorted(set(words))
     for _, _, name, path in rows:
         assert re.search(rf"\b{name}\b", (ROOT / path).read_text()), f"{name} in {path}"
+
+
+def test_the_page_on_reloading_names_all_that_waits_for_a_restart():
+    page = (DOCS / "reloading.md").read_text()
+    assert {name for name in NEED_RESTART if f"`{name}`" not in page} == set()
 
 
 def test_every_page_is_in_the_list_of_pages():

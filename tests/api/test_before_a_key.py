@@ -20,6 +20,7 @@ from tests.server.counted import Connected
 from tests.stack import chat, memory_stack
 from trio_router.api.asgi import RelayConnection
 from trio_router.api.reply import Reply
+from trio_router.api.table import EndpointRow
 from trio_router.demo import Answer, Hang, Send
 from trio_router.server.request_body import UNASKED, RequestBody
 
@@ -81,7 +82,7 @@ async def slow_and_keyless(asked) -> Reply:
 
 async def test_no_body_is_read_before_its_key_was_checked(nursery, autojump_clock):
     async with memory_stack() as stack:
-        stack.app.table.exact["POST", "/slow"] = slow_and_keyless
+        stack.app.table.exact["POST", "/slow"] = EndpointRow(slow_and_keyless)
         connected = Connected(stack, nursery)
         head = b"POST /slow HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n"
         await connected.client.send_all(head + b"x" * 1_000_000)
@@ -111,7 +112,7 @@ async def test_nor_is_it_through_another_server(autojump_clock):
     scope["headers"] = [(b"host", b"localhost"), (b"content-type", b"application/json")]
     scope |= {"server": ("127.0.0.1", 1), "extensions": {}, "query_string": b"", "scheme": "http"}
     async with memory_stack() as stack, trio.open_nursery() as nursery:
-        stack.app.table.exact["POST", "/slow"] = slow_and_keyless
+        stack.app.table.exact["POST", "/slow"] = EndpointRow(slow_and_keyless)
         nursery.start_soon(RelayConnection(stack.app, scope), receive, send)
         await trio.sleep(99)
         assert fed * 10_000 < UNASKED + 10_000

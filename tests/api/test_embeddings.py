@@ -139,8 +139,6 @@ async def test_tokens_are_counted_by_an_upstream_that_can(autojump_clock):
 @pytest.mark.parametrize(
     ("model", "status", "kind"),
     [
-        ("open/small", 404, "not_found_error"),
-        ("local/m", 404, "not_found_error"),
         ("claude/none", 404, "not_found_error"),
         (None, 400, "invalid_request_error"),
     ],

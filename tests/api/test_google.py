@@ -18,7 +18,7 @@ from trio_router.observe.record import Outcome
 
 PROVIDERS = """
 providers:
-  any: {base_url: "http://upstream/v1"}
+  any: {base_url: "http://upstream/v1", tokenize: false}
   named:
     dialect: gemini
     base_url: http://upstream/v1beta
@@ -366,6 +366,16 @@ class TestCounts:
         assert "x-trio-router-estimated" not in response.headers
         assert seen.path == "/v1beta/models/gemini-2.5-flash:countTokens"
         assert seen.json["generateContentRequest"]["model"] == "models/gemini-2.5-flash"
+
+    async def test_another_provider_that_counts_is_asked(self, autojump_clock):
+        asked = {"generateContentRequest": {**ASK, "systemInstruction": {"parts": [{"text": "S"}]}}}
+        async with google() as stack:
+            stack.upstream.script = lambda _: json_answer({"input_tokens": 9})
+            response = await ask(stack, "/v1beta/models/claude/c:countTokens", asked)
+            (seen,) = stack.upstream.requests
+        assert response.json() == {"totalTokens": 9}
+        assert seen.path == "/v1/messages/count_tokens"
+        assert (seen.json["model"], seen.json["system"]) == ("c", "S")
 
     @pytest.mark.parametrize("model", ["any/echo", "gemini-2.5-flash"])
     async def test_others_are_estimated_and_marked(self, model, autojump_clock):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.api.uploads import upload_stack
 from tests.stack import memory_stack
-from trio_router.api.table import Below, EndpointTable
+from trio_router.api.table import Below, EndpointRow, EndpointTable
 from trio_router.dialects import CLIENTS
 
 ANY = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -26,13 +26,14 @@ async def lower(asked) -> None: ...
 
 def table() -> EndpointTable:
     exact = {
-        ("GET", "/a"): first,
-        ("POST", "/a"): other,
-        ("GET", "/endless"): first,
-        ("POST", "/below/exact"): other,
+        ("GET", "/a"): EndpointRow(first),
+        ("POST", "/a"): EndpointRow(other),
+        ("GET", "/endless"): EndpointRow(first, is_endless=True),
+        ("POST", "/below/exact"): EndpointRow(other),
+        ("GET", "/quiet"): EndpointRow(first, is_booked=False),
     }
-    below = Below("/below/", lambda path: {"GET"} if path != "/below/" else set(), lower)
-    return EndpointTable(exact, [below], endless=["/endless"])
+    below = Below("/below/", lambda path: {"GET"} if path != "/below/" else set(), EndpointRow(lower))
+    return EndpointTable(exact, [below])
 
 
 class TestLookUp:
@@ -50,7 +51,7 @@ class TestLookUp:
         ],
     )
     def test_finds_what_answers(self, method, path, endpoint):
-        assert table().find(method, path) is endpoint
+        assert table().find(method, path).endpoint is endpoint
 
     @pytest.mark.parametrize(
         ("method", "path"),
@@ -66,10 +67,40 @@ class TestLookUp:
         ],
     )
     def test_finds_none_of_them_for_anything_else(self, method, path):
-        assert table().find(method, path) not in {first, other, lower}
+        assert table().find(method, path).endpoint not in {first, other, lower}
+
+    @pytest.mark.parametrize(
+        ("method", "path", "is_booked"),
+        [
+            ("GET", "/a", True),
+            ("PUT", "/a", True),
+            ("GET", "/below/b", True),
+            ("GET", "/quiet", False),
+            ("HEAD", "/quiet", False),
+            ("PUT", "/quiet", False),
+            ("GET", "/quiet/", True),
+            ("GET", "/nowhere", True),
+        ],
+    )
+    def test_says_whether_a_request_is_booked_as_the_path_is(self, method, path, is_booked):
+        assert table().find(method, path).is_booked is is_booked
 
 
 class TestOverHttp:
+    async def test_what_operators_ask_for_is_not_booked_and_all_else_is(self, autojump_clock):
+        async with memory_stack() as stack:
+            booked = {path for (_, path), row in stack.app.table.exact.items() if row.is_booked}
+            quiet = {path for _, path in stack.app.table.exact} - booked
+            assert {path for path in booked if not path.startswith("/v1")} == set()
+            assert {"/healthz", "/readyz", "/metrics", "/dashboard", "/admin/v1/config"} < quiet
+            for path in ("/healthz", "/readyz", "/metrics", "/dashboard", "/admin/v1/config"):
+                for method in ("GET", "PUT"):
+                    await stack.client.request(method, path)
+            assert stack.router.observation.history.ended_count == 0
+            for path in ("/v1/models", "/nowhere", "/dashboard/nowhere"):
+                await stack.client.get(path)
+            assert stack.router.observation.history.ended_count == 3
+
     async def test_every_path_says_which_methods_it_has(self, autojump_clock):
         async with memory_stack() as stack:
             table = stack.app.table
@@ -105,9 +136,7 @@ class TestOverHttp:
                 assert got.headers["content-length"] == "12345"
             assert [seen.method for seen in stack.peer.seen] == ["HEAD", "HEAD"]
 
-    @pytest.mark.parametrize(
-        "path", ["/", "/v1", "/v1/", "/v1/models/", "/v1//models", "/x" * 500, "/é"]
-    )
+    @pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/model/", "/x", "/x" * 500, "/é"])
     async def test_what_is_not_there_is_404_for_every_method(self, path, autojump_clock):
         async with memory_stack() as stack:
             for method in ANY:
@@ -133,7 +162,7 @@ class TestOverHttp:
             raise ZeroDivisionError("a secret")
 
         async with memory_stack() as stack:
-            stack.app.table.exact["GET", "/broken"] = broken
+            stack.app.table.exact["GET", "/broken"] = EndpointRow(broken)
             answer = await stack.client.get("/broken")
         assert answer.status_code == 500
         assert answer.headers["x-request-id"] in answer.json()["error"]["message"]

@@ -100,6 +100,7 @@ async def test_a_slow_client_of_an_endless_upstream_leaves_memory_flat():
             await stack.upstream.wait_closed_early()
 
 
+@pytest.mark.client("program:curl", api="Chat", shows="streaming")
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 async def test_curl_streams():
     async with real_stack() as stack:

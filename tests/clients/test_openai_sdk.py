@@ -11,12 +11,13 @@ from tests.clients.sdk import LEFT_GENERATORS, async_client, in_thread, sync_cli
 from tests.stack import real_stack
 from trio_router.demo import Answer, Hang, sse
 
-pytestmark = LEFT_GENERATORS
+pytestmark = [*LEFT_GENERATORS, pytest.mark.client("pypi:openai", name="openai (Python)", api="Chat")]
 
 ASK = [{"role": "user", "content": "Привет, 世界 👋🏽"}]
 KEYS = "auth: {keys: [sk-good]}"
 
 
+@pytest.mark.client(shows="streaming")
 async def test_a_sync_client_streams():
     async with real_stack() as stack:
 
@@ -37,6 +38,7 @@ async def test_a_sync_client_streams():
     assert tokens > 0
 
 
+@pytest.mark.client(shows="text")
 @pytest.mark.parametrize("model", ["deepseek/chat", "ollama/echo", "any/echo-ndjson"])
 async def test_a_sync_client_gets_a_whole_answer(model):
     async with real_stack() as stack:
@@ -51,6 +53,7 @@ async def test_a_sync_client_gets_a_whole_answer(model):
     assert answer.usage.total_tokens > 0
 
 
+@pytest.mark.client(shows="streaming")
 @pytest.mark.parametrize("model", ["deepseek/chat", "ollama/echo"])
 async def test_an_async_client_streams_under_trio(model):
     async with real_stack() as stack, async_client(stack) as client:
@@ -59,6 +62,7 @@ async def test_an_async_client_streams_under_trio(model):
     assert text == ASK[0]["content"]
 
 
+@pytest.mark.client(shows="leaving")
 async def test_an_async_client_that_leaves_in_the_middle_releases_the_upstream():
     async with real_stack() as stack:
         stack.upstream.script = lambda _: Answer(
@@ -72,6 +76,7 @@ async def test_an_async_client_that_leaves_in_the_middle_releases_the_upstream()
                 await stack.upstream.wait_closed_early()
 
 
+@pytest.mark.client(shows="models")
 async def test_the_models_are_listed():
     async with real_stack() as stack, async_client(stack) as client:
         assert [m.id async for m in client.models.list()] == [
@@ -85,6 +90,7 @@ async def test_the_models_are_listed():
         assert (await client.models.retrieve("any/echo")).id == "any/echo"
 
 
+@pytest.mark.client(shows="errors")
 @pytest.mark.parametrize(
     ("model", "kind", "code"),
     [
@@ -104,6 +110,7 @@ async def test_errors_are_the_sdks_own_exceptions(model, kind, code, stream):
     assert caught.value.type
 
 
+@pytest.mark.client(shows="errors")
 async def test_a_wrong_key_is_an_authentication_error():
     async with real_stack(KEYS) as stack:
         async with async_client(stack, "sk-bad") as client:
@@ -115,6 +122,7 @@ async def test_a_wrong_key_is_an_authentication_error():
     assert answer.choices[0].message.content == ASK[0]["content"]
 
 
+@pytest.mark.client(shows="errors in the stream")
 @pytest.mark.parametrize("fault", ["e2", "x2", "m2", "t2"])
 async def test_a_fault_in_the_middle_is_raised_while_iterating(fault):
     async with real_stack() as stack, async_client(stack) as client:

@@ -13,7 +13,10 @@ from tests.clients.sdk import LEFT_GENERATORS, async_client, in_thread, sync_cli
 from tests.stack import real_stack
 from trio_router.demo import Answer, json_answer, sse
 
-pytestmark = LEFT_GENERATORS
+pytestmark = [
+    *LEFT_GENERATORS,
+    pytest.mark.client("pypi:openai", name="openai (Python)", api="Responses"),
+]
 
 TEXT = "Привет, 世界 👋🏽"
 MODELS = ["any/echo", "ollama/echo", "any/echo-ndjson"]
@@ -36,6 +39,7 @@ def finish(reason: str) -> dict:
     return {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}], "usage": usage}
 
 
+@pytest.mark.client(shows="streaming")
 @pytest.mark.parametrize("model", MODELS)
 async def test_a_response_whole_and_streamed(model):
     async with real_stack() as stack, async_client(stack) as client:
@@ -51,6 +55,7 @@ async def test_a_response_whole_and_streamed(model):
     assert [e.sequence_number for e in events] == list(range(len(events)))
 
 
+@pytest.mark.client(shows="text")
 async def test_a_sync_client_reads_a_response():
     async with real_stack() as stack:
 
@@ -61,6 +66,7 @@ async def test_a_sync_client_reads_a_response():
         assert await in_thread(run) == TEXT
 
 
+@pytest.mark.client(shows="tools")
 async def test_the_stream_helper_gathers_parallel_calls_and_their_outputs_go_back():
     async with real_stack() as stack, async_client(stack) as client:
         mixed = [
@@ -97,6 +103,7 @@ async def test_the_stream_helper_gathers_parallel_calls_and_their_outputs_go_bac
     assert [m["role"] for m in sent] == ["user", "assistant", "tool", "tool"]
 
 
+@pytest.mark.client(shows="structured output")
 async def test_parse_gives_the_clients_own_model():
     class Place(BaseModel):
         city: str
@@ -111,6 +118,7 @@ async def test_parse_gives_the_clients_own_model():
     assert asked["json_schema"]["schema"]["required"] == ["city"]
 
 
+@pytest.mark.client(shows="errors in the stream")
 @pytest.mark.parametrize("fault", ["e2", "x2", "m2", "t2"])
 async def test_a_fault_in_the_middle_is_raised_while_iterating(fault):
     async with real_stack() as stack, async_client(stack) as client:
@@ -124,6 +132,7 @@ async def test_a_fault_in_the_middle_is_raised_while_iterating(fault):
     assert caught.value.code in ("provider_stream_error", "upstream_truncated", "malformed_json")
 
 
+@pytest.mark.client(shows="errors")
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -140,6 +149,7 @@ async def test_what_is_not_carried_is_a_bad_request(fields, param, stream):
     assert not stack.upstream.requests
 
 
+@pytest.mark.client(api="Completions", shows="streaming")
 @pytest.mark.parametrize("model", MODELS)
 async def test_a_text_completion_whole_and_streamed(model):
     async with real_stack() as stack, async_client(stack) as client:

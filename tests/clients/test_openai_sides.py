@@ -12,7 +12,10 @@ import pytest
 from tests.api.uploads import answer, json_answer, upload_stack
 from tests.clients.sdk import LEFT_GENERATORS
 
-pytestmark = LEFT_GENERATORS
+pytestmark = [
+    *LEFT_GENERATORS,
+    pytest.mark.client("pypi:openai", name="openai (Python)", api="others of OpenAI"),
+]
 
 PROVIDERS = """
 providers:
@@ -40,6 +43,7 @@ def vector(values: list[float], encoding: str | None):
     return base64.b64encode(packed).decode() if encoding == "base64" else values
 
 
+@pytest.mark.client(api="Embeddings", shows="embeddings")
 @pytest.mark.parametrize("encoding", [openai.NOT_GIVEN, "float", "base64"])
 @pytest.mark.parametrize("model", ["open/small", "ollama/nomic"])
 async def test_embeddings(model, encoding):
@@ -64,6 +68,7 @@ async def test_embeddings(model, encoding):
         assert got.usage.prompt_tokens == 4
 
 
+@pytest.mark.client(shows="audio")
 async def test_a_transcription():
     async with upload_stack(providers=PROVIDERS) as stack, client_of(stack) as client:
         got = await client.audio.transcriptions.create(
@@ -75,6 +80,7 @@ async def test_a_transcription():
         assert SOUND[:900_000] in body
 
 
+@pytest.mark.client(shows="audio")
 async def test_speech_as_it_comes():
     async with upload_stack(providers=PROVIDERS) as stack, client_of(stack) as client:
         stack.peer.says = answer(SOUND, 200, "audio/mpeg")
@@ -86,6 +92,7 @@ async def test_speech_as_it_comes():
             assert response.headers["content-type"] == "audio/mpeg"
 
 
+@pytest.mark.client(shows="images")
 async def test_an_image_made_and_an_image_edited():
     image = {"created": 1, "data": [{"b64_json": "aGVsbG8="}]}
     async with upload_stack(providers=PROVIDERS) as stack, client_of(stack) as client:
@@ -97,6 +104,7 @@ async def test_an_image_made_and_an_image_edited():
         assert b"\r\n\r\ngpt-image-1\r\n" in stack.peer.seen[1].body
 
 
+@pytest.mark.client(shows="moderations")
 @pytest.mark.parametrize("model", ["open/omni", openai.NOT_GIVEN])
 async def test_a_moderation_with_a_model_and_without(model):
     async with upload_stack(providers=PROVIDERS) as stack, client_of(stack) as client:
@@ -104,6 +112,7 @@ async def test_a_moderation_with_a_model_and_without(model):
         assert (await client.moderations.create(model=model, input="a")).model == "omni"
 
 
+@pytest.mark.client(shows="files")
 async def test_files_are_stored_listed_fetched_and_deleted():
     async with upload_stack(providers=PROVIDERS) as stack, client_of(stack) as client:
         stack.peer.says = json_answer(FILE)
@@ -119,6 +128,7 @@ async def test_files_are_stored_listed_fetched_and_deleted():
         assert (await client.files.delete("file-1")).deleted
 
 
+@pytest.mark.client(shows="models")
 async def test_models_of_all_providers():
     async def upstream(seen):
         tags = {"models": [{"name": "llama3.2:latest"}]}
@@ -132,6 +142,7 @@ async def test_models_of_all_providers():
         assert (await client.models.retrieve("open/gpt-5")).created == 7
 
 
+@pytest.mark.client(shows="errors")
 async def test_errors_are_the_sdks_own():
     async with upload_stack(providers=PROVIDERS) as stack, client_of(stack) as client:
         stack.peer.says = json_answer({"error": {"message": "slow down", "code": "limit"}}, 429)

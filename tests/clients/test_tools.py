@@ -18,11 +18,15 @@ from tests.stack import PROVIDERS as DEMO, real_stack
 
 pytestmark = LEFT_GENERATORS
 
+OPENAI = pytest.mark.client("pypi:openai", name="openai (Python)", api="Chat")
+ANTHROPIC = pytest.mark.client("pypi:anthropic", name="anthropic (Python)", api="Messages")
 DIALECTS = pytest.mark.parametrize("dialect", sorted(ANSWERS))
 NODE = Path(__file__).parent / "node"
 ASK = [{"role": "user", "content": QUESTION}]
 
 
+@OPENAI
+@pytest.mark.client(shows="tools")
 @DIALECTS
 async def test_the_openai_sdks_stream_helper_gathers_text_and_parallel_tool_calls(dialect):
     async with real_stack(providers=PROVIDERS) as stack:
@@ -51,6 +55,8 @@ class Answer(BaseModel):
     size: int
 
 
+@OPENAI
+@pytest.mark.client(shows="structured output")
 @pytest.mark.parametrize("model", ["any/echo", "any/echo-ndjson", "ollama/echo"])
 async def test_the_openai_sdk_parses_a_structured_answer(model):
     said = '{"name": "Åse", "size": 3}'
@@ -75,6 +81,8 @@ def anthropic_client(url: str) -> anthropic.AsyncAnthropic:
 MESSAGES_TOOL = {"name": "weather", "input_schema": weather.model_json_schema()}
 
 
+@ANTHROPIC
+@pytest.mark.client(shows="tools")
 @DIALECTS
 async def test_the_anthropic_sdks_stream_helper_gathers_text_and_parallel_tool_calls(dialect):
     async with real_stack(providers=PROVIDERS) as stack:
@@ -94,6 +102,8 @@ async def test_the_anthropic_sdks_stream_helper_gathers_text_and_parallel_tool_c
     assert (final.usage.input_tokens, final.usage.output_tokens) == (11, 7)
 
 
+@ANTHROPIC
+@pytest.mark.client(shows="text")
 @pytest.mark.parametrize("model", ["any/echo", "ollama/echo"])
 async def test_the_anthropic_sdk_gets_a_whole_answer(model):
     async with real_stack() as stack, anthropic_client(stack.url) as client:
@@ -102,6 +112,8 @@ async def test_the_anthropic_sdk_gets_a_whole_answer(model):
     assert message.stop_reason == "end_turn"
 
 
+@ANTHROPIC
+@pytest.mark.client(shows="errors")
 @pytest.mark.parametrize(
     ("model", "kind"),
     [
@@ -119,6 +131,8 @@ async def test_errors_are_the_anthropic_sdks_own_exceptions(model, kind):
     assert caught.value.body["error"]["message"]
 
 
+@ANTHROPIC
+@pytest.mark.client(shows="errors in the stream")
 async def test_an_error_in_the_middle_is_raised_by_the_anthropic_sdk():
     async with real_stack() as stack, anthropic_client(stack.url) as client:
         with pytest.raises(anthropic.APIStatusError):
@@ -129,6 +143,7 @@ async def test_an_error_in_the_middle_is_raised_by_the_anthropic_sdk():
 
 
 @pytest.mark.slow
+@pytest.mark.client("pypi:langchain-openai", api="Chat", shows="tools")
 @DIALECTS
 async def test_langchain_gathers_text_and_parallel_tool_calls(dialect):
     chat_models = pytest.importorskip("langchain_openai")
@@ -152,6 +167,7 @@ async def test_langchain_gathers_text_and_parallel_tool_calls(dialect):
 
 
 @pytest.mark.slow
+@pytest.mark.client("npm:openai", name="openai (Node)", api="Chat", shows="tools")
 @DIALECTS
 async def test_the_openai_package_of_node_gathers_text_and_parallel_tool_calls(dialect):
     if not (NODE / "node_modules" / "openai").is_dir() or shutil.which("node") is None:

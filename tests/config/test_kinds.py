@@ -137,8 +137,9 @@ class TestTheKinds:
         both["COHERE_API_KEY"] = " "
         assert embedded_config(both).providers["cohere"].keys == ("old",)
 
-    def test_of_an_unknown_one_nothing_is_claimed(self):
-        assert kind_called("nobody") == kind_at("http://nobody.example") == Kind("")
+    def test_of_an_unknown_one_nothing_is_claimed_but_that_it_may_be_a_server_of_ones_own(self):
+        unknown = Kind("", has_tokenize=True)
+        assert kind_called("nobody") == kind_at("http://nobody.example") == unknown
 
 
 class TestAnEmbeddedKind:

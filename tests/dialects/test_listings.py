@@ -79,3 +79,42 @@ def test_every_time_of_creation_can_be_told(teller):
 
 def listed(told):
     return told["models"] if "models" in told else told["data"]
+
+
+@pytest.mark.parametrize(
+    ("name", "item", "told"),
+    [
+        ("openai", {"context_window": 131072, "max_completion_tokens": 8192}, (131072, 8192, ())),
+        ("openai", {"max_model_len": 32768}, (32768, 0, ())),
+        ("openai", {"meta": {"n_ctx_train": 8192}}, (8192, 0, ())),
+        (
+            "openai",
+            {
+                "max_context_length": 40960,
+                "capabilities": {"function_calling": True, "vision": False, "reasoning": True},
+            },
+            (40960, 0, ("tools", "thinking")),
+        ),
+        ("openai", {"context_length": True, "top_provider": 3, "architecture": "x"}, (0, 0, ())),
+        ("openai", {"context_length": -1, "capabilities": ["x"]}, (0, 0, ())),
+        ("openai", {"name": 3, "created": "2025"}, (0, 0, ())),
+        ("anthropic", {"max_input_tokens": 200000, "max_tokens": "x"}, (200000, 0, ())),
+        ("gemini", {"inputTokenLimit": 1048576, "outputTokenLimit": 65536, "thinking": True},
+         (1048576, 65536, ("thinking",))),
+        ("cohere", {"context_length": 256000}, (256000, 0, ())),
+    ],
+)  # fmt: skip
+def test_what_is_known_of_a_model_is_read(name, item, told):
+    named = {"id": "m"} if name in ("openai", "anthropic") else {"name": "m"}
+    page = {"data": [named | item], "models": [item | named]}
+    (model,) = LISTINGS[name].read(page)[0]
+    assert (model.context, model.output, model.abilities) == told
+
+
+@pytest.mark.parametrize(
+    ("date", "created"),
+    [("2025-05-04T17:37:44.706015396-07:00", 1746405464), ("x", 0), (None, 0), (7, 0)],
+)
+def test_ollamas_tags_tell_when_a_model_was_pulled(date, created):
+    page = {"models": [{"name": "m", "modified_at": date}]}
+    assert LISTINGS["ollama"].read(page)[0] == [ListedModel("m", created)]

@@ -92,3 +92,11 @@ def test_each_try_counts_for_its_own_target_even_if_the_request_went_well():
 def test_a_bucket_is_no_further_off_than_its_ratio(seconds):
     upper = RATIO ** bucket(seconds) / 1000
     assert upper / RATIO * 0.999 <= seconds <= upper * 1.001
+
+
+def test_what_was_read_from_caches_is_counted_beside_the_prompts_that_were_reported():
+    history = History(labels)
+    history.ended(request(prompt_tokens=100, cached_tokens=70), 0)
+    history.ended(request(prompt_tokens=50), 0)
+    history.ended(request(prompt_tokens=900, is_estimated=True), 0)
+    assert (total(history, "prompt"), total(history, "cached")) == (150, 70)

@@ -79,6 +79,16 @@ def test_what_is_no_cookie_of_ours_lets_nobody_in(anna, value):
         admit(anna, cookie=f"{COOKIE}={value}")
 
 
+def test_a_key_signs_for_its_own_name_alone():
+    """Who knows one admin's key, and so its secret, cannot be another admin."""
+    bobs = "admin-key-of-bob"
+    keys = [{"name": "anna", "key": KEY}, {"name": "bob", "key": bobs}]
+    both = Admins(AuthConfig(admin_keys=keys), Clock(), Clock())
+    assert admit(both, cookie=cookie_of(both.cookie("bob", is_secure=False))) == "bob"
+    with pytest.raises(Unauthorized):  # it says anna, and was signed with bob's secret
+        admit(both, cookie=cookie_of(admins(key=bobs).cookie("anna", is_secure=False)))
+
+
 def test_a_script_may_send_the_key_itself(anna):
     assert admit(anna, authorization=f"Bearer {KEY}") == "anna"
     with pytest.raises(Unauthorized):

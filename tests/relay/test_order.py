@@ -53,7 +53,7 @@ async def test_nothing_is_overtaken_between_the_channel_and_the_writes_past_it(s
             run.commit()
             for piece in pieces:
                 if not run.put_nowait(piece):
-                    await run.put(piece)
+                    await run.put(piece, lambda: None)
                 if random.random() < 0.5:
                     await trio.sleep(random.choice([0, 0.05, 0.3]))
 

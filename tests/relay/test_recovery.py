@@ -250,7 +250,7 @@ class TestPatience:
 providers:
   a: {base_url: "http://upstream/v1", models: {x: {}}, api_keys: [key-one, key-two]}
 """
-        async with scene(ALONE, providers=providers) as s:
+        async with scene(f"{ALONE}, affinity: off", providers=providers) as s:
             used = []
 
             def answer(request):

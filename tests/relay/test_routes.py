@@ -37,6 +37,8 @@ class TestListing:
 
 
 class TestKeys:
+    # Nothing tells these requests' conversations apart, so the keys have their turns.
+    ANY = {"messages": [{"role": "user", "content": ""}]}
     PROVIDERS = """
 providers:
   a: {base_url: "http://upstream/v1", models: {x: {}}, api_keys: [key-one, key-two, key-three]}
@@ -67,7 +69,7 @@ providers:
         async with scene(providers=self.PROVIDERS) as s:
             used = await self.keyed(s)
             for _ in range(6):
-                assert (await s.ask(model)).is_clean
+                assert (await s.ask(model, **self.ANY)).is_clean
             assert used == ["one", "two", "three"] * 2
 
     @pytest.mark.parametrize("model", ["r", "a/x"])
@@ -78,27 +80,27 @@ providers:
         async with scene(providers=self.PROVIDERS) as s:
             used = await self.keyed(s, refused=["one"])
             for _ in range(4):
-                assert (await s.ask(model, stream=stream)).status == 200
+                assert (await s.ask(model, stream=stream, **self.ANY)).status == 200
             assert used == ["one", "two", "three", "two", "three"]
             assert {m for m, _ in s.asked} == {"x"}
             await trio.sleep(31)
             used.clear()
             for _ in range(3):
-                await s.ask(model)
+                await s.ask(model, **self.ANY)
             assert used == ["one", "two", "three", "two"]
             assert s.router.generation.upstreams.fleet.targets["a/x"].state(trio.current_time()) == 0
 
     async def test_when_all_keys_are_refused_the_next_target_answers(self, autojump_clock):
         async with scene(providers=self.PROVIDERS) as s:
             used = await self.keyed(s, refused=["one", "two", "three"])
-            seen = await s.ask()
+            seen = await s.ask(**self.ANY)
             assert seen.text == "other"
             assert used == ["one", "two", "three"]
 
     async def test_a_plain_model_whose_keys_are_all_refused_is_our_fault(self, autojump_clock):
         async with scene(providers=self.PROVIDERS) as s:
             await self.keyed(s, refused=["one", "two", "three"])
-            seen = await s.ask("a/x")
+            seen = await s.ask("a/x", **self.ANY)
             assert (seen.status, seen.error["code"]) == (502, "provider_auth_error")
             assert b"key-" not in seen.body
             assert s.line["route"] is None
@@ -108,14 +110,14 @@ providers:
     ):
         async with scene(providers=self.PROVIDERS) as s:
             used = await self.keyed(s, limited=["one"])
-            seen = await s.ask()
+            seen = await s.ask(**self.ANY)
             assert seen.is_clean
             assert (used, seen.took) == (["one", "two"], 0)
 
     async def test_a_plain_model_is_asked_once_whatever_happens(self, autojump_clock):
         async with scene() as s:
             s.script("x", BUSY)
-            assert (await s.ask("a/x")).status == 503
+            assert (await s.ask("a/x", **self.ANY)).status == 503
             assert s.asked == [("x", 0.0)]
 
 
@@ -193,7 +195,7 @@ class TestCooldown:
 
 class TestBalancing:
     async def count(self, settings, requests=60, **headers):
-        async with scene(f"{TARGETS}, {settings}") as s:
+        async with scene(f"{TARGETS}, affinity: off, {settings}") as s:
             s.router.engine.clock = replace(SYSTEM, random=random.Random(1).random)
             s.script("x", good())
             s.script("y", good())
@@ -205,7 +207,7 @@ class TestBalancing:
         assert await self.count("strategy: round_robin") == {"x": 30, "y": 30}
 
     async def test_weighted(self, autojump_clock):
-        targets = "targets: [{model: a/x, weight: 3}, {model: b/y}], strategy: weighted"
+        targets = "targets: [{model: a/x, weight: 3}, {model: b/y}], strategy: weighted, affinity: off"
         async with scene(targets) as s:
             s.router.engine.clock = replace(SYSTEM, random=random.Random(1).random)
             s.script("x", good())
@@ -215,7 +217,7 @@ class TestBalancing:
             assert Counter(m for m, _ in s.asked)["x"] == pytest.approx(150, abs=20)
 
     async def test_least_in_flight(self, autojump_clock):
-        async with scene(f"{TARGETS}, strategy: least_in_flight") as s:
+        async with scene(f"{TARGETS}, strategy: least_in_flight, affinity: off") as s:
             s.script("x", lambda: streaming(*sse(delta("a"), done=False), Sleep(20), *sse(STOP)))
             s.script("y", good())
             async with trio.open_nursery() as nursery:
@@ -226,7 +228,7 @@ class TestBalancing:
                 assert [m for m, _ in s.asked] == ["x"] + ["y"] * 5
 
     async def test_lowest_latency(self, autojump_clock):
-        async with scene(f"{TARGETS}, strategy: lowest_latency") as s:
+        async with scene(f"{TARGETS}, strategy: lowest_latency, affinity: off") as s:
             s.router.engine.clock = replace(SYSTEM, random=random.Random(1).random)
             s.script("x", lambda: streaming(Sleep(2), *good().steps))
             s.script("y", lambda: streaming(Sleep(0.1), *good().steps))
@@ -311,8 +313,10 @@ class TestHedging:
             await s.at_rest()
             line = s.line
             assert line["hedged"] is True
-            outcomes = {a["target"]: a["outcome"] for a in line["attempts"]}
-            assert outcomes == {"a/x": "gave_way", "b/y": "completed"}
+            assert line["attempts"] == [  # in the order in which they began
+                {"target": "a/x", "outcome": "gave_way", "error": None, "ms": 1300.0},
+                {"target": "b/y", "outcome": "completed", "error": None, "ms": 500.0},
+            ]
             assert s.metric('trio_router_hedges_total{model="y",outcome="won"') == 1
 
     async def test_the_first_may_win_after_all(self, autojump_clock):

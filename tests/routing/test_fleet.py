@@ -6,6 +6,7 @@ import pytest
 
 from tests.routing.tables import PROVIDERS, TARGETS, fleet, route, table
 from trio_router.errors import InvalidRequest, NetworkError, UpstreamTimeout
+from trio_router.routing.affinity import Affinity
 from trio_router.routing.circuit import CircuitState
 
 LOST = NetworkError("lost")
@@ -105,12 +106,12 @@ class TestVisits:
 class TestOrders:
     def test_by_default_the_order_is_the_configurations(self):
         plain = route()
-        assert fleet(plain).order(plain, 0.0, lambda: 0.5, None) == list(plain.targets)
+        assert fleet(plain).order(plain, 0.0, lambda: 0.5) == list(plain.targets)
 
     def test_round_robin_gives_each_its_turn(self):
         turning = route(f"{TARGETS}, strategy: round_robin")
         known = fleet(turning)
-        first = [known.order(turning, 0.0, lambda: 0.5, None)[0].name for _ in range(6)]
+        first = [known.order(turning, 0.0, lambda: 0.5)[0].name for _ in range(6)]
         assert sorted(first) == sorted(["a/x", "b/y", "c/z"] * 2)
 
     def test_least_in_flight_prefers_who_has_nothing_open(self):
@@ -118,19 +119,20 @@ class TestOrders:
         known = fleet(balanced)
         for index in (0, 2):
             known.visit(balanced, balanced.targets[index], 0.0)
-        assert known.order(balanced, 0.0, lambda: 0.5, None)[0].name == "b/y"
+        assert known.order(balanced, 0.0, lambda: 0.5)[0].name == "b/y"
 
     def test_lowest_latency_prefers_the_better_of_two(self):
         fast = route("targets: [{model: a/x}, {model: b/y}], strategy: lowest_latency")
         known = fleet(fast)
         known.targets["a/x"].latency.add(9.0, 0.0)
-        assert known.order(fast, 0.0, lambda: 0.5, None)[0].name == "b/y"
+        assert known.order(fast, 0.0, lambda: 0.5)[0].name == "b/y"
 
     def test_who_is_sticky_gets_the_same_order_whatever_the_strategy_would_say(self):
         sticky = route(f"{TARGETS}, strategy: round_robin, sticky: user")
         known = fleet(sticky)
         orders = {
-            tuple(t.name for t in known.order(sticky, 0.0, lambda: 0.5, "anna")) for _ in range(5)
+            tuple(t.name for t in known.order(sticky, 0.0, lambda: 0.5, Affinity(sticky="anna")))
+            for _ in range(5)
         }
         assert len(orders) == 1
 

@@ -161,3 +161,37 @@ class TestPrefill:
         new = [replay.take({**chunk({"role": "assistant", "content": "ab"}), "id": "2"})]
         assert new[0]["id"] == "1"
         assert new[0]["choices"][0]["delta"] == {"content": "ab"}
+
+
+def detailed(text):
+    piece = {"type": "reasoning.text", "text": text, "index": 0}
+    return {"reasoning_content": text, "reasoning_details": [piece]}
+
+
+@pytest.mark.parametrize("sent", ["", "a", "ab", "abc", "abcdef"])
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+@pytest.mark.parametrize("is_detailed", [False, True])
+def test_the_text_of_details_is_repeated_no_more_than_the_thoughts_are(sent, size, is_detailed):
+    known, got = Sent(), ""
+    if sent:
+        known.add(chunk(detailed(sent) if is_detailed else {"reasoning_content": sent}))
+    replay = Replay(known)
+    for at in range(0, 6, size):
+        new = replay.take(chunk(detailed("abcdef"[at : at + size]))) or {"choices": []}
+        for choice in new["choices"]:
+            told = "".join(one["text"] for one in choice["delta"].get("reasoning_details", ()))
+            assert told == choice["delta"]["reasoning_content"]
+            got += told
+    replay.end()
+    assert sent + got == "abcdef"
+
+
+def test_a_signature_comes_when_all_thoughts_were_repeated():
+    known = Sent()
+    known.add(chunk({"reasoning_content": "ab"}))
+    replay = Replay(known)
+    signed = {"type": "reasoning.text", "text": "", "signature": "s", "index": 0}
+    assert replay.take(chunk({"reasoning_details": [signed]})) is None
+    assert replay.take(chunk(detailed("ab"))) is None
+    new = replay.take(chunk({"reasoning_details": [signed]}))
+    assert new["choices"][0]["delta"]["reasoning_details"] == [signed]

@@ -10,6 +10,8 @@ import trustme
 
 from trio_router.clock.clock import SYSTEM
 from trio_router.config.file import ConfigError, parse_config
+from trio_router.errors import Unauthorized
+from trio_router.policy.admins import LIFE
 from trio_router.routing.circuit import CircuitState
 from trio_router.runtime.clients import SharedClients
 from trio_router.runtime.generation import prepare, succeed
@@ -105,5 +107,11 @@ async def test_a_certificate_that_was_renewed_is_read_with_each_draft(tmp_path):
 
 
 async def test_the_admins_time_is_the_clocks():
-    admins = prepare(config(ADMIN), replace(SYSTEM, wall=lambda: 1000.0), tuple).admins
-    assert f"={1000 + 12 * 3600}." in admins.cookie("anna", is_secure=False)
+    now = 1000.0
+    admins = prepare(config(ADMIN), replace(SYSTEM, wall=lambda: now), tuple).admins
+    cookie = admins.cookie("anna", is_secure=False).partition(";")[0]
+    now += LIFE - 1
+    assert admins.admit(authorization="", cookies=cookie, server=None) == "anna"
+    now += 1
+    with pytest.raises(Unauthorized):
+        admins.admit(authorization="", cookies=cookie, server=None)

@@ -256,7 +256,8 @@ async def test_targets_that_are_asked_as_before_keep_what_is_known_of_them(
 async def test_latencies_and_turns_of_an_unchanged_route_go_on(tmp_path, autojump_clock):
     text = """
 providers: {a: {base_url: "http://upstream/v1"}, b: {base_url: "http://upstream/v1"}}
-routes: {r: {targets: [{model: a/echo-f100}, {model: b/echo-f300}], strategy: round_robin}}
+routes:
+  r: {targets: [{model: a/echo-f100}, {model: b/echo-f300}], strategy: round_robin, affinity: off}
 """
     async with reloaded(tmp_path, "", text) as it:
         models = []

@@ -126,16 +126,18 @@ async def test_streams_that_share_a_narrow_window_all_come_to_their_end(step):
                 assert text_of(events(client.body(number))) == "".join(pieces)
 
 
-async def test_a_client_that_takes_little_by_little_is_not_stalled():
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_a_client_that_takes_little_by_little_is_not_stalled(is_stream):
     async with real_stack(STALL) as stack:
-        stack.upstream.script = whole
+        stack.upstream.script = long if is_stream else whole
         async with http2(stack, NO_WINDOW) as client:
-            await client.chat(1, chat("any/m"))
+            client.h2.increment_flow_control_window(LARGEST - 65535)
+            await client.chat(1, chat("any/m", stream=is_stream))
             for _ in range(20):
                 await trio.sleep(0.05)
                 client.h2.increment_flow_control_window(50, 1)
                 await client.send()
-            client.h2.increment_flow_control_window(1 << 20, 1)
+            client.h2.increment_flow_control_window(LARGEST - 1000, 1)
             await client.send()
             await client.until(1, h2.events.StreamEnded)
             assert len(client.body(1)) > 100_000

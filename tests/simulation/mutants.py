@@ -1,9 +1,9 @@
 """The teeth of the simulation: small faults, planted one at a time, and how many seeds it takes.
 
-    python -m tests.simulation.mutants [--most 2000] [NAME...]
+    python -m tests.simulation.mutants [--most 2000] [--minutes 10] [NAME...]
 
-Prints a table; exit status 1 if more than a tenth is not found.  A failure that the unchanged package
-has with the same seed does not count.
+Prints a table; exit status 1 if more than a tenth is not found within so many seeds and minutes each.
+A failure that the unchanged package has with the same seed does not count.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import click
 
 from tests.simulation.planted import MUTANTS, Mutant
 
@@ -22,21 +25,27 @@ ROOT = Path(__file__).parents[2]
 HUNT = Path(__file__).with_name("hunt.py")
 
 
-def hunt(tree: Path, *arguments: str) -> str:
-    """What hunt.py says of the package in `tree`."""
-    command = [sys.executable, str(HUNT), *arguments]
+def hunt(tree: Path, first: int, last: int, seconds: float = 600) -> tuple[int | None, set[str]]:
+    """The first seed that fails with the package in `tree`, and the promises that are broken."""
+    command = [sys.executable, str(HUNT), str(first), str(last)]
     environ = {**os.environ, "PYTHONPATH": str(tree)}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, env=environ, cwd=tree, timeout=3600, check=False
+            command, capture_output=True, text=True, env=environ, cwd=tree, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        return "0 hangs"
-    return done.stdout.strip() or f"0 {done.stderr.strip().splitlines()[-1][:80]}"
+        return None, {"not found in time"}
+    told = done.stdout.strip()
+    if told == "none":
+        return None, {"not found"}
+    if not told:
+        return first, {done.stderr.strip().splitlines()[-1][:80]}
+    seed, names = told.split(" ", 1)
+    return int(seed), set(names.split(","))
 
 
-def search(mutant: Mutant, most: int, known: list[str]) -> tuple[int | None, str]:
-    """The number of seeds that it took, and the promise that was broken; None if it was not found."""
+def search(mutant: Mutant, most: int, seconds: float) -> tuple[int | None, str]:
+    """The number of seeds that it took, and the promises that were broken; None if it was not found."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         shutil.copytree(
@@ -47,25 +56,27 @@ def search(mutant: Mutant, most: int, known: list[str]) -> tuple[int | None, str
         if mutant.before not in text:
             return None, "does not apply"
         path.write_text(text.replace(mutant.before, mutant.after, 1))
-        told = hunt(tree, str(most - 1), *known)
-    if told == "none":
-        return None, "not found"
-    seed, names = told.split(" ", 1)
-    return int(seed) + 1, names.replace(",", ", ")
+        first, until = 0, time.monotonic() + seconds
+        while True:
+            seed, names = hunt(tree, first, most - 1, until - time.monotonic())
+            if seed is None:
+                return None, ", ".join(names)
+            if names := names - hunt(ROOT, seed, seed)[1]:
+                return seed + 1, ", ".join(sorted(names))
+            first = seed + 1
 
 
-def main() -> None:
-    arguments = sys.argv[1:]
-    most = int(arguments[arguments.index("--most") + 1]) if "--most" in arguments else 2000
-    names = [a for a in arguments if not a.startswith("--") and not a.isdigit()]
-    chosen = [m for m in MUTANTS if not names or m.name in names]
-    known = [line for line in hunt(ROOT, str(most - 1), "all").splitlines() if line != "none"]
-    print(f"{len(known)} of {most} seeds fail without any of them", flush=True)
+@click.command()
+@click.option("--most", default=2000, show_default=True, help="Seeds for each fault.")
+@click.option("--minutes", default=10.0, show_default=True, help="Minutes for each fault.")
+@click.option("--at-once", default=1, show_default=True, help="Faults that are looked for at one time.")
+@click.argument("names", nargs=-1)
+def main(most: int, minutes: float, at_once: int, names: tuple[str, ...]) -> None:
+    chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
     found = 0
-    with ThreadPoolExecutor(int(os.environ.get("MUTANTS_AT_ONCE", "1"))) as pool:
-        for mutant, (seeds, what) in zip(
-            chosen, pool.map(lambda m: search(m, most, known), chosen), strict=True
-        ):
+    with ThreadPoolExecutor(at_once) as pool:
+        results = pool.map(lambda mutant: search(mutant, most, 60 * minutes), chosen)
+        for mutant, (seeds, what) in zip(chosen, results, strict=True):
             found += seeds is not None
             print(f"| {mutant.name} | {mutant.file} | {seeds or '-'} | {what} |", flush=True)
     print(f"{found} of {len(chosen)} found")

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.worlds import route, take, world
+from tests.simulation.worlds import check, route, take, world
 from trio_router.simulation.pipes import Course
 from trio_router.simulation.plan import Ask, Deed, Fault, Provider
-from trio_router.simulation.runs import run_plan
 
 SLOW_END = Course(jitter=0.0, latency=0.0, rate=12000.0)
 RACE = route("p0", "p1", hedge={"after": 0.3, "share": 1.0})
-
-
-def check(plan):
-    result = run_plan(plan)
-    assert not result.failures, "\n".join(map(str, result.failures))
-    return result
 
 
 @pytest.mark.parametrize("api", ["chat", "messages", "responses"])
@@ -51,12 +44,17 @@ def test_no_limit_makes_an_error_of_an_answer_that_has_ended_well(limit):
     check(plan)
 
 
-def test_no_stop_makes_an_error_of_an_answer_that_has_ended_well():
+@pytest.mark.parametrize("seed", range(5))
+def test_no_stop_makes_an_error_of_an_answer_that_has_ended_well(seed):
+    # The body's own end comes up to 0.2 s after the answer's: the router is told to leave in between.
     provider = Provider("p0", "anthropic")
-    provider.courses = ((SLOW_END, SLOW_END),)
+    provider.courses = ((Course(), Course(jitter=0.2)),)
     late = take(gather=0, head=0.9, framing="eof")
     ask = Ask(0, "chat", "p0/m", is_stream=True, takes={"p0": (late,)})
-    check(world([provider], ask, deeds=[Deed(1.05, "drain")], server={"graceful_timeout": 0.01}))
+    for at in (0.95, 1.0, 1.05):
+        plan = world([provider], ask, deeds=[Deed(at, "drain")], server={"graceful_timeout": 0.01})
+        plan.seed = seed
+        check(plan)
 
 
 def test_a_number_is_no_text_of_ollamas():
@@ -75,7 +73,7 @@ def test_a_message_that_told_why_it_stopped_is_ended_for_its_client():
 def test_an_error_that_has_passed_is_not_told_again_in_other_words():
     # The error is made to tell of what was tried before; it is the same error all the same.
     refused = take(fault=Fault("close"))
-    failed = take(piece=0, fault=Fault("error_event", at=0.5))
+    failed = take(piece=6, fault=Fault("error_event", at=0.5))
     ask = Ask(0, "responses", "r", is_stream=True, takes={"p0": (refused,), "p1": (failed,)})
     plan = world([Provider("p0", "openai"), Provider("p1", "openai")], ask, routes=route("p0", "p1"))
     plan.config["providers"]["p1"]["responses"] = True
@@ -84,10 +82,15 @@ def test_an_error_that_has_passed_is_not_told_again_in_other_words():
 
 def test_a_rival_that_has_lost_before_it_began_asks_nothing():
     # The first event comes at the moment in which the rival is started: the request is let go by then.
-    slow = take(head=1.0, gap=0.1, fault=Fault("stall", at=0.6))
+    # A connection to it is open, so that it could be asked at once.
+    slow = take(head=1.0, gap=0.25, fault=Fault("stall", at=0.6))
     ask = Ask(0, "messages", "r", is_stream=True, takes={"p0": (slow,), "p1": (take(),)})
-    routes = route("p0", "p1", hedge={"after": 1.0, "share": 1.0}, retry={"attempts": 0})
-    plan = world([Provider("p0", "openai"), Provider("p1", "cohere")], ask, routes=routes)
+    other = Ask(1, "chat", "p1/m", takes={"p1": (take(1),)})
+    # The first event, which tells the role alone, is an opening and wins nothing.
+    routes = route("p0", "p1", hedge={"after": 1.25, "share": 1.0}, retry={"attempts": 0})
+    plan = world([Provider("p0", "openai"), Provider("p1", "cohere")], ask, other, routes=routes)
+    plan.callers[0].start = 0.5
     for seed in range(10):
         plan.seed = seed
-        check(plan)
+        ended = check(plan)
+        assert -1 not in [told.ask for told in ended.outlets["p1"].told]  # asked with nothing

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.test_found import check
-from tests.simulation.worlds import answer, route, take, world
+from tests.simulation.worlds import answer, check, route, take, world
 from trio_router.simulation.pipes import Course
 from trio_router.simulation.plan import Ask, Deed, Fault, Provider, Style, Take, ToolCall
 

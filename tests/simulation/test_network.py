@@ -21,7 +21,7 @@ class Bench:
 
     def __init__(self, there=WELL, back=WELL):
         self.stage = Scheduler(Chance(1, "stage"))
-        self.history = Journal(self.stage.time)
+        self.history = Journal(self.stage)
         self.network = Network(self.stage, Chance(1, "network"), self.history)
         ours, self.end = self.network.join("router", "host", there, back)
         self.wire = SimWire(ours)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from trio_router.simulation.judge import judge
 from trio_router.simulation.plan import Ask, Caller, Deed, Meaning, Provider, Style, Take, WorldPlan
+from trio_router.simulation.world import World
 
 TEXT = "one two three four five six seven eight"
 
@@ -46,3 +48,12 @@ def world(
 
 def route(*names: str, **policy: Any) -> dict[str, Any]:
     return {"r": {"targets": [{"model": f"{name}/m"} for name in names], **policy}}
+
+
+def check(plan: WorldPlan) -> World:
+    """The world of `plan` at its end; every promise was kept in it."""
+    ended = World(plan)
+    ended.run()
+    failures = judge(ended)
+    assert not failures, "\n".join(map(str, failures))
+    return ended

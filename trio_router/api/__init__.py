@@ -6,11 +6,13 @@ nursery, its exchange.  The endpoint for its method and path checks the key and 
 
     request, reply          one request's life; an answer before it is sent
     table                   which endpoint answers which method and path; 404 and 405
+    paths                   the paths that clients write, put right
     app                     the application: its table, for every server below it
     endpoints               chat completions, the other APIs of clients, models, health
     google                  Gemini's API, whose paths hold the model
     sides                   embeddings, counting tokens
     passing, upload         what passes through unchanged: audio, images, files, forms
+    front                   `/`
     metrics_side            `/metrics`, here or on its own listener
     asgi                    adapter to a foreign ASGI server, through Quart
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.api.reply import Reply, json_reply
+from trio_router.api.table import EndpointRow
 from trio_router.errors import Forbidden, InvalidRequest
 from trio_router.policy.admins import is_same_origin
 from trio_router.runtime.reload import Result, Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from trio_router.api.request import ClientRequest
+    from trio_router.api.table import Endpoint, EndpointRows
     from trio_router.runtime.reload import Reloader
-
-    Endpoint = Callable[[ClientRequest], Awaitable[Reply]]
 
 CONFIG = "/admin/v1/config"
 RELOAD = f"{CONFIG}/reload"
@@ -29,11 +29,11 @@ class ConfigEndpoints:
         self._reloader = reloader
         self._guarded = guarded
 
-    def endpoints(self) -> dict[tuple[str, str], Endpoint]:
+    def rows(self) -> EndpointRows:
         """What is answered, by method and path."""
         return {
-            ("GET", CONFIG): self._guarded(self.config),
-            ("POST", RELOAD): self._guarded(self.reload),
+            ("GET", CONFIG): EndpointRow(self._guarded(self.config), is_booked=False),
+            ("POST", RELOAD): EndpointRow(self._guarded(self.reload), is_booked=False),
         }
 
     async def config(self, asked: ClientRequest) -> Reply:

@@ -13,19 +13,20 @@ from quart_trio import QuartTrio
 
 from trio_router.api.asgi import RelayConnection
 from trio_router.api.endpoints import CHAT_COMPLETIONS, MODELS_BELOW, OWN, chat_completions, client_call
+from trio_router.api.front import FRONT
 from trio_router.api.google import GOOGLE, GOOGLE_BELOW
 from trio_router.api.metrics_side import METRICS
 from trio_router.api.passing import FILES_BELOW, PASSING_THROUGH, UPLOADS
 from trio_router.api.request import ClientRequest
 from trio_router.api.sides import SIDES
-from trio_router.api.table import EndpointTable
+from trio_router.api.table import EndpointRow, EndpointTable
 from trio_router.dialects import CLIENTS
 from trio_router.server.request_body import RequestBody
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from trio_router.api.table import Endpoint, Endpoints
+    from trio_router.api.table import Endpoint, EndpointRows
     from trio_router.policy.origins import Origins
     from trio_router.runtime.generation import Generation
     from trio_router.runtime.router import Router
@@ -35,9 +36,8 @@ if TYPE_CHECKING:
 class RouterApp(QuartTrio):
     """The application of one router.
 
-    `more` are endpoints beside the APIs' own, the dashboard's for one; those of `endless` paths answer
-    with a stream that goes on until its reader leaves.  `metrics` answers `GET /metrics`.  `beside` is
-    what runs beside the requests.
+    `more` are endpoints beside the APIs' own, the dashboard's for one.  `metrics` answers
+    `GET /metrics`.  `beside` is what runs beside the requests.
     """
 
     asgi_http_class = RelayConnection  # type: ignore[mutable-override]
@@ -46,9 +46,8 @@ class RouterApp(QuartTrio):
         self,
         router: Router,
         metrics: Endpoint,
-        more: Endpoints,
+        more: EndpointRows,
         *,
-        endless: Iterable[str] = (),
         beside: Iterable[Callable[[], Awaitable[None]]] = (),
     ) -> None:
         super().__init__("trio_router", static_folder=None)
@@ -57,9 +56,10 @@ class RouterApp(QuartTrio):
         self.beside = tuple(beside)
         self._leaving = trio.Event()
         self._has_left = trio.Event()
-        exact: dict[tuple[str, str], Endpoint] = {
-            ("POST", CHAT_COMPLETIONS): chat_completions,
-            **{("POST", path): client_call for path in CLIENTS},
+        exact: dict[tuple[str, str], EndpointRow] = {
+            ("POST", CHAT_COMPLETIONS): EndpointRow(chat_completions),
+            **{("POST", path): EndpointRow(client_call) for path in CLIENTS},
+            **FRONT,
             **GOOGLE,
             **SIDES,
             **PASSING_THROUGH,
@@ -67,28 +67,29 @@ class RouterApp(QuartTrio):
             **more,
         }
         if router.generation.config.server.metrics.port is None:
-            exact["GET", METRICS] = metrics
-        self.table = EndpointTable(exact, (MODELS_BELOW, *GOOGLE_BELOW, FILES_BELOW), endless)
+            exact["GET", METRICS] = EndpointRow(metrics, is_booked=False)
+        self.table = EndpointTable(exact, (MODELS_BELOW, *GOOGLE_BELOW, FILES_BELOW))
         self.before_serving(self._start)
         self.after_serving(self._stop)
 
     # -- what a server asks
 
     def new_body(self, path: str, declared: int | None) -> RequestBody:
-        """For the body of a request for `path`, which says it has `declared` bytes, if it says so."""
-        server = self.router.generation.config.server
+        """The body of a request for `path`; `declared` is its content-length, None without one."""
+        server, path = self.router.generation.config.server, self.table.meant(path)
         if path in UPLOADS:
             return RequestBody(server.max_upload, declared, is_streamed=True)
         return RequestBody(server.max_body, declared)
 
     def request(self, link: Link) -> ClientRequest:
         """The request that came in on `link`."""
+        link.path = self.table.meant(link.path)
         return ClientRequest(self, link)
 
     # -- what a request asks
 
-    def endpoint_of(self, method: str, path: str) -> Endpoint:
-        """What answers; it raises RouterError where nothing does."""
+    def row_of(self, method: str, path: str) -> EndpointRow:
+        """What answers; its endpoint raises RouterError where nothing does."""
         return self.table.find(method, path)
 
     def origins(self, generation: Generation) -> Origins:

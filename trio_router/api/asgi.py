@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import trio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
-from trio_router.wire.written import Written
+from trio_router.wire.written import Written, unheard
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
     from trio_router.server.link import Answering, App, Headers
@@ -62,6 +64,7 @@ class AsgiLink:
         self.headers: Headers = list(scope["headers"])
         declared = next((v for n, v in self.headers if n == b"content-length"), b"")
         self.body = app.new_body(self.path, int(declared) if declared.isdigit() else None)
+        self.on_moved: Callable[[], None] = unheard  # ASGI does not tell what is taken of a write
         self.is_finishing = False
         self.may_wait_for_body = True
 
@@ -70,8 +73,18 @@ class AsgiLink:
         server = self._scope.get("server")
         return server[0] if server else None
 
-    def scope(self) -> HTTPScope:
-        return self._scope
+    @property
+    def client(self) -> str | None:
+        client = self._scope.get("client")
+        return client[0] if client else None
+
+    @property
+    def query(self) -> bytes:
+        return self._scope["query_string"]
+
+    @property
+    def is_secure(self) -> bool:
+        return self._scope["scheme"] == "https"
 
     async def start(self, status: int, headers: Headers) -> None:
         if self._scope["http_version"] not in ("1.0", "1.1"):

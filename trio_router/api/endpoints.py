@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from trio_router.api.reply import Reply, json_reply, origin
-from trio_router.api.table import Below
+from trio_router.api.table import Below, EndpointRow
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
+from trio_router.dialects.base import PagingTeller
 from trio_router.dialects.chat_request import parse_chat_request, parse_object
+from trio_router.dialects.conversations import continued_by, conversation_of
 from trio_router.dialects.gemini.client import KEY_HEADER
 from trio_router.errors import Draining
 from trio_router.relay.call import ChatCall, ClientCall
 from trio_router.relay.heavy import in_slices, understood
+from trio_router.routing.affinity import NO_AFFINITY, Affinity
 from trio_router.routing.route import Route
 from trio_router.runtime.router import RouterState
 
 if TYPE_CHECKING:
     from trio_router.api.request import ClientRequest
-    from trio_router.api.table import Endpoint
     from trio_router.dialects.base import ModelTeller
     from trio_router.relay.call import Call
     from trio_router.runtime.router import Router
@@ -52,6 +55,7 @@ async def client_call(asked: ClientRequest) -> Reply:
 
 
 def refuse_if_draining(router: Router) -> None:
+    """Raises Draining if the router is about to end."""
     if router.is_draining:
         raise Draining("the router is shutting down", retry_after="5")
 
@@ -62,14 +66,26 @@ async def answer_call(asked: ClientRequest, model: str, call: Call) -> Reply:
     asked.trace()
     target = asked.generation.table.resolve(model)
     if isinstance(target, Route):
-        find = partial(_sticky_key, asked, target, call)
-        asked.exchange.sticky = await in_slices(find) if call.is_heavy else find()
+        asked.exchange.affinity = await _affinity(asked, target, call)
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
         headers = {"content-type": call.content_type, **_STREAM_HEADERS, **origin(asked.record)}
         return Reply(200, headers, stream=stream)
     answer = await asked.exchange.whole(target, call)
     return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
+
+
+async def _affinity(asked: ClientRequest, route: Route, call: Call) -> Affinity:
+    """What this request has in common with others that should go to the same target."""
+    if route.policy.sticky is None and not route.has_affinity:
+        return NO_AFFINITY
+    find = partial(_sticky_key, asked, route, call)
+    sticky = await in_slices(find) if call.is_heavy and route.policy.sticky == "user" else find()
+    if not route.has_affinity:
+        return Affinity(sticky=sticky)
+    said = call.said
+    conversation = conversation_of(asked.link.headers, said) if route.parts_conversations else None
+    return Affinity(conversation, sticky, continued_by(said))
 
 
 def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:
@@ -90,7 +106,11 @@ async def models(asked: ClientRequest) -> Reply:
     """`GET /v1/models`.  Raises RouterError."""
     asked.authenticate()
     models = await asked.router.models(asked.generation)
-    return json_reply(_teller(asked).models(models))
+    teller = _teller(asked)
+    if isinstance(teller, PagingTeller):
+        query = parse_qsl(asked.link.query.decode("latin-1"))
+        return json_reply(teller.page(models, dict(query)))
+    return json_reply(teller.models(models))
 
 
 async def model(asked: ClientRequest) -> Reply:
@@ -112,11 +132,13 @@ async def readyz(asked: ClientRequest) -> Reply:
 
 
 _ONE_MODEL = "/v1/models/"
-MODELS_BELOW = Below(_ONE_MODEL, lambda path: {"GET"} if path != _ONE_MODEL else set(), model)
-OWN: dict[tuple[str, str], Endpoint] = {
-    ("GET", "/v1/models"): models,
-    ("GET", "/healthz"): healthz,
-    ("GET", "/readyz"): readyz,
+MODELS_BELOW = Below(
+    _ONE_MODEL, lambda path: {"GET"} if path != _ONE_MODEL else set(), EndpointRow(model)
+)
+OWN = {
+    ("GET", "/v1/models"): EndpointRow(models),
+    ("GET", "/healthz"): EndpointRow(healthz, is_booked=False),
+    ("GET", "/readyz"): EndpointRow(readyz, is_booked=False),
 }
 
 

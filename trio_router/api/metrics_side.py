@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from trio_router.api.reply import Reply
 from trio_router.api.request import ClientRequest
-from trio_router.api.table import EndpointTable
+from trio_router.api.table import EndpointRow, EndpointTable
 from trio_router.policy.origins import Origins
 from trio_router.server.request_body import RequestBody
 from trio_router.wire.addresses import is_loopback
@@ -26,7 +26,7 @@ _HEADERS = {
 
 
 async def metrics(asked: ClientRequest) -> Reply:
-    """`GET /metrics`, for whoever asks."""
+    """`GET /metrics`, without asking for a key."""
     router = asked.router
 
     def sample() -> None:
@@ -37,11 +37,11 @@ async def metrics(asked: ClientRequest) -> Reply:
 
 
 class MetricsApp:
-    """What a listener of the metrics' own answers; `metrics` does so for `GET /metrics`."""
+    """The application of the metrics' own listener: `metrics` answers `GET /metrics`, nothing else."""
 
     def __init__(self, router: Router, metrics: Endpoint) -> None:
         self.router = router
-        self._table = EndpointTable({("GET", METRICS): metrics})
+        self._table = EndpointTable({("GET", METRICS): EndpointRow(metrics, is_booked=False)})
         host = router.generation.config.server.metrics.host
         # By whether there are keys.
         self._origins = {
@@ -53,12 +53,12 @@ class MetricsApp:
         """Which web pages may ask, and by which names."""
         return self._origins[bool(generation.config.auth.keys)]
 
-    def endpoint_of(self, method: str, path: str) -> Endpoint:
-        """What answers; it raises RouterError where nothing does."""
+    def row_of(self, method: str, path: str) -> EndpointRow:
+        """What answers; its endpoint raises RouterError where nothing does."""
         return self._table.find(method, path)
 
     def new_body(self, path: str, declared: int | None) -> RequestBody:
-        """For a request's body, which nobody wants here."""
+        """The body of a request, which is dropped."""
         return RequestBody(0, declared)
 
     def request(self, link: Link) -> ClientRequest:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 from trio_router.api.endpoints import refuse_if_draining
 from trio_router.api.reply import Reply, origin
 from trio_router.api.sides import named_model
-from trio_router.api.table import Below
+from trio_router.api.table import Below, EndpointRow
 from trio_router.api.upload import ClientPieces, form
 from trio_router.config.kinds import kind_called
 from trio_router.dialects import DIALECTS
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from trio_router.api.request import ClientRequest
-    from trio_router.api.table import Endpoint
     from trio_router.config.schema import ProviderConfig
     from trio_router.relay.passage import Opening
     from trio_router.routing.target import Target
@@ -86,10 +85,10 @@ def _file_methods(path: str) -> set[str]:
     return {"GET"} if one[1] else {"GET", "DELETE"}
 
 
-FILES_BELOW = Below(_FILES, _file_methods, pass_file)
-PASSING_THROUGH: dict[tuple[str, str], Endpoint] = {
-    **{("POST", path): pass_object for path in _OBJECTS},
-    **{("POST", path): pass_form for path in _FORMS},
+FILES_BELOW = Below(_FILES, _file_methods, EndpointRow(pass_file))
+PASSING_THROUGH = {
+    **{("POST", path): EndpointRow(pass_object) for path in _OBJECTS},
+    **{("POST", path): EndpointRow(pass_form) for path in _FORMS},
 }
 
 
@@ -183,7 +182,7 @@ def _may_be_meant(name: str, provider: ProviderConfig) -> bool:
 
 
 def _query(asked: ClientRequest) -> list[tuple[str, str]]:
-    return parse_qsl(asked.link.scope()["query_string"].decode("latin-1"), keep_blank_values=True)
+    return parse_qsl(asked.link.query.decode("latin-1"), keep_blank_values=True)
 
 
 def _silence(asked: ClientRequest) -> float:

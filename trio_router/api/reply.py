@@ -25,7 +25,7 @@ _SAFE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
 @dataclass(slots=True)
 class Reply:
-    """An answer: `stream` follows the head if there is one, else `body`.  Header names: lower case."""
+    """The head, then `stream` if there is one, else `body`.  Header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -34,6 +34,7 @@ class Reply:
 
 
 def json_reply(value: Any, status: int = 200, **headers: str) -> Reply:
+    """`value` as JSON, with `headers` beside the content type."""
     return Reply(status, {"content-type": "application/json", **headers}, dumps(value))
 
 

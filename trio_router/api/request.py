@@ -15,7 +15,9 @@ from trio_router.dialects.gemini.client import KEY_HEADER, VERSIONS
 from trio_router.errors import ClientStalled, InternalError, RouterError
 from trio_router.observe.record import RequestRecord
 from trio_router.relay.exchange import Exchange
+from trio_router.server.body_coding import CONTENT_ENCODING, BodyCoding
 from trio_router.server.seats import current_seat
+from trio_router.wire.written import unheard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,13 +29,23 @@ if TYPE_CHECKING:
     from trio_router.server.link import Headers, Link
     from trio_router.server.seats import Seat
 
+    Endpoint = Callable[["ClientRequest"], Awaitable[Reply]]
+
 logger = logging.getLogger("trio_router")
-_OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics"})
-_OPERATORS = ("/dashboard", "/admin/")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MODELS = "/v1/models"  # whose answers have the shape of the API whose header a request has
 _KEYED_BY_QUERY = (*VERSIONS, _MODELS)
 _DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already
+
+
+class Found(Protocol):
+    """What the table has for a request; see `table.EndpointRow`."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+
+    @property
+    def is_booked(self) -> bool: ...
 
 
 class ApiApp(Protocol):
@@ -45,8 +57,8 @@ class ApiApp(Protocol):
         """Which web pages may ask, and by which names."""
         ...
 
-    def endpoint_of(self, method: str, path: str) -> Callable[[ClientRequest], Awaitable[Reply]]:
-        """What answers; it raises RouterError where nothing does."""
+    def row_of(self, method: str, path: str) -> Found:
+        """What answers; its endpoint raises RouterError where nothing does."""
         ...
 
 
@@ -62,6 +74,8 @@ class ClientRequest:
         self.router = app.router
         self.link = link
         self.body = link.body
+        if self.header(CONTENT_ENCODING):
+            self.body.coding = BodyCoding(link.headers)
         self.record = RequestRecord(
             request_id=self._request_id(),
             started_at=trio.current_time(),
@@ -85,7 +99,7 @@ class ClientRequest:
     @property
     def query(self) -> dict[str, str]:
         """The fields of the URL's query: one of them can be a secret."""
-        raw = self.link.scope()["query_string"]
+        raw = self.link.query
         return dict(parse_qsl(raw.decode("latin-1"))) if raw else {}
 
     @property
@@ -94,7 +108,7 @@ class ClientRequest:
         return self.query.get("key", "") if self.link.path.startswith(_KEYED_BY_QUERY) else ""
 
     def admitted(self) -> None:
-        """Notes that the request has what it needs: its connection does not have to go for another."""
+        """Notes that the request was admitted: its connection is not closed for another one."""
         if self._seat is None and (seat := current_seat.get()) is not None:
             self._seat = seat
             seat.begin()
@@ -107,7 +121,10 @@ class ClientRequest:
         )
 
     async def run(self) -> None:
-        """To the answer's end; everything the request has opened is closed then."""
+        """Answers the request, to the answer's end; then everything that it has opened is closed.
+
+        On cancel the client counts as gone.
+        """
         try:
             async with trio.open_nursery() as nursery:
                 self.nursery = nursery
@@ -126,8 +143,7 @@ class ClientRequest:
             self.exchange.close()
 
     async def _run(self, nursery: trio.Nursery) -> None:
-        path = self.link.path
-        is_booked = path not in _OPERATIONAL and not path.startswith(_OPERATORS)
+        row = self.app.row_of(self.link.method, self.link.path)
         # At the moment in which the exchange begins to use it: one that nobody uses is closed.
         self.generation = self.router.generation
         self.exchange = Exchange(
@@ -135,28 +151,27 @@ class ClientRequest:
             self.generation.upstreams,
             nursery,
             self.record,
-            is_booked=is_booked,
+            is_booked=row.is_booked,
         )
         if self._has_left:
             self.client_left()
         try:
-            await self._respond(await self._answer())
+            await self._respond(await self._answer(row.endpoint))
             self.exchange.close()  # a client that leaves now has missed nothing
         except ClientStalled:
             self.exchange.client_stalled()
 
     def client_left(self) -> None:
-        """Nobody reads the answer any more: what the request has opened is to be closed at once."""
+        """The client has left: cancels the request, which closes all that it has opened."""
         self._has_left = True
         if self._scope is not None:
             self.exchange.client_left()
             self._scope.cancel()
 
-    async def _answer(self) -> Reply:
+    async def _answer(self, endpoint: Endpoint) -> Reply:
         origins = self.app.origins(self.generation)
         if not origins.is_idle and (early := self._answer_page(origins)) is not None:
             return early
-        endpoint = self.app.endpoint_of(self.link.method, self.link.path)
         try:
             return await endpoint(self)
         except RouterError as error:
@@ -179,7 +194,7 @@ class ClientRequest:
 
     @property
     def error_body(self) -> Callable[[RouterError], dict[str, Any]]:
-        """The shape of errors in the API that has the request's path."""
+        """What gives errors their shape in the API that the request's path belongs to."""
         path = self.link.path
         is_shared = path == _MODELS or path.startswith(f"{_MODELS}/")
         for client in APIS:
@@ -217,12 +232,16 @@ class ClientRequest:
 
     async def _send_stream(self, stream: StreamReply) -> None:
         link = self.link
-        while (frames := await stream.next(link.write_now)) is not None:
-            await link.write(frames)
-        if stream.is_torn:
-            await link.tear()
-        else:
-            await link.finish(stream.tail)
+        link.on_moved = stream.moved
+        try:
+            while (frames := await stream.next(link.write_now)) is not None:
+                await link.write(frames)
+            if stream.is_torn:
+                await link.tear()
+            else:
+                await link.finish(stream.tail)
+        finally:
+            link.on_moved = unheard  # or both would be left to the collector
 
     def _request_id(self) -> str:
         """The client's own, if it sent a sane one."""

@@ -1,4 +1,4 @@
-"""The one table of endpoints: which function answers a method and a path.
+"""The one table of endpoints: which function answers a method and a path, and what is said of it.
 
 Every server asks it, whatever protocol a request came in on.  What is not in it is answered too, by an
 endpoint that raises the right error, so that every error goes one way.
@@ -6,9 +6,10 @@ endpoint that raises the right error, so that every error goes one way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from trio_router.api.paths import Paths
 from trio_router.errors import MethodNotAllowed, NotFound
 
 if TYPE_CHECKING:
@@ -19,60 +20,84 @@ if TYPE_CHECKING:
     from trio_router.api.request import ClientRequest
 
     Endpoint = Callable[[ClientRequest], Awaitable[Reply]]
-    Endpoints = Mapping[tuple[str, str], Endpoint]
+    EndpointRows = Mapping[tuple[str, str], "EndpointRow"]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRow:
+    """What answers, and how its requests are treated.
+
+    `is_booked`: they stand in the log, the metrics and the history, and a drain waits for them.  What
+    operators and their tools ask for is not booked.  `is_endless`: a GET does not end by itself.
+    """
+
+    endpoint: Endpoint
+    is_booked: bool = True
+    is_endless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Below:
-    """Endpoints whose paths begin with `prefix`.  `methods` says which ones a path has, if any."""
+    """The row of paths that begin with `prefix`.  `methods` says which ones a path has, if any."""
 
     prefix: str
     methods: Callable[[str], set[str]]
-    endpoint: Endpoint
+    row: EndpointRow
 
 
 class EndpointTable:
-    """`exact` are endpoints by method and path.  A HEAD is answered as the GET of the same path is.
+    """`exact` are rows by method and path.
 
-    `endless` are paths whose GET does not end by itself: they have no HEAD.
+    A HEAD is answered as the GET of the same path is, unless that is endless.
     """
 
-    def __init__(
-        self, exact: Endpoints, below: Iterable[Below] = (), endless: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, exact: EndpointRows, below: Iterable[Below] = ()) -> None:
         self.exact = dict(exact)
         self._below = tuple(below)
-        for (method, path), endpoint in exact.items():
-            if method == "GET" and path not in endless:
-                self.exact.setdefault(("HEAD", path), endpoint)
+        for (method, path), row in exact.items():
+            if method == "GET" and not row.is_endless:
+                self.exact.setdefault(("HEAD", path), row)
+        self._paths = Paths({path for _, path in self.exact}, self._is_below)
+        self._nowhere = EndpointRow(self._not_found)
 
-    def find(self, method: str, path: str) -> Endpoint:
-        """What answers.  It raises NotFound or MethodNotAllowed where nothing does."""
-        endpoint = self.exact.get((method, path))
-        if endpoint is not None:
-            return endpoint
-        allowed = {known for known, at in self.exact if at == path}
+    def meant(self, path: str) -> str:
+        """The path of the table that a client's own path means: see `paths`."""
+        return self._paths.meant(path)
+
+    def _is_below(self, path: str) -> bool:
+        return any(path.startswith(below.prefix) and below.methods(path) for below in self._below)
+
+    def find(self, method: str, path: str) -> EndpointRow:
+        """The row that answers.  Its endpoint raises NotFound or MethodNotAllowed where none does."""
+        row = self.exact.get((method, path))
+        if row is not None:
+            return row
+        known = {at: row for (at, there), row in self.exact.items() if there == path}
         for below in self._below:
             if path.startswith(below.prefix):
                 methods = below.methods(path)
                 if "GET" in methods:
                     methods = methods | {"HEAD"}
                 if method in methods:
-                    return below.endpoint
-                allowed |= methods
-        return _method_not_allowed(allowed) if allowed else _not_found
+                    return below.row
+                known |= dict.fromkeys(methods, below.row)
+        if not known:
+            return self._nowhere
+        # Booked as the path's other methods are.
+        return replace(next(iter(known.values())), endpoint=_method_not_allowed(known))
+
+    async def _not_found(self, asked: ClientRequest) -> NoReturn:
+        near = " or ".join(self._paths.near(asked.link.path))
+        hint = f"; did you mean {near}?" if near else ""
+        raise NotFound(f"{_asked_for(asked)}: there is nothing here{hint}")
 
 
-def _method_not_allowed(allowed: set[str]) -> Endpoint:
+def _method_not_allowed(allowed: Iterable[str]) -> Endpoint:
     async def refuse(asked: ClientRequest) -> NoReturn:
         what = f"{_asked_for(asked)}: the method is not allowed here"
         raise MethodNotAllowed(what, allow=", ".join(sorted(allowed)))
 
     return refuse
-
-
-async def _not_found(asked: ClientRequest) -> NoReturn:
-    raise NotFound(f"{_asked_for(asked)}: there is nothing here")
 
 
 def _asked_for(asked: ClientRequest) -> str:

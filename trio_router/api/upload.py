@@ -100,6 +100,7 @@ class Form:
         return None if declared is None else declared + self._rewriter.growth
 
     async def find_model(self) -> None:
+        """Reads the form to its model, or its end, and keeps what it reads.  Raises RouterError."""
         while not self.has_model and not self._has_ended:
             await self._kept.add(await self._more())
 
@@ -115,6 +116,7 @@ class Form:
         raise StopAsyncIteration
 
     def close(self) -> None:
+        """Frees what was kept."""
         self._kept.close()
 
     async def _more(self) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from trio_router.config.kinds import embedded_in
+from trio_router.config.patterns import STAR, matches_any, name_complaints, star_complaint
 from trio_router.config.section import Seconds, Section
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Whole = Annotated[int, Field(ge=1)]
 
 
 class RouteTargetConfig(Section):
-    model: str  # provider/model
+    model: str  # provider/model; a star in the model is what the star of the route's name stands for
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
     context: Whole | None = None  # tokens; None: unknown
     prefill: bool = False  # it goes on from an assistant message at the end
@@ -63,6 +64,10 @@ def _sticky(value: Any) -> Any:
     raise ValueError("must be key, user or header:NAME, such as header:x-session-id")
 
 
+def _off_is_a_word(value: Any) -> Any:
+    return "off" if value is False else value  # which is what YAML reads
+
+
 def _cancel_is_no_drain(value: Any) -> Any:
     return None if value == "cancel" else value
 
@@ -75,6 +80,7 @@ class RouteConfig(Section):
         "fallback"
     )
     sticky: Annotated[str | None, BeforeValidator(lambda v: v if v is None else _sticky(v))] = None
+    affinity: Annotated[Literal["auto", "off"], BeforeValidator(_off_is_a_word)] = "auto"
     retry: RetryConfig = Field(default_factory=RetryConfig)
     first_event: Seconds | None = 10
     hedge: HedgeConfig | None = None
@@ -91,6 +97,7 @@ def route_complaints(config: dict[str, Any]) -> Iterator[Complaint]:
     Values of a wrong type are skipped; the schema complains about them.
     """
     routes = _mapping(config.get("routes"))
+    yield from name_complaints(routes)
     for name, route in routes.items():
         models = [_mapping(target).get("model") for target in _list(_mapping(route).get("targets"))]
         for number, model in enumerate(models):
@@ -98,7 +105,7 @@ def route_complaints(config: dict[str, Any]) -> Iterator[Complaint]:
             if isinstance(model, str):
                 if model in models[:number]:
                     yield place, f"{model} is a target of this route already"
-                elif complaint := _unknown(model, config, routes):
+                elif complaint := star_complaint(name, model) or _unknown(model, config, routes):
                     yield place, complaint
         yield from _of_settings(("routes", name), _mapping(route), len(models))
 
@@ -127,6 +134,8 @@ def _unknown(name: str, config: dict[str, Any], routes: dict[str, Any]) -> str:
         listed = _mapping(settings).get("models")
         if listed is None or model in _mapping(listed) or _mapping(settings).get("pass_through"):
             return ""
+        if STAR in model:
+            return "" if matches_any(model, _mapping(listed)) else f"no model of {provider} is {model}"
     known = [f"{p}/{m}" for p, s in providers.items() for m in _mapping(_mapping(s).get("models"))]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if not near and (near := difflib.get_close_matches(provider, list(providers), n=1, cutoff=0.5)):

@@ -223,6 +223,8 @@ class ProviderConfig(Section):
     drop_unsupported: bool = False  # leave out what the provider cannot do, instead of refusing it
     responses: bool | None = None  # it has OpenAI's /responses; None: as its kind
     completions: bool | None = None  # it has OpenAI's /completions; None: as its kind
+    tokenize: bool | None = None  # it has vLLM's and llama.cpp's /tokenize; None: as its kind
+    betas: tuple[str, ...] | None = None  # of `anthropic-beta`, that it takes; None: as its kind
     query: dict[str, str] = Field(default_factory=dict)  # of each request's URL (Azure's api-version)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     models: dict[Annotated[str, AfterValidator(_is_name)], ModelConfig] | None = None
@@ -250,6 +252,14 @@ class ProviderConfig(Section):
     @property
     def has_completions(self) -> bool:
         return self.kind.has_completions if self.completions is None else self.completions
+
+    @property
+    def can_tokenize(self) -> bool:
+        return self.kind.has_tokenize if self.tokenize is None else self.tokenize
+
+    @property
+    def known_betas(self) -> frozenset[str] | None:
+        return self.kind.betas if self.betas is None else frozenset(self.betas)
 
     @property
     def asks_usage(self) -> bool:

@@ -13,7 +13,8 @@ import trio
 from trio_router.dashboard.view import Scene, View
 from trio_router.errors import Stopped
 from trio_router.observe.record import Outcome
-from trio_router.runtime.peers import BROKEN, Lines, asked
+from trio_router.runtime.peers import Lines, asked
+from trio_router.transport.sockets import BROKEN
 from trio_router.version import __version__
 from trio_router.wire.jsoncodec import dumps
 
@@ -139,3 +140,6 @@ class WatchReply:
 
     async def next(self, write_now: WriteNow) -> bytes:
         return await self._frames.receive()
+
+    def moved(self) -> None:
+        pass  # nobody waits for room for long: who tells the pages has no limit

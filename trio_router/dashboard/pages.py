@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from trio_router.api.reply import Reply, json_reply
+from trio_router.api.table import EndpointRow
 from trio_router.dashboard.feed import Board, WatchReply
 from trio_router.dialects.chat_request import parse_object
 from trio_router.errors import (
@@ -23,7 +24,7 @@ from trio_router.policy.admins import is_same_origin, no_cookie
 
 if TYPE_CHECKING:
     from trio_router.api.request import ClientRequest
-    from trio_router.api.table import Endpoint
+    from trio_router.api.table import Endpoint, EndpointRows
 
 logger = logging.getLogger("trio_router")
 ROOT = "/dashboard"
@@ -49,9 +50,6 @@ _HEADERS = {
 _HTML = "text/html; charset=utf-8"
 
 
-ENDLESS = (f"{ROOT}/events",)  # the paths of streams that go on until their reader leaves
-
-
 class Dashboard:
     """The endpoints of the live page."""
 
@@ -62,19 +60,20 @@ class Dashboard:
             for item in (files("trio_router") / "dashboard" / "static").iterdir()
         }
 
-    def endpoints(self) -> dict[tuple[str, str], Endpoint]:
+    def rows(self) -> EndpointRows:
         """What is answered, by method and path."""
-        named: dict[tuple[str, str], Endpoint] = {
-            ("GET", ROOT): self.page,
-            ("GET", f"{ROOT}/events"): self.events,
-            ("POST", f"{ROOT}/stop"): self.stop,
-            ("POST", f"{ROOT}/login"): self.login,
-            ("POST", f"{ROOT}/logout"): self.logout,
+        named = {
+            ("GET", ROOT): EndpointRow(self.page, is_booked=False),
+            ("GET", f"{ROOT}/events"): EndpointRow(self.events, is_booked=False, is_endless=True),
+            ("POST", f"{ROOT}/stop"): EndpointRow(self.stop, is_booked=False),
+            ("POST", f"{ROOT}/login"): EndpointRow(self.login, is_booked=False),
+            ("POST", f"{ROOT}/logout"): EndpointRow(self.logout, is_booked=False),
         }
         for name in self._files:
             suffix = f".{name.rpartition('.')[2]}"
             if suffix in _KINDS:
-                named["GET", f"{ROOT}/{name}"] = partial(self._file, name, _KINDS[suffix])
+                file = partial(self._file, name, _KINDS[suffix])
+                named["GET", f"{ROOT}/{name}"] = EndpointRow(file, is_booked=False)
         return named
 
     def guarded(self, endpoint: Endpoint) -> Endpoint:
@@ -133,7 +132,7 @@ class Dashboard:
         form = parse_qs((await _small_body(asked)).decode("utf-8", "surrogateescape"))
         key = "".join(form.get("key", ())).strip()
         try:
-            name = asked.generation.admins.check(key, _client(asked))
+            name = asked.generation.admins.check(key, asked.link.client)
         except TooManyGuesses as error:
             reply = self._form(
                 error.status, "Too many wrong keys came from your address: wait a little."
@@ -143,11 +142,11 @@ class Dashboard:
         if name is None:
             return self._form(401, "This is not an admin key.")
         logger.info("an operator has come", extra={"fields": {"operator": name}})
-        return _back(asked.generation.admins.cookie(name, is_secure=_is_secure(asked)))
+        return _back(asked.generation.admins.cookie(name, is_secure=asked.link.is_secure))
 
     async def logout(self, asked: ClientRequest) -> Reply:
         self._refuse_other_origins(asked)
-        return _back(no_cookie(is_secure=_is_secure(asked)))
+        return _back(no_cookie(is_secure=asked.link.is_secure))
 
     async def _file(self, name: str, kind: str, asked: ClientRequest) -> Reply:
         # For everyone: the login form needs its style, and the files hold nothing secret.
@@ -165,7 +164,7 @@ class Dashboard:
             authorization=_header(asked, b"authorization"),
             cookies=_header(asked, b"cookie"),
             server=asked.link.server,
-            client=_client(asked),
+            client=asked.link.client,
         )
         asked.admitted()
         return name
@@ -193,12 +192,6 @@ def _header(asked: ClientRequest, name: bytes) -> str:
     return asked.header(name).decode("latin-1")
 
 
-def _client(asked: ClientRequest) -> str | None:
-    """The address that the request comes from."""
-    client = asked.link.scope()["client"]
-    return client[0] if client else None
-
-
 def _integer(body: dict[str, Any], name: str) -> int:
     value = body.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -212,7 +205,3 @@ def _reply(body: bytes, kind: str, status: int = 200) -> Reply:
 
 def _back(cookie: str) -> Reply:
     return Reply(303, {**_HEADERS, "location": ROOT, "set-cookie": cookie})
-
-
-def _is_secure(asked: ClientRequest) -> bool:
-    return asked.link.scope()["scheme"] == "https"

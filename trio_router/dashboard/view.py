@@ -172,6 +172,8 @@ def _slot(slot: Slot) -> list[Any]:
             figures.tries,
             figures.errors,
             [part for pair in figures.first.items() for part in pair],
+            figures.prompt,
+            figures.cached,
         ]
         for (provider, model), figures in slot.series.items()
     ]
@@ -189,7 +191,7 @@ def _try(attempt: Try, scene: Scene) -> dict[str, Any]:
         return None if moment is None else round((moment - attempt.started_at) * 1000)
 
     return {
-        "target": f"{attempt.provider}/{attempt.model}",
+        "target": attempt.target,
         "at": scene.epoch_ms(attempt.started_at),
         "sent_ms": after(attempt.sent_at),
         "first_event_ms": after(attempt.first_event_at),

@@ -13,7 +13,9 @@ chunks of the hub, then the client's frames.  Where both sides speak the same AP
     native                  an answer that passes through, read along the way
     chat_request, chat_messages, embedding
                             checks of clients' requests
-    hub, fold, media        readers and helpers of the hub's shape
+    conversations           which conversation a client's request is part of
+    hub, fold, media,
+    chat_fields             readers and helpers of the hub's shape
     provider_error          what a provider's error means
 
 Invariants.

@@ -104,6 +104,13 @@ class AnswerReader:
         return "json" if self.is_json else self._frames.format
 
     @property
+    def response_id(self) -> str | None:
+        """By which the provider may have stored the answer; None where the API has no such thing."""
+        # A StoredDecoder has it.
+        name: str | None = getattr(self._decoder, "response_id", None)
+        return name
+
+    @property
     def is_whole(self) -> bool:
         """Every choice that was begun has its finish reason: nothing but usage can be missing."""
         return bool(self._finished) and self._choices <= self._finished
@@ -374,8 +381,8 @@ def no_object(body: bytes, what: str) -> UpstreamError:
 def _is_cut(data: bytes) -> bool:
     """Whether it is the beginning of an event, and no more."""
     text, _ = repair_utf8(data.strip())
-    if not text.startswith((b"{", b"[DONE")):
-        return bool(text) and b"[DONE]".startswith(text)
+    if not text.startswith(b"{"):
+        return bool(text) and text != b"[DONE]" and b"[DONE]".startswith(text)
     try:
         loads(text)
     except JSONError as fault:

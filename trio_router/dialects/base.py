@@ -8,7 +8,7 @@ fields nobody here has heard of, which a closed vocabulary would lose.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trio_router.errors import InvalidRequest
 
@@ -24,11 +24,14 @@ Completion = dict[str, Any]  # a chat.completion
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """A request for an upstream: `path` is appended to the provider's base URL."""
+    """A request for an upstream: `path` is appended to the provider's base URL, which loses `above`
+    first if it ends in that.
+    """
 
     path: str
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+    above: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,15 @@ class AnswerIdentity:
     id: str
     created: int
     model: str
+
+    def frame(self) -> dict[str, Any]:
+        """A new chunk of the answer, without its choices."""
+        return {
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+        }
 
 
 class Unsupported:
@@ -74,6 +86,15 @@ class HoldingDecoder(ChunkDecoder, Protocol):
         ...
 
 
+class StoredDecoder(ChunkDecoder, Protocol):
+    """A decoder of an API whose providers store their answers.
+
+    `response_id` is what a later request calls this one; None before its end.
+    """
+
+    response_id: str | None
+
+
 class Dialect(Protocol):
     """All that is known of one family of providers: how it wants to be asked, and how it answers.
 
@@ -83,6 +104,7 @@ class Dialect(Protocol):
 
     name: str
     trims_beginning: bool = False  # it refuses white space at the end of a text to be continued
+    headers: Mapping[str, str] = {}  # of each request; the client's and the configuration's win
 
     @property
     def embeddings(self) -> EmbeddingDialect | None:
@@ -94,6 +116,10 @@ class Dialect(Protocol):
 
     @property
     def passing(self) -> PassingDialect | None:
+        return None
+
+    @property
+    def counter(self) -> TokenCounter | None:
         return None
 
     def native_paths(self, model: str, query: Mapping[str, str]) -> dict[str, str]:
@@ -157,13 +183,37 @@ class EmbeddingDialect(Protocol):
         ...
 
 
+class TokenCounter(Protocol):
+    """How one family of providers counts the tokens of a request, without answering it."""
+
+    is_guess: bool  # only some of the providers have this endpoint
+
+    def request(self, body: dict[str, Any], base_url: str) -> UpstreamRequest:
+        """`body` is a chat request in OpenAI's shape, with the upstream's model name.
+
+        Raises InvalidRequest, which names the field, for what is wrong.
+        """
+        ...
+
+    def tokens(self, record: dict[str, Any]) -> int | None:
+        """How many the upstream says there are; None if it says nothing of the kind."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ListedModel:
-    """A model as its provider lists it.  `created` is in Unix seconds, 0 if it is not told."""
+    """A model as its provider lists it.  `created` is in Unix seconds, 0 if it is not told.
+
+    `context` and `output` are the most tokens of a request with its answer, and of an answer; 0 if that
+    is not told.  `abilities` are some of `tools`, `vision`, `thinking`; none is told of where unknown.
+    """
 
     id: str
     created: int = 0
     title: str = ""
+    context: int = 0
+    output: int = 0
+    abilities: tuple[str, ...] = ()
 
 
 class ModelListing(Protocol):
@@ -184,6 +234,18 @@ class ModelTeller(Protocol):
     def model(self, model: ListedModel) -> dict[str, Any]: ...
 
     def models(self, models: Sequence[ListedModel]) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class PagingTeller(ModelTeller, Protocol):
+    """A teller of an API whose clients ask for one page after another."""
+
+    def page(self, models: Sequence[ListedModel], query: Mapping[str, str]) -> dict[str, Any]:
+        """The page that the URL's `query` asks for; all models if it asks for none.
+
+        Raises InvalidRequest.
+        """
+        ...
 
 
 class PassingDialect(Protocol):
@@ -280,6 +342,7 @@ class ClientDialect(Protocol):
         return None
 
     native: NativeApi
+    dialect: str = ""  # the upstreams' dialect that is this API too, if there is one
     keepalive: bytes  # what bridges silence in this API's streams
     content_type: str = "text/event-stream; charset=utf-8"  # of its streams
     formats: frozenset[str] = frozenset({"sse"})  # of upstreams' streams, whose events can pass

@@ -29,6 +29,11 @@ def legacy_call(message: dict[str, Any]) -> dict[str, Any]:
     return call if call.get("name") or call.get("arguments") else {}
 
 
+def tokens(value: Any) -> int:
+    """A number of tokens that a list of models tells; 0 if it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
 def text_of(content: Any) -> tuple[str, str]:
     """Text and reasoning in a content that may be an array of parts (Mistral's reasoning models).
 

@@ -104,8 +104,9 @@ class NativeReader(AnswerReader):
 
     def read_whole(self, value: dict[str, Any]) -> None:
         """Reads a whole answer for the record.  Raises UpstreamError if it is none."""
+        self._decoder = self._api.decoder(self._identity)
         try:
-            chunks = self._api.decoder(self._identity).decode(value)
+            chunks = self._decoder.decode(value)
         except WRONG_SHAPE:
             raise MalformedJSON("the upstream's answer has an unexpected shape") from None
         for chunk in chunks:
@@ -165,7 +166,11 @@ class NativeTranslator:
     def receive_eof(self, *, clean: bool = True) -> bytes:
         frames = [self._frame(item) for item in self._items.receive_eof(clean=clean)]
         if self.reader.failure is None:
-            frames.append(self._end(self._api.missing_end(self._own.decoder)))
+            # The last event may have come without its line end: then the upstream has ended it.
+            is_told = self.reader.is_done
+            frames.append(
+                self._end(self._api.end if is_told else self._api.missing_end(self._own.decoder))
+            )
         return b"".join(frames)
 
     def fail(self, error: RouterError) -> bytes:

@@ -17,10 +17,10 @@ from trio_router.observe.record import FAULTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from trio_router.observe.record import RequestRecord
+    from trio_router.observe.record import RequestRecord, Try
 
     Labels = tuple[str, str]
-    LabelsOf = Callable[[RequestRecord], Labels]
+    LabelsOf = Callable[[RequestRecord | Try], Labels]
 
 SLOT = 5  # s
 SLOTS = 180
@@ -49,6 +49,8 @@ class Figures:
     failed: int = 0
     chunks: int = 0
     tokens: int = 0  # completion tokens, as upstreams report them
+    prompt: int = 0  # tokens of prompts, as upstreams report them
+    cached: int = 0  # of these, tokens that were read from upstreams' caches
     tries: int = 0
     errors: dict[str, int] = field(default_factory=dict)  # failed tries, by kind
     first: dict[int, int] = field(default_factory=dict)  # times to the first event, by bucket
@@ -118,10 +120,12 @@ class History:
         figures.ended += 1
         figures.failed += record.outcome in FAULTS
         figures.tokens += record.completion_tokens or 0
+        if not record.is_estimated:
+            figures.prompt += record.prompt_tokens or 0
+            figures.cached += record.cached_tokens or 0
         for attempt in record.tries:
-            target = (attempt.provider, attempt.model)
-            # Other providers than the one that answered come from routes, so there are few.
-            figures = slot.of(own if target == (record.provider, record.model) else target)
+            is_own = (attempt.provider, attempt.model) == (record.provider, record.model)
+            figures = slot.of(own if is_own else self._labels(attempt))
             figures.tries += 1
             if attempt.error is not None:
                 figures.errors[attempt.error] = figures.errors.get(attempt.error, 0) + 1

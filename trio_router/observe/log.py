@@ -75,22 +75,26 @@ def request_fields(record: RequestRecord) -> dict[str, Any]:
         "duration_ms": round(record.duration * 1000, 1),
         "backpressure_ms": round(record.backpressure * 1000, 1),
         "prompt_tokens": record.prompt_tokens,
+        "cached_tokens": record.cached_tokens,
         "completion_tokens": record.completion_tokens,
         "usage": record.usage,
     }
 
 
 def _attempts(record: RequestRecord) -> list[dict[str, Any]]:
-    if record.tried:
+    if record.is_counted_singly:
         return [
-            {"target": t.target, "outcome": t.outcome, "error": _code(t.error), "ms": _ms(t.seconds)}
-            for t in record.tried
+            _attempt(t.target, t.outcome, t.code, (t.ended_at or t.started_at) - t.started_at)
+            for t in record.tries
         ]
     if not record.attempts:
         return []
     target = f"{record.provider}/{record.model}"
-    outcome, error = str(record.outcome), _code(record.error_code)
-    return [{"target": target, "outcome": outcome, "error": error, "ms": _ms(record.duration)}]
+    return [_attempt(target, str(record.outcome), record.error_code, record.duration)]
+
+
+def _attempt(target: str, outcome: str | None, code: str | None, seconds: float) -> dict[str, Any]:
+    return {"target": target, "outcome": outcome, "error": _code(code), "ms": _ms(seconds)}
 
 
 def _ms(seconds: float) -> float:

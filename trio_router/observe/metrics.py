@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Literal
 
-    from trio_router.observe.record import Outcome, RequestRecord, TargetReport
+    from trio_router.observe.record import Outcome, RequestRecord, TargetReport, Try
 
 # prometheus-client's own variable: the folder for the figures of several processes.  It is read when
 # prometheus-client is first imported.
@@ -64,6 +64,9 @@ class Metrics:
         )
         self.tokens = self._counter(
             "tokens", "Tokens, as upstreams count them", [*_BY_MODEL, "direction"]
+        )
+        self.tokens_cached = self._counter(
+            "cached_tokens", "Input tokens that upstreams say they read from their caches", _BY_MODEL
         )
         self.tokens_estimated = self._counter(
             "tokens_estimated",
@@ -142,7 +145,7 @@ class Metrics:
     ) -> Histogram:
         return Histogram(f"{_PREFIX}{name}", text, labels, buckets=buckets, registry=self.registry)
 
-    def labels(self, record: RequestRecord) -> tuple[str, str]:
+    def labels(self, record: RequestRecord | Try) -> tuple[str, str]:
         """The `provider` and `model` labels of a request: never a name that only a client knows."""
         if not record.provider or record.is_listed:
             return record.provider, record.model
@@ -270,6 +273,7 @@ class ModelMetrics:
                 (metrics.unicode, "unicode_errors"),
                 (metrics.json, "json_errors"),
                 (metrics.backpressure, "backpressure"),
+                (metrics.tokens_cached, "cached_tokens"),
             )
         ]
         self._requests: dict[Outcome | None, Counter] = {}
@@ -287,7 +291,7 @@ class ModelMetrics:
             self._stream_seconds(outcome).observe(record.duration)
         if record.first_event_after is not None:
             self._first_event.observe(record.first_event_after)
-        if record.attempts and not record.tried:  # otherwise its attempts were counted one by one
+        if record.attempts and not record.is_counted_singly:
             self.tried(record, str(outcome))
 
     def tried(self, record: RequestRecord, outcome: str) -> None:

@@ -47,7 +47,11 @@ class Progress(Protocol):
 
 @dataclass(slots=True)
 class Try:
-    """One attempt at one target.  `error` is one of a few kinds; `error_text` holds no content."""
+    """One attempt at one target.  `error` is one of a few kinds; `error_text` holds no content.
+
+    `outcome` and `code` are set when an attempt of a route has ended: each of those is counted singly.
+    The only attempt of another request ends as the request does, and leaves them as they are.
+    """
 
     provider: str
     model: str
@@ -57,6 +61,14 @@ class Try:
     ended_at: float | None = None
     error: str | None = None
     error_text: str = ""
+    outcome: str | None = None  # an Outcome's value, or "gave_way" for the loser of a race
+    code: str | None = None  # the error's code
+    is_listed: bool = False  # as RequestRecord has it
+
+    @property
+    def target(self) -> str:
+        """As clients name it; only the provider where no model is asked for."""
+        return f"{self.provider}/{self.model}" if self.model else self.provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +80,6 @@ class TargetReport:
     state: str  # "cooling down", "on trial"
     until: float | None = None
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """One attempt at a target, as the log line shows it.  `seconds` is its duration."""
-
-    target: str  # provider/model
-    outcome: str  # an Outcome's value, or "gave_way" for the loser of a race
-    error: str | None  # the error's code
-    seconds: float
 
 
 @dataclass(slots=True, eq=False)
@@ -101,7 +103,7 @@ class RequestRecord:
     outcome: Outcome | None = None
     error_code: str | None = None
     attempts: int = 0
-    tries: list[Try] = field(default_factory=list)
+    tries: list[Try] = field(default_factory=list)  # in the order in which they began
     stage: Stage = Stage.QUEUED
     progress: Progress | None = None  # counts of the answer being read, which are not added below yet
     first_event_at: float | None = None
@@ -115,7 +117,9 @@ class RequestRecord:
     unicode_errors: int = 0
     json_errors: int = 0
     backpressure: float = 0.0  # s that the upstream waited for the client
+    response_id: str | None = None  # by which its provider may have stored the answer
     prompt_tokens: int | None = None
+    cached_tokens: int | None = None  # of the prompt, read from the provider's cache as it says
     completion_tokens: int | None = None
     bytes_waiting: int = 0  # bytes between the upstream and the client
     operation: str = "chat"  # one of a few
@@ -128,9 +132,13 @@ class RequestRecord:
     running: RequestRecord | None = None  # a route's latest attempt that is still running
     is_estimated: bool = False  # the tokens are estimated: the upstream reported no usage
     route: str | None = None  # the route that the client asked for
-    tried: list[Tried] = field(default_factory=list)  # a route's attempts, which are counted singly
     is_hedged: bool = False  # a second target was asked too
     is_replayed: bool = False  # the answer broke off, and another target continued it
+
+    @property
+    def is_counted_singly(self) -> bool:
+        """Whether its attempts were counted one by one, as a route's are."""
+        return bool(self.tries) and self.tries[0].outcome is not None
 
     @property
     def usage(self) -> str | None:
@@ -149,6 +157,7 @@ class RequestRecord:
         self.json_errors += attempt.json_errors
         self.backpressure += attempt.backpressure
         self.prompt_tokens = _sum(self.prompt_tokens, attempt.prompt_tokens)
+        self.cached_tokens = _sum(self.cached_tokens, attempt.cached_tokens)
         self.completion_tokens = _sum(self.completion_tokens, attempt.completion_tokens)
         self.is_estimated |= attempt.is_estimated
         self.last_read_at = attempt.last_read_at or self.last_read_at

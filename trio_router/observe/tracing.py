@@ -161,6 +161,7 @@ def _attributes(record: RequestRecord, base_url: str) -> dict[str, Any]:
         "gen_ai.request.stream": record.is_stream,
         "gen_ai.response.time_to_first_chunk": record.first_event_after,
         "gen_ai.usage.input_tokens": record.prompt_tokens,
+        "gen_ai.usage.cache_read.input_tokens": record.cached_tokens,
         "gen_ai.usage.output_tokens": record.completion_tokens,
         "http.response.status_code": record.status or None,
         "trio_router.request_id": record.request_id,

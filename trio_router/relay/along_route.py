@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_router.errors import ClientStalled, RouterError
-from trio_router.observe.record import Outcome, RequestRecord, Tried
+from trio_router.observe.record import Outcome, RequestRecord
 from trio_router.relay.pump import move_stream
 from trio_router.relay.race import Lane, Race
 from trio_router.relay.resume import ResumableCall
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trio_router.relay.call import HubCall, StreamCall, Translator, WholeCall
     from trio_router.relay.engine import Engine, Upstreams
     from trio_router.relay.sinks import OnFirst, RouteSink, Stream
+    from trio_router.routing.affinity import Affinity
     from trio_router.routing.fleet import Fleet, Visit
     from trio_router.routing.route import Route, RouteTarget
     from trio_router.routing.target import Target
@@ -50,7 +51,7 @@ class RouteRun:
         upstreams: Upstreams,
         route: Route,
         attempt: MakeAttempt,
-        sticky: str | None,
+        affinity: Affinity,
     ) -> None:
         self._books = books
         self._engine = engine
@@ -61,7 +62,8 @@ class RouteRun:
         self._record = books.record
         self._make_attempt = attempt
         self._resumable: ResumableCall | None = None
-        order = self._fleet.order(route, trio.current_time(), engine.clock.random, sticky)
+        self._affinity = affinity
+        order = self._fleet.order(route, trio.current_time(), engine.clock.random, affinity)
         self._plan = Plan(route, order, self._fleet)
         self._visits: dict[str, Visit] = {}  # to targets that are about to be asked
 
@@ -71,7 +73,7 @@ class RouteRun:
             trial = self._trial(target)
             try:
                 with trial:
-                    return await whole_answer(self._attempt(trial), call)
+                    return await whole_answer(trial.attempt, call)
             except RouterError as error:
                 self._failed(trial, error.bare())
         raise self._plan.error(trio.current_time())
@@ -115,7 +117,7 @@ class RouteRun:
         now = trio.current_time()
         if not self._plan.may_begin(target, now):
             return False
-        self._visits[target.name] = self._fleet.visit(self._route, target, now)
+        self._visits[target.name] = self._fleet.visit(self._route, target, now, self._affinity)
         return True
 
     async def _one(
@@ -127,7 +129,7 @@ class RouteRun:
         was_begun = stream.has_begun
         try:
             with trial:
-                await move_stream(self._attempt(trial), call, sink)
+                await move_stream(trial.attempt, call, sink)
                 await sink.release()
         except RouterError as error:
             error.bare()
@@ -169,16 +171,14 @@ class RouteRun:
             return await race.run(target, after, rival)
         finally:
             for second in started:
-                labels = second.target.provider, second.target.model
                 outcome = "won" if race.has_won(1) else "lost"
-                self._engine.metrics.hedges.labels(*labels, outcome).inc()
+                self._engine.metrics.hedges.labels(*second.labels, outcome).inc()
 
     def _trial(self, target: RouteTarget, lane: Lane | None = None) -> _Trial:
         visit = self._visits.pop(target.name)
-        return _Trial(self._books, self._engine, self._fleet, visit, target, lane)
-
-    def _attempt(self, trial: _Trial) -> Attempt:
-        return self._make_attempt(trial.keyed, trial.record)
+        trial = _Trial(self._books, self._engine, self._fleet, visit, target, self._make_attempt, lane)
+        trial.is_kept_in_mind = self._route.has_affinity
+        return trial
 
     def _failed(self, trial: _Trial, error: RouterError) -> None:
         self._plan.failed(
@@ -214,21 +214,22 @@ class _Trial:
         fleet: Fleet,
         visit: Visit,
         target: RouteTarget,
+        attempt: MakeAttempt,
         lane: Lane | None,
     ) -> None:
         self.target = target
         self.outcome = "internal_error"
+        self.is_kept_in_mind = False  # whether a request that goes on from its answer will find it
         self._books = books
         self._engine = engine
         self._fleet = fleet
         self._lane = lane
-        self._began = trio.current_time()
         self._visit = visit
         self.key = visit.key
         self.keyed = with_key(target.target, self.key)
         self.record = RequestRecord(
             books.record.request_id,
-            self._began,
+            trio.current_time(),
             provider=self.keyed.provider,
             model=self.keyed.model,
             is_listed=self.keyed.is_listed,
@@ -237,6 +238,7 @@ class _Trial:
             tries=books.record.tries,
             trace_headers=books.record.trace_headers,
         )
+        self.attempt = attempt(self.keyed, self.record)
 
     def first_event_came(self) -> None:
         if self._lane is not None:
@@ -255,6 +257,8 @@ class _Trial:
         error = fault if isinstance(fault, RouterError) else None
         if fault is None:
             self._visit.succeeded(now)
+            if self.record.response_id is not None and self.is_kept_in_mind:
+                self._fleet.has_stored(self.record.response_id, self.target, self.key)
             if not self.record.is_stream:
                 self._books.answered_by(self.keyed, self.record.first_event_at or now)
         elif error is not None:
@@ -264,8 +268,9 @@ class _Trial:
         self._visit.leave(now)
         self.outcome = self._outcome(fault)
         self.record.ended_at = now
-        tried = Tried(self.target.name, self.outcome, error.code if error else None, now - self._began)
-        self._books.end(self.record, tried)
+        entry = self.attempt.entry
+        entry.outcome, entry.code = self.outcome, error.code if error else None
+        self._books.end(self.record)
         self._engine.metrics.tried(self.record, self.outcome)
         self._engine.show_state(self._fleet, self.keyed.provider, self.keyed.model)
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from trio_router.relay.client import PassingRequest, UpstreamAnswer, UpstreamClient
     from trio_router.routing.target import Target
 
+    Put = Callable[[bytes, Callable[[], None]], Awaitable[None]]  # see `Sink.put`
+
 T = TypeVar("T")
 _ERROR_BODY = 65536  # bytes of an error answer that are read; the message is at the beginning
 _JOINED = 1 << 20  # bytes: an answer up to this long is joined on the event loop
@@ -45,9 +47,10 @@ _JOINED = 1 << 20  # bytes: an answer up to this long is joined on the event loo
 class Attempt:
     """One attempt: the watchdog, the record, and how an answer is opened and read.
 
-    `identity` is how an answer that is translated here names itself.  To be entered once; while it is
-    entered it counts as an open upstream.  Leaving it raises UpstreamTimeout or ClientStalled in place
-    of the watchdog's cancellation.
+    It is entered once, and while it is entered it counts as an open upstream.  When a limit was
+    exceeded, leaving it raises UpstreamTimeout or ClientStalled in place of the watchdog's
+    cancellation.  `identity` is how an answer that is translated here names itself; `entry` is what
+    the record says of the attempt.
     """
 
     def __init__(
@@ -70,8 +73,8 @@ class Attempt:
         self._client = client
         self._is_impatient = is_impatient  # `first_event` counts from the slot on, not from on_sent
         self._open_upstreams = metrics.of(metrics.labels(record)).upstreams_open
-        self._try = Try(target.provider, target.model, trio.current_time())
-        record.tries.append(self._try)
+        self.entry = Try(target.provider, target.model, trio.current_time(), is_listed=target.is_listed)
+        record.tries.append(self.entry)
         record.stage = Stage.QUEUED
 
     def __enter__(self) -> None:
@@ -87,7 +90,7 @@ class Attempt:
         finally:
             self._open_upstreams.dec()
             self._note_release()
-            self._try.ended_at = trio.current_time()
+            self.entry.ended_at = trio.current_time()
         if scope.cancelled_caught:
             if self.watchdog.is_over:
                 return True  # a limit was reached in the moment in which the answer came
@@ -100,10 +103,10 @@ class Attempt:
     # -- asking
 
     async def ask(self, call: AnyCall, on_asked: Callable[[], None] | None = None) -> UpstreamAnswer:
-        """The answer to `call`, to be entered with `with` at once.
+        """Sends `call`.  Returns the answer, its body unread; the caller enters it with `with` at once.
 
-        `on_asked` is called when the upstream has the whole request, or has a slot for it if this
-        attempt is impatient.
+        `on_asked` is called when the upstream has the whole request, or, if this attempt is impatient,
+        when the request has its slot.  Raises RouterError.  On cancel the connection is closed.
         """
         build = partial(call.request_for, self.target)
         request = await self.aside(build) if call.is_heavy else build()
@@ -119,7 +122,7 @@ class Attempt:
         )
 
     async def send(self, request: PassingRequest, on_asked: Callable[[], None]) -> UpstreamAnswer:
-        """As `ask`, for what passes through."""
+        """Like `ask`, for a request that passes through."""
         return await self._client.send(
             self.target,
             request,
@@ -136,14 +139,14 @@ class Attempt:
 
     def _note_sent(self, then: Callable[[], None] | None) -> None:
         self.record.stage = Stage.FIRST_EVENT
-        self._try.sent_at = trio.current_time()
+        self.entry.sent_at = trio.current_time()
         if then is not None:
             then()
 
     # -- reading
 
     async def check_status(self, response: UpstreamAnswer) -> None:
-        """Raises the error that an answer is which is no success."""
+        """Raises the RouterError that the answer stands for, unless its status is 2xx."""
         status = response.status
         if 200 <= status < 300:
             return
@@ -154,7 +157,11 @@ class Attempt:
         raise answer_error(provider, status, body, response.header(b"retry-after") or None)
 
     async def read(self, response: UpstreamAnswer, limit: int, *, strict: bool) -> bytes:
-        """The body.  Of a longer one than `limit`, its beginning; if `strict`, EventTooLarge."""
+        """Reads and returns the body.
+
+        Of a body of more than `limit` bytes it returns the first `limit`; if `strict`, it raises
+        EventTooLarge instead.
+        """
         parts: list[bytes] = []
         size = 0
         async for data in response:
@@ -173,35 +180,44 @@ class Attempt:
 
     @property
     def has_answered(self) -> bool:
-        return self._try.first_event_at is not None
+        """Whether the first event has come."""
+        return self.entry.first_event_at is not None
 
     def note_first_event(self, now: float) -> None:
+        """Notes that the first event came at `now`."""
         record = self.record
         record.stage = Stage.STREAMING
-        record.first_event_at = record.last_read_at = self._try.first_event_at = now
+        record.first_event_at = record.last_read_at = self.entry.first_event_at = now
 
     # -- time that is not the upstream's
 
     async def aside(self, work: Callable[[], T]) -> T:
-        """`in_slices`; the time that it takes is ours, and no limit of the upstream's counts it."""
+        """Like `in_slices`.  The time that `work` takes is ours, and counts against no limit."""
         left = self.watchdog.pause()
         try:
             return await in_slices(work)
         finally:
             self.watchdog.go_on(left)
 
-    async def wait_for_client(self, put: Callable[[bytes], Awaitable[None]], frames: bytes) -> None:
-        """Hands `frames` over with `put`, which waits for room; the time it takes is the client's."""
+    async def wait_for_client(self, put: Put, frames: bytes) -> None:
+        """Hands `frames` over with `put`, which waits for room.
+
+        The wait is the client's time, and no lack of progress.  A client that takes something, however
+        little, begins its `stall` seconds anew.
+        """
         began = trio.current_time()
-        self.watchdog.enter("stall", self.limits.stall)
+        self._client_moved()
         self.record.stage = Stage.CLIENT
         try:
-            await put(frames)
+            await put(frames, self._client_moved)
         finally:
             waited = trio.current_time() - began
             self.record.backpressure += waited
             self.watchdog.excuse(waited)
         self.record.stage = Stage.STREAMING
+
+    def _client_moved(self) -> None:
+        self.watchdog.enter("stall", self.limits.stall)
 
     # -- how it ends
 
@@ -218,5 +234,5 @@ class Attempt:
             self.metrics.released(self.record, trio.current_time() - self.record.left_at)
 
     def _note_failure(self, error: RouterError) -> None:
-        self._try.error = kind_of(error)
-        self._try.error_text = text_of(error)
+        self.entry.error = kind_of(error)
+        self.entry.error_text = text_of(error)

@@ -7,7 +7,7 @@ client's API itself, request and answer pass through unchanged.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from trio_router.config.kinds import kind_at
 from trio_router.dialects.answer import AnswerReader
@@ -22,18 +22,39 @@ from trio_router.dialects.translate import (
     render_error,
 )
 from trio_router.errors import InvalidRequest
+from trio_router.relay.forwarded import allowed, forwarded
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from trio_router.dialects.base import ClientDialect
     from trio_router.dialects.taps import Tap
     from trio_router.errors import RouterError
     from trio_router.routing.target import Target
 
-
 _CONVERSATION = frozenset({"messages", "input", "prompt", "contents"})
+
+
+class OpenedAnswer(NamedTuple):
+    """An upstream's answer of which only the head has come.
+
+    `identity` is how it names itself if it is translated here; `content_type` is what its head says.
+    """
+
+    target: Target
+    identity: AnswerIdentity
+    content_type: str
+
+    def reader(self) -> AnswerReader:
+        """A new reader of its body."""
+        target = self.target
+        return AnswerReader(target.dialect, self.identity, self.content_type, target.rules)
+
+    def whole(self) -> WholeAnswer:
+        """A new reader of its body, if it comes without streaming."""
+        target = self.target
+        return WholeAnswer(target.dialect, self.identity, self.content_type, target.rules)
 
 
 class Translator(Protocol):
@@ -41,16 +62,23 @@ class Translator(Protocol):
 
     reader: AnswerReader
 
-    def receive_data(self, data: bytes) -> bytes: ...
+    def receive_data(self, data: bytes) -> bytes:
+        """The frames that the upstream's bytes `data` complete; empty if they complete none."""
+        ...
 
-    def receive_eof(self, *, clean: bool = True) -> bytes: ...
+    def receive_eof(self, *, clean: bool = True) -> bytes:
+        """The last frames.  `clean` is false if the connection broke before the body ended."""
+        ...
 
     def fail(self, error: RouterError) -> bytes:
-        """What ends the stream badly, after what this translator has given so far."""
+        """The frames that end the stream with `error`, after those that this translator has given."""
         ...
 
     def going_on(self, reader: AnswerReader, taps: Sequence[Tap]) -> Translator:
-        """Another target's answer, for a client who has got what this translator has given so far."""
+        """A translator of another target's answer, which `reader` reads.
+
+        The client's side goes on where this translator has stopped.
+        """
         ...
 
 
@@ -59,7 +87,9 @@ class Whole(Protocol):
 
     reader: AnswerReader
 
-    def translate(self, body: bytes) -> bytes: ...
+    def translate(self, body: bytes) -> bytes:
+        """The client's JSON of the upstream's whole `body`.  Raises UpstreamError."""
+        ...
 
 
 class AnyCall(Protocol):
@@ -68,11 +98,11 @@ class AnyCall(Protocol):
     is_heavy: bool  # what is done with the request belongs into a thread, see `heavy`
 
     def request_for(self, target: Target) -> UpstreamRequest:
-        """Raises InvalidRequest for what `target` cannot do."""
+        """The upstream's request to `target`.  Raises InvalidRequest for what `target` cannot do."""
         ...
 
     def forget(self) -> None:
-        """It will not be asked again: a long prompt is let go."""
+        """Frees the request, which may hold a long prompt.  Nobody asks for it after this."""
 
 
 class WholeCall(AnyCall, Protocol):
@@ -80,7 +110,9 @@ class WholeCall(AnyCall, Protocol):
 
     max_answer: int | None  # bytes of an answer; None: `stream.max_event`
 
-    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole: ...
+    def whole(self, answer: OpenedAnswer) -> Whole:
+        """The translator of the body of `answer`."""
+        ...
 
 
 class StreamCall(AnyCall, Protocol):
@@ -88,13 +120,9 @@ class StreamCall(AnyCall, Protocol):
 
     keepalive: bytes  # what bridges silence
 
-    def translator(
-        self,
-        target: Target,
-        identity: AnswerIdentity,
-        content_type: str,
-        taps: Sequence[Tap] = (),
-    ) -> Translator: ...
+    def translator(self, answer: OpenedAnswer, taps: Sequence[Tap] = ()) -> Translator:
+        """The translator of the body of `answer`; the items go through `taps`, in their order."""
+        ...
 
     def fail(self, error: RouterError) -> bytes:
         """The frames that end a stream with `error` if only keepalive comments have been sent."""
@@ -102,14 +130,12 @@ class StreamCall(AnyCall, Protocol):
 
 
 class HubCall(StreamCall, Protocol):
-    """A streamed request that has a shape in the hub: another target can continue its answer."""
+    """A streamed request with a shape in the hub: another target can continue its answer."""
 
     @property
     def chat(self) -> dict[str, Any]:
         """The request in the hub's shape, as any target gets it."""
         ...
-
-    def reader(self, target: Target, identity: AnswerIdentity, content_type: str) -> AnswerReader: ...
 
     def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
         """The upstream's request for `chat`, which replaces this request's own body."""
@@ -122,35 +148,52 @@ class Call(HubCall, WholeCall, Protocol):
     is_stream: bool
     content_type: str  # of a stream
 
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """What the client asks, in its own API."""
+        ...
 
-class ChatCall:
+
+class _TextCall:
+    """What the calls for text share; see Call.  `body` is the client's request, checked."""
+
+    max_answer: int | None = None
+
+    def __init__(self, body: dict[str, Any], *, is_heavy: bool) -> None:
+        self.is_heavy = is_heavy
+        self.is_stream = bool(body.get("stream"))
+        self._body = body
+
+    def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
+        return target.dialect.build_request(
+            target.body_for(chat),
+            ask_usage=target.ask_usage and self.is_stream,
+            drop_unsupported=target.drop_unsupported,
+        )
+
+
+class ChatCall(_TextCall):
     """`POST /v1/chat/completions`.  `body` has been checked and is in the hub's shape."""
 
     keepalive = KEEPALIVE
     content_type = "text/event-stream; charset=utf-8"
-    max_answer: int | None = None
 
     def __init__(self, body: dict[str, Any], *, is_heavy: bool = False) -> None:
-        self.is_heavy = is_heavy
-        self.is_stream = bool(body.get("stream"))
-        self._body = body
+        super().__init__(body, is_heavy=is_heavy)
         self._with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
 
+    @property
+    def said(self) -> Mapping[str, Any]:
+        return self._body
+
     def request_for(self, target: Target) -> UpstreamRequest:
-        return _chat_request(target, self._body, is_stream=self.is_stream)
+        return self.request_with(target, self._body)
 
-    def translator(
-        self,
-        target: Target,
-        identity: AnswerIdentity,
-        content_type: str,
-        taps: Sequence[Tap] = (),
-    ) -> Translator:
-        reader = self.reader(target, identity, content_type)
-        return StreamTranslator(reader, taps, with_usage=self._with_usage)
+    def translator(self, answer: OpenedAnswer, taps: Sequence[Tap] = ()) -> Translator:
+        return StreamTranslator(answer.reader(), taps, with_usage=self._with_usage)
 
-    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
-        return WholeAnswer(target.dialect, identity, content_type, target.rules)
+    def whole(self, answer: OpenedAnswer) -> Whole:
+        return answer.whole()
 
     def fail(self, error: RouterError) -> bytes:
         return render_error(error)
@@ -158,26 +201,16 @@ class ChatCall:
     def forget(self) -> None:
         self._body = {}
 
-    # -- what continuing an answer needs, see HubCall
-
     @property
     def chat(self) -> dict[str, Any]:
         return self._body
 
-    def reader(self, target: Target, identity: AnswerIdentity, content_type: str) -> AnswerReader:
-        return AnswerReader(target.dialect, identity, content_type, target.rules)
 
-    def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
-        return _chat_request(target, chat, is_stream=self.is_stream)
-
-
-class ClientCall:
+class ClientCall(_TextCall):
     """A request in the API of `client`.  `body` is the client's own, checked.
 
     `headers` are the client's, with lower-case names; those that belong to the API are forwarded.
     """
-
-    max_answer: int | None = None
 
     def __init__(
         self,
@@ -187,15 +220,16 @@ class ClientCall:
         *,
         is_heavy: bool = False,
     ) -> None:
-        self.is_heavy = is_heavy
-        self.is_stream = bool(body.get("stream"))
+        super().__init__(body, is_heavy=is_heavy)
         self.keepalive = client.keepalive
         self.content_type = client.content_type
         self._client = client
-        self._body = body
-        own = client.native.forwarded
-        self._headers = {k.decode(): v.decode("latin-1") for k, v in headers if k in own}
-        self._chats: dict[bool, dict[str, Any]] = {}  # by `drop`: unsupported fields left out or not
+        self._headers = forwarded(client.native, headers)
+        self._chats: dict[tuple[bool, bool], dict[str, Any]] = {}  # see `_chat`
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        return self._body
 
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._client.name)
@@ -204,11 +238,13 @@ class ClientCall:
         ask_usage = target.ask_usage and self.is_stream
         merged = target.body_for(self._client.exposed(self._body))
         body = self._client.native.request(merged, ask_usage=ask_usage)
-        return UpstreamRequest(self._client.native_path(path, self._body), dumps(body), self._headers)
+        path = self._client.native_path(path, self._body)
+        return UpstreamRequest(path, dumps(body), allowed(self._headers, target))
 
     def _translated(self, target: Target) -> UpstreamRequest:
         """What clients send unasked is left out for targets that refuse it."""
-        chat = self._chat(drop=target.drop_unsupported)
+        is_own = target.dialect.name == self._client.dialect
+        chat = self._chat(drop=target.drop_unsupported, is_own=is_own)
         hints = self._client.hints & chat.keys()
         if not hints:
             return self.request_with(target, chat)
@@ -219,26 +255,22 @@ class ClientCall:
                 raise
         return self.request_with(target, _without(chat, hints))
 
-    def translator(
-        self,
-        target: Target,
-        identity: AnswerIdentity,
-        content_type: str,
-        taps: Sequence[Tap] = (),
-    ) -> Translator:
-        encoder = self._client.encoder(identity, self._body)
-        if self._is_native(target):
-            reader = self._native_reader(target, identity, content_type)
-            return NativeTranslator(self._client.native, reader, encoder, taps)
-        return EncodedTranslator(self.reader(target, identity, content_type), encoder, taps)
+    def translator(self, answer: OpenedAnswer, taps: Sequence[Tap] = ()) -> Translator:
+        encoder = self._client.encoder(answer.identity, self._body)
+        if self._is_native(answer.target):
+            return NativeTranslator(self._client.native, self._native_reader(answer), encoder, taps)
+        return EncodedTranslator(answer.reader(), encoder, taps)
 
-    def whole(self, target: Target, identity: AnswerIdentity, content_type: str) -> Whole:
-        answer = WholeAnswer(target.dialect, identity, content_type, target.rules)
-        encoded = EncodedAnswer(answer, self._client, identity, self._body)
-        if self._is_native(target):
-            reader = self._native_reader(target, identity, content_type)
-            return NativeAnswer(self._client.native, reader, encoded)
+    def whole(self, answer: OpenedAnswer) -> Whole:
+        encoded = EncodedAnswer(answer.whole(), self._client, answer.identity, self._body)
+        if self._is_native(answer.target):
+            return NativeAnswer(self._client.native, self._native_reader(answer), encoded)
         return encoded
+
+    def _native_reader(self, answer: OpenedAnswer) -> NativeReader:
+        native, rules = self._client.native, answer.target.rules
+        formats = self._client.formats
+        return NativeReader(native, answer.identity, answer.content_type, rules, formats)
 
     def fail(self, error: RouterError) -> bytes:
         return self._client.encoder(AnswerIdentity("", 0, ""), self._body).fail(error)
@@ -248,27 +280,17 @@ class ClientCall:
         self._body = {name: value for name, value in self._body.items() if name not in _CONVERSATION}
         self._chats = {}
 
-    def _chat(self, *, drop: bool) -> dict[str, Any]:
-        if drop not in self._chats:
-            chat = self._client.chat_request(self._body, drop_unsupported=drop)
-            self._chats[drop] = self._client.for_others(chat)
-        return self._chats[drop]
+    def _chat(self, *, drop: bool, is_own: bool) -> dict[str, Any]:
+        """`drop`: without what cannot be kept.  `is_own`: with what only upstreams of this API know."""
+        if (known := self._chats.get((drop, is_own))) is not None:
+            return known
+        chat = self._client.chat_request(self._body, drop_unsupported=drop)
+        self._chats[drop, is_own] = made = chat if is_own else self._client.for_others(chat)
+        return made
 
     @property
     def chat(self) -> dict[str, Any]:
-        return self._chat(drop=False)
-
-    def reader(self, target: Target, identity: AnswerIdentity, content_type: str) -> AnswerReader:
-        return AnswerReader(target.dialect, identity, content_type, target.rules)
-
-    def request_with(self, target: Target, chat: dict[str, Any]) -> UpstreamRequest:
-        return _chat_request(target, chat, is_stream=self.is_stream)
-
-    def _native_reader(
-        self, target: Target, identity: AnswerIdentity, content_type: str
-    ) -> NativeReader:
-        api, formats = self._client.native, self._client.formats
-        return NativeReader(api, identity, content_type, target.rules, formats)
+        return self._chat(drop=False, is_own=False)
 
     def _is_native(self, target: Target) -> bool:
         return self._client.name in target.native
@@ -276,11 +298,3 @@ class ClientCall:
 
 def _without(fields: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in names} if names else fields
-
-
-def _chat_request(target: Target, chat: dict[str, Any], *, is_stream: bool) -> UpstreamRequest:
-    return target.dialect.build_request(
-        target.body_for(chat),
-        ask_usage=target.ask_usage and is_stream,
-        drop_unsupported=target.drop_unsupported,
-    )

@@ -21,6 +21,7 @@ from trio_router.wire.inflate import InflateError, coding_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+    from types import TracebackType
 
     from trio_router.dialects.base import UpstreamRequest
     from trio_router.relay.gate import Gate
@@ -82,22 +83,17 @@ class UpstreamClient:
         many requests wait for a slot, Overloaded.  On cancel the connection is closed at once and the
         slot is released.
         """
-        if self._gate is not None:
-            await self._enter(self._gate, target)
-        try:
+        gate = self._gate
+        if gate is not None:
+            await self._enter(gate, target)
+        with _Opening(gate, target):
             if on_admitted is not None:
                 on_admitted()
             prepared, limits = self._prepare(target, request)
             answer = await self._transport.post(
                 prepared, request.body, request_id.encode(), limits, on_sent, more
             )
-        except BaseException as fault:
-            if self._gate is not None:
-                self._gate.leave()
-            if isinstance(fault, httpx.TransportError):
-                raise _as_ours(fault, target) from fault  # noqa: ASYNC104 - no cancellation
-            raise
-        return UpstreamAnswer(answer, target, self._gate)
+        return UpstreamAnswer(answer, target, gate)
 
     async def send(
         self,
@@ -113,7 +109,7 @@ class UpstreamClient:
         gate = self._gate if request.takes_slot else None
         if gate is not None:
             await self._enter(gate, target)
-        try:
+        with _Opening(gate, target):
             if on_admitted is not None:
                 on_admitted()
             answer = await self._transport.send(
@@ -124,12 +120,6 @@ class UpstreamClient:
                 _limits(target),
                 on_sent,
             )
-        except BaseException as fault:
-            if gate is not None:
-                gate.leave()
-            if isinstance(fault, httpx.TransportError):
-                raise _as_ours(fault, target) from fault  # noqa: ASYNC104 - no cancellation
-            raise
         return UpstreamAnswer(answer, target, gate)
 
     def _passing_headers(
@@ -139,6 +129,7 @@ class UpstreamClient:
             "accept": "*/*",
             "accept-encoding": "identity",
             "user-agent": self._user_agent,
+            **target.dialect.headers,
             **request.headers,
             **target.headers,
             "x-request-id": request_id,
@@ -162,7 +153,8 @@ class UpstreamClient:
         known = self._prepared.get(key)
         if known is not None and known[0] is target and not request.headers:
             return known[1], known[2]
-        prepared = self._transport.prepare(_url(target, request.path), self._headers(target, request))
+        url = _url(target, request.path, request.above)
+        prepared = self._transport.prepare(url, self._headers(target, request))
         limits = _limits(target)
         if not request.headers:
             if len(self._prepared) >= _REMEMBERED:
@@ -176,6 +168,7 @@ class UpstreamClient:
             "accept-encoding": "identity",  # compression would delay events
             "content-type": "application/json",
             "user-agent": self._user_agent,
+            **target.dialect.headers,
             **request.headers,
             **target.headers,
         }
@@ -186,6 +179,29 @@ class UpstreamClient:
         limit = target.timeouts.pool
         if not await gate.enter(trio_seconds(limit), f"{target.provider} has too many open requests"):
             raise UpstreamTimeout(target.provider, "pool", limit)
+
+
+class _Opening:
+    """Asks for an answer: whatever goes wrong gives the slot back, and is told in our own errors."""
+
+    __slots__ = ("_gate", "_target")
+
+    def __init__(self, gate: Gate | None, target: Target) -> None:
+        self._gate = gate
+        self._target = target
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if fault is None:
+            return  # the slot is the answer's
+        if self._gate is not None:
+            self._gate.leave()
+        if isinstance(fault, httpx.TransportError):
+            raise _as_ours(fault, self._target) from fault
 
 
 class UpstreamAnswer:
@@ -288,8 +304,8 @@ def _limits(target: Target) -> dict[str, float | None]:
     }
 
 
-def _url(target: Target, path: str) -> httpx.URL:
-    url = httpx.URL(target.base_url + path)
+def _url(target: Target, path: str, above: str = "") -> httpx.URL:
+    url = httpx.URL(target.base_url.removesuffix(above) + path)
     return url.copy_merge_params(dict(target.query)) if target.query else url
 
 

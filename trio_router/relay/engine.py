@@ -54,6 +54,7 @@ class Upstreams:
         self.fleet = fleet
         self.stream = stream
         self.users = 0
+        self.uncounted: set[str] = set()  # providers that turned out to have no endpoint that counts
         self.on_unused: Callable[[], None] | None = None
 
     def enter(self) -> None:
@@ -61,6 +62,7 @@ class Upstreams:
         self.users += 1
 
     def leave(self) -> None:
+        """One user less.  The last one calls `on_unused`."""
         self.users -= 1
         if not self.users and self.on_unused is not None:
             self.on_unused()
@@ -86,16 +88,17 @@ class Engine:
         self._idle: trio.Event | None = None  # there while somebody waits for it
 
     def next_number(self) -> int:
-        """The number of one more request, unique in this process; request ids may repeat."""
+        """The next request's number, unique in this process.  (Request ids may repeat.)"""
         self._requests += 1
         return self._requests
 
     def began(self, request: Running) -> None:
+        """`request` is under way; it is passed to `booked` when it has ended."""
         self.running.add(request)
         self.metrics.requests_open.inc()
 
     def booked(self, request: Running) -> None:
-        """`request` has ended: passes its record to every consumer, even if one of them raises."""
+        """`request` has ended.  Passes its record to every consumer, even if one of them raises."""
         self.running.discard(request)
         for consume in self.consumers:
             try:

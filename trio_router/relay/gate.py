@@ -9,7 +9,7 @@ from trio_router.routing.admission import Admission, Entry
 
 
 class Gate:
-    """At most `limit` are inside.  At most `queue` more wait, and enter in the order they came."""
+    """Lets at most `limit` inside.  At most `queue` more wait, and enter in the order they came in."""
 
     def __init__(self, limit: int, queue: int) -> None:
         self.admission: Admission[trio.Event] = Admission(limit, queue)
@@ -36,6 +36,7 @@ class Gate:
         return is_inside
 
     def leave(self) -> None:
+        """Frees the caller's place, and admits whoever has waited longest."""
         if (ticket := self.admission.leave()) is not None:
             ticket.set()
 

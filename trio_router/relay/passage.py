@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_router.relay.tally import tokens
+from trio_router.relay.tally import cached_tokens, tokens
 from trio_router.wire.jsoncodec import JSONError, loads
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trio_router.relay.client import PassingRequest, UpstreamAnswer
     from trio_router.routing.target import Target
 
+    OnMoved = Callable[[], None]
     Opening = Callable[[], AbstractAsyncContextManager[tuple[Target, PassingRequest]]]
 
 # Header fields of the answer that reach the client; the others concern only the upstream and us.
@@ -58,19 +59,21 @@ class Passage:
         self._state = _State.OPENING
         self.status = 0
         self.headers: dict[str, str] = {}
+        self._on_moved: OnMoved | None = None  # of who waits for room
         self.send, self._pieces = trio.open_memory_channel[bytes](buffer)
 
     @property
     def is_committed(self) -> bool:
-        """The client has the answer's head."""
+        """Whether the client has the answer's head."""
         return self._state is not _State.OPENING
 
     @property
     def is_torn(self) -> bool:
+        """Whether the answer broke off after its head."""
         return self._state is _State.TORN
 
     def begin(self, response: UpstreamAnswer) -> None:
-        """The head is here: the client is given it, and from now on the body."""
+        """Takes the head of `response`: the client gets it now, and the body as it comes."""
         self.status = response.status
         for name in _HEADERS:
             if value := response.header(name):
@@ -82,7 +85,7 @@ class Passage:
         self.begun.set()
 
     def fail(self, error: RouterError) -> None:
-        """Before the head `error` becomes the answer's status; after it the answer is torn."""
+        """Before the head, the client gets `error` with its status.  After it, the answer is torn."""
         if self.is_committed:
             self._state = _State.TORN
         else:
@@ -96,17 +99,26 @@ class Passage:
             return False
         return True
 
-    async def put(self, data: bytes) -> None:
-        """Waits for room, and hands a piece over."""
-        await self.send.send(data)
+    async def put(self, data: bytes, moved: OnMoved) -> None:
+        """Waits for room, and hands a piece over; see `Sink`."""
+        self._on_moved = moved
+        try:
+            await self.send.send(data)
+        finally:
+            self._on_moved = None
 
     # -- the client's StreamReply
 
     async def next(self, write_now: object) -> bytes | None:
+        """The next piece of the body; None at the end."""
         try:
             return await self._pieces.receive()
         except trio.EndOfChannel:
             return None
+
+    def moved(self) -> None:
+        if self._on_moved is not None:
+            self._on_moved()
 
 
 async def move_passage(attempt: Attempt, request: PassingRequest, passage: Passage) -> None:
@@ -155,5 +167,6 @@ class _Used:
             return
         usage = answer.get("usage") if isinstance(answer, dict) else None
         if isinstance(usage, dict):
+            record.cached_tokens = cached_tokens(usage)
             record.prompt_tokens = tokens(usage, "input_tokens", "prompt_tokens")
             record.completion_tokens = tokens(usage, "output_tokens", "completion_tokens")

@@ -12,6 +12,7 @@ import trio
 
 from trio_router.dialects.provider_error import own_status
 from trio_router.errors import NetworkError, RouterError, StreamError, UpstreamError
+from trio_router.relay.call import OpenedAnswer
 from trio_router.relay.tally import book_answer
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ async def move_stream(attempt: Attempt, call: StreamCall, sink: Sink) -> None:
         content_type = response.header(b"content-type")
         retry_after = response.header(b"retry-after") or None
         response.forget_headers()
-        translator = call.translator(attempt.target, attempt.identity, content_type)
+        opened = OpenedAnswer(attempt.target, attempt.identity, content_type)
+        translator = call.translator(opened)
         attempt.record.progress = translator.reader
         sink.begin(translator)
         try:
@@ -67,6 +69,7 @@ class _Pump:
         self._unfinished = 0  # bytes since the last frames: mostly an event that is not complete yet
 
     async def run(self, reads: UpstreamAnswer) -> None:
+        """Reads the answer to its end.  Raises RouterError and ClientStalled."""
         attempt, reader, said = self._attempt, self._reader, 0
         watchdog, limits = attempt.watchdog, attempt.limits
         clean = True

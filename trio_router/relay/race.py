@@ -93,7 +93,9 @@ class Race:
             if lane.has_lost:
                 return  # another has answered before this one could begin
             with lane.scope:
-                self._has_succeeded |= await self._run(target, lane)
+                # Not with `|=`: that would write back what it was before the wait.
+                if await self._run(target, lane):
+                    self._has_succeeded = True
         except Lost:
             pass
         except Exception as fault:  # raised by `run`: a nursery would wrap it

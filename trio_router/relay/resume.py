@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio_router.dialects.answer import AnswerReader, Item
-    from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
+    from trio_router.dialects.base import UpstreamRequest
     from trio_router.dialects.taps import Tap
     from trio_router.errors import RouterError
-    from trio_router.relay.call import HubCall, Translator
+    from trio_router.relay.call import HubCall, OpenedAnswer, Translator
     from trio_router.routing.target import Target
 
 
@@ -39,6 +39,7 @@ class ResumableCall:
 
     @property
     def can_go_on(self) -> bool:
+        """Whether the next attempt can continue the answer.  A prefill continues text only."""
         return not self._prefill or self._sent.text_to_continue() is not None
 
     def request_for(self, target: Target) -> UpstreamRequest:
@@ -51,24 +52,17 @@ class ResumableCall:
         beginning = {"role": "assistant", "content": text}
         return self._inner.request_with(target, {**chat, "messages": [*chat["messages"], beginning]})
 
-    def translator(
-        self,
-        target: Target,
-        identity: AnswerIdentity,
-        content_type: str,
-        taps: Sequence[Tap] = (),
-    ) -> Translator:
+    def translator(self, answer: OpenedAnswer, taps: Sequence[Tap] = ()) -> Translator:
         if self.is_begun and self._translator is not None:
             # The client's side goes on: only what is read is another answer.
             sent = self._sent
-            reader = self._inner.reader(target, identity, content_type)
-            own: list[Tap] = [Replaying(self._replay(target)), Remembering(sent)]
-            translator = self._translator.going_on(reader, [*own, *taps])
+            own: list[Tap] = [Replaying(self._replay(answer.target)), Remembering(sent)]
+            translator = self._translator.going_on(answer.reader(), [*own, *taps])
         else:
             # Attempts may race: whose answer is continued is known when `went_out` is called.
             sent = Sent()
             own = [Remembering(sent)]
-            translator = self._inner.translator(target, identity, content_type, [*own, *taps])
+            translator = self._inner.translator(answer, [*own, *taps])
         self._heard[translator] = sent
         return translator
 
@@ -78,7 +72,7 @@ class ResumableCall:
         return Replay.continuing(self._sent, is_trimmed=target.dialect.trims_beginning)
 
     def went_out(self, translator: Translator) -> None:
-        """The answer that `translator` reads is the one that the client gets."""
+        """Notes that the client gets the answer of `translator`, of all that were asked for."""
         self._translator = translator
         self._sent = self._heard[translator]
 
@@ -89,6 +83,7 @@ class ResumableCall:
         """Keeps the request: it may have to be retried.  `forget_all` frees it at the end."""
 
     def forget_all(self) -> None:
+        """Frees the request, and what was sent of its answer."""
         self._inner.forget()
         self._sent = Sent()
 

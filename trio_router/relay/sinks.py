@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from trio_router.errors import EventTooLarge
+from trio_router.wire.written import unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,22 +13,23 @@ if TYPE_CHECKING:
     from trio_router.relay.call import Translator
 
     OnFirst = Callable[[Translator], None]
+    OnMoved = Callable[[], None]
 
 
 class Sink(Protocol):
     """Where a stream's frames go."""
 
     def begin(self, translator: Translator) -> None:
-        """The frames to come are `translator`'s, who also knows how to end them badly."""
+        """The frames to come are those of `translator`, which can also end them with an error."""
 
     def commit(self) -> None:
-        """The first event that says something is there: the client is promised an answer."""
+        """The first event with content is here: the client is promised an answer."""
 
     def put_nowait(self, frames: bytes) -> bool:
         """Hands frames over; False if there is no room."""
 
-    async def put(self, frames: bytes) -> None:
-        """Waits for room, and hands frames over."""
+    async def put(self, frames: bytes, moved: OnMoved) -> None:
+        """Waits for room, and hands frames over; `moved` is called when the client takes something."""
 
     def end(self) -> None:
         """The whole answer has been handed over: no error can follow it."""
@@ -45,10 +47,12 @@ class Stream(Sink, Protocol):
 
 
 class RouteSink(Sink, Protocol):
+    """The sink of one attempt of a route."""
+
     has_answered: bool  # the first event has come
 
     async def release(self) -> None:
-        """The answer is complete and good: sends what was held back."""
+        """Sends what was held back: the answer is complete and good."""
 
 
 class PassingSink:
@@ -107,7 +111,7 @@ class HoldingSink:
         self._held.append(frames)
         return True
 
-    async def put(self, frames: bytes) -> None:
+    async def put(self, frames: bytes, moved: OnMoved) -> None:
         self.put_nowait(frames)
 
     def end(self) -> None:
@@ -119,4 +123,5 @@ class HoldingSink:
         frames = b"".join(self._held)
         self._held.clear()
         if frames and not self._stream.put_nowait(frames):
-            await self._stream.put(frames)
+            await self._stream.put(frames, unheard)
+        self._stream.end()

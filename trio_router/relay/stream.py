@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trio_router.relay.call import StreamCall, Translator
 
     WriteNow = Callable[[bytes], Written]
+    OnMoved = Callable[[], None]
 
 _JOIN = 65536  # bytes: waiting frames are joined into one write, up to about this many
 
@@ -31,7 +32,7 @@ class StreamReply(Protocol):
 
     @property
     def is_torn(self) -> bool:
-        """It has ended badly, and nothing that could follow would say so."""
+        """Whether it ended badly in a way that no further frame could tell."""
         ...
 
     async def next(self, write_now: WriteNow) -> bytes | None:
@@ -40,6 +41,9 @@ class StreamReply(Protocol):
         While it waits, the upstream's task may pass new frames straight to `write_now`, which saves a
         pass of the scheduler.  The caller writes nothing until `next` has returned.
         """
+
+    def moved(self) -> None:
+        """The client has taken a part of what is being written to it."""
 
 
 class StreamState(Enum):
@@ -92,20 +96,21 @@ class StreamRun:
         self._taken = 0  # bytes that the client's task took and is writing
         self._keepalive = math.inf
         self._alarm: Alarm | None = None
+        self._on_moved: OnMoved | None = None  # of who waits for room
 
     @property
     def has_begun(self) -> bool:
-        """An event of an answer has come."""
+        """Whether an event of an answer has come."""
         return self._state is _FLOWING or self._state is _WHOLE
 
     @property
     def is_whole(self) -> bool:
-        """The client has been given a good end."""
+        """Whether the client has been given a good end."""
         return self._state is _WHOLE
 
     @property
     def is_promised(self) -> bool:
-        """The client has a status."""
+        """Whether the client has a status."""
         return self._state is not StreamState.OPENING
 
     @contextmanager
@@ -168,7 +173,7 @@ class StreamRun:
             self.begun.set()
 
     def promise(self) -> None:
-        """The client is given a status, whether an event has come or not."""
+        """Notes that the client is given a status now, whether an event has come or not."""
         if self._state is StreamState.OPENING:
             self._state = StreamState.PROMISED
         self.begun.set()
@@ -192,13 +197,16 @@ class StreamRun:
         self._postpone()
         return True
 
-    async def put(self, frames: bytes) -> None:
+    async def put(self, frames: bytes, moved: OnMoved) -> None:
         self._record.bytes_waiting += len(frames)
+        self._on_moved = moved
         try:
             await self._send.send(frames)
         except trio.BrokenResourceError:
             if not self.is_draining:
                 raise
+        finally:
+            self._on_moved = None
         self._postpone()
 
     def end(self) -> None:
@@ -229,3 +237,7 @@ class StreamRun:
             return None
         finally:
             self._write_now = None
+
+    def moved(self) -> None:
+        if self._on_moved is not None:
+            self._on_moved()

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from trio_router.dialects.answer import AnswerReader
     from trio_router.observe.record import RequestRecord
 
+# Where usage tells what came from a cache: OpenAI's two APIs; DeepSeek, Anthropic, Kimi.
+_DETAILS = ("prompt_tokens_details", "input_tokens_details")
+_CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
+_TOO_MANY = 1 << 53  # no provider counts so far, and a counter could not
 _BYTES_A_TOKEN = 4  # of a request: a rough guess, for upstreams that report no usage
 
 
@@ -23,7 +27,9 @@ def book_answer(reader: AnswerReader, record: RequestRecord, asked_bytes: int) -
     record.chunks_failed += reader.events_failed
     record.unicode_errors += reader.unicode_errors
     record.json_errors += reader.json_errors
+    record.response_id = reader.response_id
     if reader.usage:
+        record.cached_tokens = cached_tokens(reader.usage)
         record.prompt_tokens = tokens(reader.usage, "prompt_tokens")
         record.completion_tokens = tokens(reader.usage, "completion_tokens")
     elif reader.failure is not None and not reader.said:
@@ -34,10 +40,21 @@ def book_answer(reader: AnswerReader, record: RequestRecord, asked_bytes: int) -
         record.is_estimated = True
 
 
+def cached_tokens(usage: Mapping[str, object]) -> int | None:
+    """How many of the prompt's tokens a provider read from its cache; None if it does not say.
+
+    `usage` is in the hub's shape, or in that of another API whose answer passes through.
+    """
+    details = (usage.get(name) for name in _DETAILS)
+    places = [usage, *(place for place in details if isinstance(place, dict))]
+    found = [tokens(place, name) for place in places for name in _CACHED]
+    return max((count for count in found if count is not None), default=None)
+
+
 def tokens(usage: Mapping[str, object], *names: str) -> int | None:
-    """The first of the fields `names` that is a number."""
+    """The first of the fields `names` that is a number of tokens."""
     for name in names:
         value = usage.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _TOO_MANY:
             return value
     return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trio_router.dialects.provider_error import own_status
 from trio_router.errors import StreamError
+from trio_router.relay.call import OpenedAnswer
 from trio_router.relay.tally import book_answer
 from trio_router.wire.jsoncodec import is_heavy
 
@@ -35,7 +36,8 @@ async def whole_answer(attempt: Attempt, call: WholeCall) -> bytes:
 
 
 def _translate(attempt: Attempt, call: WholeCall, response: UpstreamAnswer, raw: bytes) -> bytes:
-    whole = call.whole(attempt.target, attempt.identity, response.header(b"content-type"))
+    content_type = response.header(b"content-type")
+    whole = call.whole(OpenedAnswer(attempt.target, attempt.identity, content_type))
     try:
         return whole.translate(raw)
     finally:

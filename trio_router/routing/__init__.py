@@ -1,15 +1,17 @@
 """Decisions: what a model name means, which target answers a request, when to retry.  Pure.
 
 What flows through.  A name becomes a `Target` (one model of one provider) or a `Route` (several
-targets) in the `table`.  For a route, the `fleet` orders the targets (`balance`) and knows their
-health; a `Plan` then answers one question again and again: given these failures, what is the next
-step?  The relay makes the attempt and reports how it went.
+targets) in the `table`; a route whose name has a star is made for each name that it matches.  For a
+route, the `fleet` orders the targets (`balance`) and knows their health; a `Plan` then answers one
+question again and again: given these failures, what is the next step?  The relay makes the attempt and
+reports how it went.
 
     table, target, route    names -> targets with all their settings
     fleet                   what is remembered from request to request, over one configuration's targets
       circuit, rest         may the target be asked: failures and cooldown; the provider's Retry-After
       latency, balance      how fast it is, and the order that follows
       keys                  the same for each API key of a provider
+      affinity              where the requests of one conversation go
     plan                    one request's way along the targets: `next`, `failed`, `torn`, `error`
       retry                 what a failure means: retry, next target, or the client's error; backoff
     hedge                   when a second target is asked, and how often

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trio_router.config.patterns import DEFAULT, STAR
 from trio_router.routing.table import RouteTable
 
 if TYPE_CHECKING:
@@ -29,21 +30,45 @@ _MIDSTREAM = {
 
 def explain_routes(config: Config) -> Iterator[str]:
     """Lines that say what a request for each route goes through, in that order."""
-    routes = RouteTable(config).routes
-    for name, policy in config.routes.items():
+    table = RouteTable(config)
+    patterns = {one.name: table.filled(one, STAR) for one in table.patterns}
+    routes = {**table.routes, **patterns}
+    exact = [name for name in config.routes if name not in patterns]
+    for name in [*exact, *patterns]:  # patterns in the order in which they are looked at
+        policy = config.routes[name]
         yield f"  {name}: {_ORDER[policy.strategy]}"
+        yield from _names(name)
         if policy.sticky:
             yield f"    sticky: requests with the same {policy.sticky} go to the same target first"
+        yield from _affinity(policy, config)
         yield from _targets(policy, routes.get(name), config)
         yield from _before(policy)
         yield from _after(policy)
+
+
+def _names(route: str) -> Iterator[str]:
+    if STAR in route:
+        yield "    the names that it matches, unless they are a provider/model or have their own route"
+    elif route == DEFAULT:
+        yield "    also for every name that no route and no provider has"
+
+
+def _affinity(policy: RouteConfig, config: Config) -> Iterator[str]:
+    names = {target.model.partition("/")[0] for target in policy.targets}
+    has_keys = any(len(config.providers[n].keys) > 1 for n in names if n in config.providers)
+    what = ["target"] if policy.strategy != "fallback" and len(policy.targets) > 1 else []
+    what += ["key"] if has_keys else []
+    if what and policy.affinity == "off":
+        yield f"    affinity: off; each request of a conversation may get another {' and '.join(what)}"
+    elif what:
+        yield f"    affinity: the requests of a conversation have one {' and '.join(what)}"
 
 
 def _targets(policy: RouteConfig, route: Route | None, config: Config) -> Iterator[str]:
     limits = {t.name: t.target.timeouts.first_event for t in route.targets} if route else {}
     for number, target in enumerate(policy.targets, 1):
         words = [f"    {number}. {target.model}"]
-        if policy.strategy in ("weighted", "round_robin", "least_in_flight") or policy.sticky:
+        if len(policy.targets) > 1 and (policy.strategy != "fallback" or policy.sticky):
             words.append(f"weight {target.weight:g}")
         limit = limits.get(target.model, policy.first_event)
         words.append("no limit to the first event" if limit is None else f"first event in {limit:g} s")

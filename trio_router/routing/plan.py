@@ -48,7 +48,8 @@ class Plan:
     """One request's way along the targets of its route.
 
     `order` is the targets, the preferred first.  Each is asked once, and retried at most
-    `retry.attempts` times (and once more for each key that is refused), so a plan always ends.
+    `retry.attempts` times (and once more for each key that is refused), so a plan always ends.  A
+    target that gave way in a race has not failed: it is asked again if the winner fails.
     """
 
     def __init__(self, route: Route, order: Sequence[RouteTarget], fleet: Fleet) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import Chunk
 
 _HEAD = ("id", "created")  # fields by which a client knows one answer
+_THOUGHTS = ("reasoning_content", "reasoning")
 _LEGACY = -1  # the index given to a `function_call`, which tool calls do not use
 
 
@@ -40,6 +41,10 @@ class SentChoice:
     def copy(self) -> SentChoice:
         calls = {number: SentCall(call.name, call.arguments) for number, call in self.calls.items()}
         return SentChoice(dict(self.texts), calls, self.is_finished, self.is_comparable)
+
+    @property
+    def thoughts(self) -> str:
+        return next((self.texts[name] for name in _THOUGHTS if name in self.texts), "")
 
     @property
     def is_empty(self) -> bool:
@@ -100,6 +105,8 @@ class Replay:
         self._head = dict(sent.head)
         self._left = {number: choice.copy() for number, choice in sent.choices.items()}
         self._begun_calls = {n: set(choice.calls) for n, choice in sent.choices.items()}
+        # `reasoning_details` say once more what the thoughts say: their text is compared by itself.
+        self._detailed = {number: choice.thoughts for number, choice in sent.choices.items()}
         self._untold = ""  # white space that was sent, and that the target does not know of
 
     @classmethod
@@ -110,6 +117,7 @@ class Replay:
         """
         replay = cls(sent)
         replay._left = {number: SentChoice() for number in sent.choices}
+        replay._detailed = {}
         if is_trimmed:
             text = sent.text_to_continue() or ""
             replay._untold = text[len(text.rstrip()) :]
@@ -154,6 +162,8 @@ class Replay:
                 value = self._without_untold(value)
             rest, left.texts[name] = _beyond(value, left.texts.get(name, ""), name)
             return rest
+        if name == "reasoning_details":
+            return self._details(left, number, value)
         if name not in ("tool_calls", "function_call"):
             return value if left.is_empty else None
         begun = self._begun_calls[number]
@@ -165,6 +175,19 @@ class Replay:
         if name == "function_call":
             return pieces[0] if pieces else None
         return pieces
+
+    def _details(self, left: SentChoice, number: int, value: Any) -> list[dict[str, Any]]:
+        details = []
+        for detail in value if isinstance(value, list) else ():
+            name = next((n for n in ("text", "summary") if _string(_object(detail).get(n))), None)
+            if name is not None:
+                was_left = self._detailed.get(number, "")
+                rest, self._detailed[number] = _beyond(detail[name], was_left, "thoughts")
+                if rest:
+                    details.append({**detail, name: rest})
+            elif left.is_empty:
+                details.append(detail)
+        return details
 
     def _without_untold(self, value: str) -> str:
         common = 0
@@ -216,8 +239,11 @@ def _calls(name: str, value: Any) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _function(piece: dict[str, Any]) -> dict[str, Any]:
-    function = piece.get("function", piece)
-    return function if isinstance(function, dict) else {}
+    return _object(piece.get("function", piece))
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _string(value: Any) -> str:

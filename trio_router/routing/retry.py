@@ -33,6 +33,12 @@ _LASTING = frozenset({501, 505})  # 5xx that a retry does not mend
 _TARGETS_OWN = frozenset({401, 402, 403, 404, 405, 407, 410, 413})  # another target may succeed
 _NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance"})
 _NOT_HERE = frozenset({"model_not_found", "unsupported_parameter", "unsupported_value", "unsupported"})
+# The request goes on from what another target has made: a stored response, sealed reasoning.
+_ELSEWHERE = re.compile(
+    r"previous_response_not_found|invalid_encrypted_content|invalid `?signature`? in `?thinking`? block"
+    r"|thought.?signature is not valid|invalid thought.?signature",
+    re.IGNORECASE,
+)
 _CONTEXT = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum context length|context (?:length|window|size)"
     r"|prompt is too long|input token count|too many (?:input )?tokens|input is too long",
@@ -77,13 +83,19 @@ def _of_words(error: UpstreamStatus | StreamError) -> Verdict:
         return Verdict.LARGER
     if _FILTER.search(words):
         return Verdict.FILTERED
-    if error.reason in _NO_MONEY or error.reason in _NOT_HERE:
+    if error.reason in _NO_MONEY or error.reason in _NOT_HERE or _is_elsewhere(error):
         return Verdict.NEXT
     if status is None:
         return Verdict.AGAIN
     if may_pass(status):
         return Verdict.AGAIN
     return Verdict.NEXT if status in _TARGETS_OWN or status >= 500 else Verdict.CLIENT
+
+
+def _is_elsewhere(error: UpstreamStatus | StreamError) -> bool:
+    """Whether the target does not know what the request goes on from; another one may."""
+    refused = status_of(error) in (None, 400, 404, 422)
+    return refused and _ELSEWHERE.search(f"{error.reason} {error.message}") is not None
 
 
 def may_pass(status: int) -> bool:
@@ -104,6 +116,8 @@ def is_blamed(error: RouterError) -> bool:
         return False
     if isinstance(error, UpstreamTimeout) and error.phase == "pool":
         return False  # the request waited in our own queue
+    if isinstance(error, UpstreamStatus | StreamError) and _is_elsewhere(error):
+        return False
     return verdict(error) in (Verdict.AGAIN, Verdict.NEXT)
 
 

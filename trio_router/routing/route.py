@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from trio_router.config.patterns import STAR
 from trio_router.config.routes import CooldownConfig, RetryConfig, RouteConfig, RouteTargetConfig
 
 if TYPE_CHECKING:
@@ -14,22 +15,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RouteTarget:
-    """One target of a route.  `context` is in tokens, None if unknown."""
+    """One target of a route.  `context` is in tokens, None if unknown.
+
+    `called` is the configuration's own name of it.  In a pattern's route it may have a star; then
+    `is_made` is true: its `name` is made from what a client asked for, and there may be any number of
+    such names.
+    """
 
     target: Target
+    called: str
     weight: float = 1.0
     context: int | None = None
     prefill: bool = False
+    is_made: bool = False
 
     @property
     def name(self) -> str:
         return self.target.name
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Its provider and model, for metrics; a client can make no more of them."""
+        provider, _, model = self.called.partition("/")
+        return provider, model
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """A model name that stands for several targets.
 
+    A pattern's route is made anew for each name that it matches; its own `name` is the pattern.
     `is_own` is False for a plain model whose provider has several keys.  It is handled as a route of
     one target, which is asked once with each key; nothing else of a route applies.
     """
@@ -49,6 +64,30 @@ class Route:
         return [target.name for target in self.targets]
 
     @property
+    def called(self) -> list[str]:
+        return [target.called for target in self.targets]
+
+    @property
+    def spreads(self) -> bool:
+        """Whether its strategy chooses among the targets, and is not an order of preference."""
+        return self.policy.strategy != "fallback"
+
+    @property
+    def has_affinity(self) -> bool:
+        """Whether a request may have to go where others went."""
+        return self.policy.affinity != "off" and (len(self.targets) > 1 or self.has_keys)
+
+    @property
+    def parts_conversations(self) -> bool:
+        """Whether conversations are parted among its targets, or among keys."""
+        return (self.spreads and len(self.targets) > 1) or self.has_keys
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether one of the providers has several keys."""
+        return any(target.target.keyed for target in self.targets)
+
+    @property
     def keeps_request(self) -> bool:
         """Whether the request may be retried after its answer has begun."""
         return self.policy.midstream != "error"
@@ -66,7 +105,8 @@ def target_of(config: RouteTargetConfig, target: Target, route: RouteConfig) -> 
         target = target.with_timeouts(timeouts)
     if route.midstream != "error":
         target = target.without_native()  # what was sent must be comparable, in the hub's shape
-    return RouteTarget(target, config.weight, config.context, config.prefill)
+    is_made = STAR in config.model
+    return RouteTarget(target, config.model, config.weight, config.context, config.prefill, is_made)
 
 
 def implicit_route(target: Target) -> Route:
@@ -76,7 +116,8 @@ def implicit_route(target: Target) -> Route:
         retry=RetryConfig(attempts=0),
         cooldown=CooldownConfig(failures=1_000_000_000),
     )
-    return Route(target.name, (RouteTarget(target),), policy, target.timeouts, is_own=False)
+    targets = (RouteTarget(target, target.name),)
+    return Route(target.name, targets, policy, target.timeouts, is_own=False)
 
 
 def with_key(target: Target, index: int) -> Target:

@@ -43,21 +43,21 @@ class Accepted:
 
 
 class AcceptedFile:
-    """Where it is kept.  It holds secrets: only this user can read it."""
+    """The file that keeps it.  It holds secrets: only this user can read it."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "accepted.json"
         self._lock = folder / "accepted.lock"
 
     def read(self) -> Accepted | None:
-        """None if nothing was reloaded since the start."""
+        """What was accepted last; None if nothing was reloaded since the start."""
         try:
             return Accepted.of_message(loads(self._path.read_bytes()))
         except FileNotFoundError:
             return None
 
     def write(self, accepted: Accepted) -> None:
-        """Whoever reads meanwhile gets the old one or the new one, whole.  Raises OSError."""
+        """Replaces what is kept.  A reader gets the old or the new one, whole.  Raises OSError."""
         new = self._path.with_suffix(".new")
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "wb") as file:
@@ -66,7 +66,7 @@ class AcceptedFile:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """One process at a time is inside.  It is left for a process that dies."""
+        """Lets one process at a time inside.  The place of a process that dies is free again."""
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             while not _locked(descriptor):  # noqa: ASYNC110 - another process holds it

@@ -50,6 +50,7 @@ class Catalog:
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Fetches lists for whoever asks for them, until cancelled."""
         try:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()

@@ -31,7 +31,7 @@ def certificate_files(server: ServerConfig) -> list[Path]:
 
 
 def marks_of(files: list[Path]) -> tuple[bytes, ...]:
-    """What tells whether one of `files` has changed: a digest of each, empty if it cannot be read."""
+    """A digest of each of `files`, other than before if a file has changed; empty if unreadable."""
     return tuple(_mark_of(path) for path in files)
 
 
@@ -43,4 +43,5 @@ def _mark_of(path: Path) -> bytes:
 
 
 def mark_of(content: bytes) -> bytes:
+    """The digest of a file's content."""
     return hashlib.sha256(content).digest()

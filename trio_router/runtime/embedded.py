@@ -30,7 +30,9 @@ class Embedded:
         self._provider: ProviderConfig | None = None
 
     async def start(self, config: Config, nursery: trio.Nursery) -> bool:
-        """Starts it in `nursery` if `config` asks for it and it does not run yet; whether it did so."""
+        """Starts it in `nursery` if `config` asks for it and it does not run yet.  Returns whether it
+        did.
+        """
         if self._provider is not None or _NAME not in config.server.embedded:
             return False
         self._provider = await start_demo(nursery)

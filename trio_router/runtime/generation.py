@@ -8,7 +8,7 @@ such as the connections to a provider that is gone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import trio
@@ -79,16 +79,7 @@ def prepare(
 def succeed(draft: Draft, before: Generation | None, clients: SharedClients, number: int) -> Generation:
     """The generation of `draft`; it takes over what is unchanged from the generation `before`."""
     config = draft.config
-    fleet = Fleet(draft.table.routes.values(), None if before is None else before.upstreams.fleet)
+    fleet = Fleet(draft.table.standing(), None if before is None else before.upstreams.fleet)
     upstreams = Upstreams(clients.take(config.providers), fleet, config.stream)
-    return Generation(
-        config=config,
-        table=draft.table,
-        keys=draft.keys,
-        admins=draft.admins,
-        origins=draft.origins,
-        tls=draft.tls,
-        certificate=draft.certificate,
-        number=number,
-        upstreams=upstreams,
-    )
+    drafted = {field.name: getattr(draft, field.name) for field in fields(Draft)}
+    return Generation(**drafted, number=number, upstreams=upstreams)

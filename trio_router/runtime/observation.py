@@ -68,14 +68,18 @@ class Observation:
 
 
 def target_reports(generation: Generation) -> list[TargetReport]:
-    """The targets of routes that are not healthy."""
+    """The targets of routes that are not healthy; of those that one pattern has made, the worst."""
     now = trio.current_time()
-    routes = generation.table.routes.values()
-    targets = {t.name: t.target for route in routes for t in route.targets}
-    states = generation.upstreams.fleet.targets.items()
-    found = [(targets[name], state) for name, state in states if name in targets]
-    return [
-        TargetReport(t.provider, t.model, *told, state.last_error)
-        for t, state in found
-        if (told := state.health(now)) is not None
-    ]
+    fleet = generation.upstreams.fleet
+    targets = {t.name: t.labels for route in generation.table.standing() for t in route.targets}
+    found = [(targets[name], state) for name, state in fleet.targets.items() if name in targets]
+    worst: dict[tuple[str, str], TargetReport] = {}
+    for labels, state in [*found, *((made.labels, state) for made, state in fleet.made())]:
+        if (told := state.health(now)) is not None:
+            report = TargetReport(*labels, *told, state.last_error)
+            worst[labels] = max(worst.get(labels, report), report, key=_until)
+    return list(worst.values())
+
+
+def _until(report: TargetReport) -> float:
+    return report.until or 0.0

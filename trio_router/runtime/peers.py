@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from trio_router.transport.sockets import BROKEN
 from trio_router.wire.jsoncodec import JSONError, dumps, loads
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_router")
 _LONGEST = 1 << 25  # bytes of one line
 _READ = 1 << 16
-BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Peers:
@@ -38,6 +38,7 @@ class Peers:
 
     @property
     def others(self) -> list[int]:
+        """The numbers of the other workers."""
         return [worker for worker in range(self.count) if worker != self.mine]
 
     def _path(self, worker: int) -> str:

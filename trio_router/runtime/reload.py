@@ -49,6 +49,8 @@ class Trigger(Enum):
 
 
 class Result(Enum):
+    """What became of a reload."""
+
     LOADED = "loaded"
     UNCHANGED = "unchanged"
     REFUSED = "refused"
@@ -80,10 +82,11 @@ class ReloadReport:
 
 
 class Reloader:
-    """Reads `source` again for `router`; None if there is no file.  `peers` are the other workers.
+    """Reads `source` again for `router`; without a source there is nothing to read.
 
-    It is made before the router runs.  `started` is what the process was started with, where that is
-    not what `router` has: a worker that replaces another has what was accepted since.
+    `peers` are the other workers.  A reloader is made before the router runs.  `started` is the
+    configuration that the process was started with, if `router` has another: a worker that replaces
+    one that died has the configuration that was accepted last.
     """
 
     def __init__(
@@ -120,7 +123,7 @@ class Reloader:
         return self.last if self.last and self.last.result is Result.REFUSED else None
 
     async def run(self) -> None:
-        """Catches up with the other workers; then watches the file, if that is wanted; until cancelled.
+        """Catches up with the other workers, then watches the file if that is wanted; until cancelled.
 
         Of several workers the first one watches.
         """
@@ -136,9 +139,9 @@ class Reloader:
                 watching.cancel_scope.cancel()
 
     async def reload(self, trigger: Trigger) -> ReloadReport:
-        """Reads the file and takes it, here and in all workers.  What is wrong is told in the report.
+        """Reads the file and takes it, here and in all workers.  The report tells what was wrong.
 
-        Whoever waits may leave: a reload that has begun goes on to its end.
+        It is not cut short: a caller that is cancelled while the reload runs is cancelled after it.
         """
         async with AsyncExitStack() as turns:
             await turns.enter_async_context(self._turn)

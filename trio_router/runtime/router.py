@@ -126,11 +126,12 @@ class Router:
             await self.engine.wait_idle()
 
     def hurry(self) -> None:
-        """Cuts the drain short: requests that still run are ended now."""
+        """Cuts the drain short: the requests that still run are ended now."""
         self._waiting.cancel()
 
     @property
     def is_draining(self) -> bool:
+        """Whether new work is refused, because the router is about to end."""
         return self.state is RouterState.DRAINING
 
     # -- its configuration
@@ -192,7 +193,7 @@ class Router:
         self.generation.upstreams.fleet.settle()
 
     def _forget_targets(self, old: Generation, new: Generation) -> None:
-        gone = old.upstreams.fleet.targets.keys() - new.upstreams.fleet.targets.keys()
+        gone = old.upstreams.fleet.shown() - new.upstreams.fleet.shown()
         self.metrics.forget_targets((n.partition("/")[0], n.partition("/")[2]) for n in gone)
         kept = {identity(name, provider) for name, provider in new.config.providers.items()}
         self.catalog.forget(
@@ -222,11 +223,13 @@ class Router:
         return target_reports(self.generation)
 
     def show_states(self) -> None:
-        """Sets the metric of every target's state."""
+        """Sets the metric of every target's state; of those that one pattern has made, the worst."""
         fleet = self.generation.upstreams.fleet
         for name in fleet.targets:
             provider, _, model = name.partition("/")
             self.engine.show_state(fleet, provider, model)
+        for labels, state in fleet.states_of_patterns(trio.current_time()).items():
+            self.metrics.target_state.labels(*labels).set(state)
 
     async def sample(self) -> None:
         """Samples everything that runs, for the history and the gauges."""

@@ -10,7 +10,7 @@ from trio_router.api.admin import ConfigEndpoints
 from trio_router.api.app import RouterApp
 from trio_router.api.metrics_side import metrics
 from trio_router.dashboard.feed import Board
-from trio_router.dashboard.pages import ENDLESS, Dashboard
+from trio_router.dashboard.pages import Dashboard
 from trio_router.runtime.reload import Reloader
 
 if TYPE_CHECKING:
@@ -42,11 +42,5 @@ def application(
                 await nursery.start(peers.serve)
             nursery.start_soon(reloader.run)
 
-    admin = ConfigEndpoints(reloader, dashboard.guarded).endpoints()
-    return RouterApp(
-        router,
-        as_configured,
-        {**dashboard.endpoints(), **admin},
-        endless=ENDLESS,
-        beside=(beside,),
-    )
+    admin = ConfigEndpoints(reloader, dashboard.guarded)
+    return RouterApp(router, as_configured, {**dashboard.rows(), **admin.rows()}, beside=(beside,))

@@ -7,6 +7,7 @@ requests; for each request it makes a `Link` and lets the application answer on 
     accept, seats           listening sockets; how many connections, and which one is evicted
     service                 what all connections of one server share
     connections             `HttpServer`: TLS, which protocol
+    arrived                 what a link knows of its request
     http1_connection        the HTTP/1.1 connection
       request_parser        bytes to requests, sans-IO
       http1_link            how an HTTP/1.1 answer is written

@@ -49,6 +49,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
 
 
 def url_of(listener: socket.socket, scheme: str) -> str:
+    """The URL under which clients reach `listener`."""
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 

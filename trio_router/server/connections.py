@@ -63,7 +63,7 @@ class HttpServer(Service):
         self._tls = tls
 
     def limit_connections(self, configured: int | None) -> None:
-        """From now on so many may be open; those that are open stay."""
+        """Sets how many connections may be open; those that are open stay."""
         self.seats.limit = connection_limit(configured, descriptor_limit())
 
     async def handle(self, accepted: socket.socket | Wire) -> None:

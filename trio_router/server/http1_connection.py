@@ -47,7 +47,6 @@ class Http1Connection:
         self.wire = wire
         self.host = host
         self.client = client
-        self.scheme = server.scheme
         self._parser = RequestParser(self._begin)
         self._waiting: list[Http1Link] = []
         self._latest: RequestBody | None = None  # the body that is read now, or was read last
@@ -62,6 +61,7 @@ class Http1Connection:
         self._idle: Alarm = server.alarms.alarm(self._late)
 
     async def run(self, first: bytes) -> None:
+        """Serves the connection to its end; `first` is what was read of it already."""
         self.server.connections[self] = None
         try:
             async with trio.open_nursery() as self._nursery:
@@ -80,6 +80,7 @@ class Http1Connection:
             self.wire.close()
 
     def close_if_idle(self) -> None:
+        """Closes the connection if no request is being answered."""
         if self._current is None:
             self.wire.close()
 

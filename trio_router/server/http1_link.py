@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from trio_router.errors import ClientStalled, InvalidRequest, Overloaded, RequestTimeout, RouterError
+from trio_router.server.arrived import ArrivedRequest, Carrier
 from trio_router.server.request_parser import chunk, response_head
 from trio_router.transport.sockets import BROKEN
 from trio_router.wire.jsoncodec import dumps
-from trio_router.wire.written import Written
+from trio_router.wire.written import Written, unheard
 
 if TYPE_CHECKING:
-    from hypercorn.typing import HTTPScope
+    from collections.abc import Callable
 
     from trio_router.server.link import Headers
     from trio_router.server.request_body import RequestBody
     from trio_router.server.request_parser import RequestHead
-    from trio_router.server.service import Service
     from trio_router.transport.sockets import Wire
 
 _LAST = chunk(b"")
@@ -35,61 +35,32 @@ _FAULTS = {
 _CLASSES: dict[int, type[RouterError]] = {408: RequestTimeout, 503: Overloaded}
 
 
-class Carrier(Protocol):
+class Http1Carrier(Carrier, Protocol):
     """The connection that a request came in on, as its link sees it."""
 
     wire: Wire
-    host: str | None  # the address that it came in on
-    client: tuple[str, int] | None  # where it comes from
-    server: Service
 
 
-class Http1Link:
+class Http1Link(ArrivedRequest[Http1Carrier]):
     """See `Link`.  The head, and what the socket did not take, wait for the next write."""
 
-    def __init__(self, connection: Carrier, head: RequestHead, body: RequestBody) -> None:
-        self._connection = connection
+    def __init__(self, connection: Http1Carrier, head: RequestHead, body: RequestBody) -> None:
+        super().__init__(connection, head, body)
         self._wire = connection.wire
-        self._head = head
-        self.method = head.method
-        self.path = head.path
-        self.headers = head.headers
-        self.body = body
         self.keep_alive = head.keep_alive
         self.is_finished = False
         self._held = b""
         self._is_chunked = False
         self._is_bodiless = False
         self._is_writing = False
+        self.on_moved: Callable[[], None] = unheard
         self._expects = head.header(b"expect").lower() == b"100-continue" and not head.is_old
         if self._expects:
             body.on_wanted = self._invite
 
     @property
-    def server(self) -> str | None:
-        return self._connection.host
-
-    @property
     def may_wait_for_body(self) -> bool:
         return not self._expects
-
-    def scope(self) -> HTTPScope:
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.0" if self._head.is_old else "1.1",
-            "method": self.method,
-            "scheme": self._connection.server.scheme,
-            "path": self.path,
-            "raw_path": self._head.raw_path,
-            "query_string": self._head.query,
-            "root_path": "",
-            "headers": self.headers,
-            "client": self._connection.client,
-            "server": (self.server, None) if self.server else None,
-            "state": {},  # type: ignore[typeddict-item]
-            "extensions": {},
-        }
 
     async def start(self, status: int, headers: Headers) -> None:
         self._is_bodiless = self.method == "HEAD" or status in BODILESS
@@ -119,8 +90,7 @@ class Http1Link:
         elif self._head.is_old:
             fields.append((b"connection", b"keep-alive"))
         self._held = response_head(status, fields)
-        # Freed: nobody needs them any more, and a stream would keep them for as long as it lasts.
-        self.headers = self._head.headers = []
+        self._free_headers()
 
     async def write(self, data: bytes) -> None:
         await self._send(self._framed(data))
@@ -160,7 +130,8 @@ class Http1Link:
         try:
             sent = self._wire.send_some(data)
             if sent < len(data):
-                await self._wire.send_patiently(memoryview(data)[sent:], self._connection.server.stall)
+                stall = self._connection.server.stall
+                await self._wire.send_patiently(memoryview(data)[sent:], stall, self.on_moved)
         except BROKEN:
             pass  # the reading task notices
         except trio.TooSlowError:

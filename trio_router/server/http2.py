@@ -254,6 +254,7 @@ class Http2Protocol:
         self._parts.append(_GOAWAY.pack(0, _GOAWAY_SIZE, _GOAWAY_TYPE, 0, 0, last, code))
 
     def data_to_send(self) -> bytes:
+        """The bytes to send now; they are returned once."""
         self._gather()
         data = b"".join(self._parts)
         self._parts.clear()

@@ -75,6 +75,7 @@ class Http2Connection:
         self._idle: Alarm = server.alarms.alarm(self.close_if_idle)
 
     async def run(self, first: bytes) -> None:
+        """Serves the connection to its end; `first` is what was read of it already."""
         self.server.connections[self] = None
         try:
             async with trio.open_nursery() as self._nursery:
@@ -92,7 +93,7 @@ class Http2Connection:
             del self._nursery
 
     def close_if_idle(self) -> None:
-        """Ends the connection if no request is being answered; when the server ends, in any case."""
+        """Ends the connection if no request is being answered.  A server that ends takes no more."""
         if self._streams and not self.server.is_ending:
             return
         self._is_leaving = True
@@ -255,8 +256,8 @@ class Http2Connection:
             while not self._is_lost:
                 while self._unsent:
                     data, self._unsent = self._unsent, bytearray()
-                    await self.wire.send_patiently(memoryview(data), self.server.stall)
-                    self.moved_at = trio.current_time()
+                    stall = self.server.stall
+                    await self.wire.send_patiently(memoryview(data), stall, self._moved)
                 self._is_sending = False
                 self._tell_sent()
                 self._close_when_sent()
@@ -275,13 +276,20 @@ class Http2Connection:
             self._is_lost = True
             self._tell_sent()
 
+    def _moved(self) -> None:
+        """The client has taken something: no stream that waits is stalled, if its window is open."""
+        self.moved_at = trio.current_time()
+        for link in self.waiting:
+            if not self.protocol.is_held_back(link.number):
+                link.on_moved()
+
     def _tell_sent(self) -> None:
         if self._sent is not None:
             self._sent.set()
             self._sent = None
 
     def _lose(self) -> None:
-        """Nothing more can be sent: ends the sender."""
+        """Ends the sender: nothing more can be sent."""
         self._is_lost = True
         self.wire.close()
         if self._work is not None:

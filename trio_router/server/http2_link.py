@@ -8,49 +8,46 @@ import trio
 from h2.errors import ErrorCodes
 
 from trio_router.errors import ClientStalled, InvalidRequest
+from trio_router.server.arrived import ArrivedRequest, Carrier
 from trio_router.server.http1_link import BODILESS, date_at
 from trio_router.server.http2 import AT_ONCE, MORE, STEP
 from trio_router.wire.jsoncodec import dumps
-from trio_router.wire.written import Written
+from trio_router.wire.written import Written, unheard
 
 if TYPE_CHECKING:
-    from hypercorn.typing import HTTPScope
+    from collections.abc import Callable
 
     from trio_router.server.http2 import Http2Protocol
     from trio_router.server.link import Headers
     from trio_router.server.request_body import RequestBody
     from trio_router.server.request_parser import RequestHead
-    from trio_router.server.service import Service
 
 _OF_HTTP1 = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
 
 
-class Http2Carrier(Protocol):
+class Http2Carrier(Carrier, Protocol):
     """The connection that a request came in on, as its link sees it."""
 
     protocol: Http2Protocol
-    host: str | None  # the address that it came in on
-    client: tuple[str, int] | None  # where it comes from
-    server: Service
     is_stalled: bool  # the client takes nothing of what was sent on the connection
     moved_at: float  # when the client last took something, in the event loop's time
     waiting: dict[Http2Link, None]  # for room; who waits longest comes first
 
     @property
     def is_clear(self) -> bool:
-        """Whether the socket has taken all there was."""
+        """Whether the socket has taken everything."""
         ...
 
     def flush(self) -> None:
-        """Sends what there is."""
+        """Sends what is ready."""
         ...
 
     def let_go_on(self) -> None:
-        """Lets the stream go on that has waited longest, of those that have room."""
+        """Wakes the stream with room that has waited longest."""
         ...
 
 
-class Http2Link:
+class Http2Link(ArrivedRequest[Http2Carrier]):
     """See `Link`.  The head waits until something follows it.
 
     Until an endpoint asks for the body, at most the first window of it comes in.  A streamed body comes
@@ -60,14 +57,10 @@ class Http2Link:
     def __init__(
         self, connection: Http2Carrier, number: int, head: RequestHead, body: RequestBody
     ) -> None:
-        self._connection = connection
+        super().__init__(connection, head, body)
         self._protocol = connection.protocol
-        self._head = head
         self.number = number
-        self.method = head.method
-        self.path = head.path
-        self.headers = head.headers
-        self.body = body
+        self.on_moved: Callable[[], None] = unheard
         self.is_finished = False
         self.is_gone = False  # the client has reset the stream or left
         self.has_data = False  # data waits for room, not just the answer's head or its end
@@ -80,34 +73,13 @@ class Http2Link:
         self._owed = 0  # bytes taken that are not yet given back to the stream's window
 
     @property
-    def server(self) -> str | None:
-        return self._connection.host
-
-    @property
     def may_wait_for_body(self) -> bool:
         return not self._expects and self.method != "CONNECT"
-
-    def scope(self) -> HTTPScope:
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "2",
-            "method": self.method,
-            "scheme": self._connection.server.scheme,
-            "path": self.path,
-            "raw_path": self._head.raw_path,
-            "query_string": self._head.query,
-            "root_path": "",
-            "headers": self.headers,
-            "client": self._connection.client,
-            "server": (self.server, None) if self.server else None,
-            "state": {},  # type: ignore[typeddict-item]
-            "extensions": {},
-        }
 
     # -- the request's body
 
     def expect_body(self) -> None:
+        """There is a body: its window is given back when an endpoint wants it, and as it is taken."""
         self.body.on_wanted = self._invite
         self.body.on_taken = self._hand_back
 
@@ -148,8 +120,7 @@ class Http2Link:
         fields = [(name.lower(), value) for name, value in headers if name.lower() not in _OF_HTTP1]
         fields.append((b"date", date_at(self._connection.server.wall())))
         self._held = status, fields
-        # Freed: nobody needs them any more, and a stream would keep them for as long as it lasts.
-        self.headers = self._head.headers = []
+        self._free_headers()
 
     async def write(self, data: bytes) -> None:
         await self._send(data, is_end=False)
@@ -192,6 +163,7 @@ class Http2Link:
         self._protocol.reset(self.number, code)
 
     def go_on(self) -> None:
+        """Wakes the task that waits for room, if there is one."""
         if self._may_go_on is not None:
             self._may_go_on.set()
 
@@ -215,6 +187,7 @@ class Http2Link:
                     return
                 if size:
                     rest, since = rest[size:], None
+                    self.on_moved()
                     connection.let_go_on()
                     await trio.lowlevel.checkpoint()
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from hypercorn.typing import HTTPScope
+    from collections.abc import Callable
 
     from trio_router.server.request_body import RequestBody
     from trio_router.wire.written import Written
@@ -29,7 +29,7 @@ class App(Protocol):
     """What answers requests: all that a server knows of it."""
 
     def new_body(self, path: str, declared: int | None) -> RequestBody:
-        """For the body of a request for `path`, which says it has `declared` bytes, if it says so."""
+        """The body of a request for `path`; `declared` is its content-length, None without one."""
         ...
 
     def request(self, link: Link) -> Answering:
@@ -47,6 +47,7 @@ class Link(Protocol):
     path: str
     headers: Headers
     body: RequestBody
+    on_moved: Callable[[], None]  # called each time that the client has taken a part of a long write
 
     @property
     def server(self) -> str | None:
@@ -58,8 +59,19 @@ class Link(Protocol):
         """Whether the client sends the rest of the body without waiting for 100 Continue."""
         ...
 
-    def scope(self) -> HTTPScope:
-        """The request as ASGI describes it."""
+    @property
+    def client(self) -> str | None:
+        """The address that the request comes from; None if it has none (a Unix socket)."""
+        ...
+
+    @property
+    def query(self) -> bytes:
+        """What stands behind the `?` of the request's target; empty without one."""
+        ...
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the request came over TLS."""
         ...
 
     async def start(self, status: int, headers: Headers) -> None:

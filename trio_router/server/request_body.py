@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_router.errors import InvalidRequest, RequestTimeout, RequestTooLarge
+from trio_router.errors import (
+    InvalidRequest,
+    RequestTimeout,
+    RequestTooLarge,
+    UnsupportedMediaType,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from trio_router.server.body_coding import BodyCoding
 
 UNASKED = 1 << 16  # bytes of a body that are read before an endpoint asks for it
 _FULL = 1 << 18  # waiting bytes of a streamed body beyond which no more is read from the client
@@ -48,6 +55,7 @@ class RequestBody:
         self.is_unwanted = False
         self._changed: trio.Event | None = None
         self._emptied: trio.Event | None = None
+        self.coding: BodyCoding | None = None  # which `read` undoes
         self.on_wanted: Callable[[], Awaitable[None]] | None = None
         self.on_taken: Callable[[], None] | None = None
         self.is_torn = False
@@ -55,6 +63,7 @@ class RequestBody:
         self.is_complete = False  # nothing more will come
 
     def feed(self, data: bytes) -> None:
+        """Takes the next bytes of the body from its connection."""
         self._size += len(data)
         if self._size > self._limit:
             self._is_refused = True
@@ -69,11 +78,12 @@ class RequestBody:
             self._data += data
 
     def end(self) -> None:
+        """The whole body has come."""
         self.is_complete = True
         self._tell()
 
     def fail(self) -> None:
-        """The framing is broken: nothing more will be fed."""
+        """The framing is broken: nothing more is fed."""
         self.is_torn = True
         self.end()
 
@@ -81,8 +91,10 @@ class RequestBody:
         """The whole body.  Raises RequestTooLarge as soon as its size is known to be too large.
 
         Raises InvalidRequest if its framing is broken, and RequestTimeout if it comes more slowly than
-        LEAST_RATE over `patience` seconds.
+        LEAST_RATE over `patience` seconds.  Raises UnsupportedMediaType for a coding that is not known.
         """
+        if self.coding is not None:
+            self.coding.coding()
         await self._want()
         while not self.is_complete and not self._is_refused:
             size = self._size
@@ -91,11 +103,19 @@ class RequestBody:
             if limit.cancelled_caught and self._size - size < patience * LEAST_RATE:
                 raise self.given_up(self._size - size, patience)
         self._check()
+        data: bytes | bytearray
         data, self._data = self._data, bytearray()
+        if self.coding is not None:
+            data = await self.coding.undo(data, self._limit)
         return data if len(data) > _COPIED else bytes(data)
 
     async def next(self) -> bytes:
-        """The next piece of a streamed body, empty at the end.  Raises like `read`; has no timeout."""
+        """The next piece of a streamed body, empty at the end.  Raises like `read`; has no timeout.
+
+        What is streamed is passed on as it comes: a coding is not undone, but refused.
+        """
+        if self.coding is not None and self.coding.coding():
+            raise UnsupportedMediaType("an upload must not be compressed")
         await self._want()
         while not (self._pieces or self.is_complete or self._is_refused):
             await self._change()

@@ -51,6 +51,7 @@ class RequestHead:
 
     @property
     def path(self) -> str:
+        """The path, percent-decoded."""
         raw = self.raw_path.decode("latin-1")
         return unquote(raw) if "%" in raw else raw
 
@@ -76,10 +77,10 @@ _HEAD, _BETWEEN, _OVER = _Place.HEAD, _Place.BETWEEN, _Place.OVER
 
 
 class RequestParser:
-    """Parses requests from bytes in any pieces.  `begin` gets each head and returns the body to feed.
+    """Parses requests from bytes in any pieces.
 
-    Once it gives none, nothing more is taken.  Never raises on bad input: `fault` is
-    then the status that tells the client what is wrong.
+    `begin` gets each head and returns the body to feed; once it returns None, the rest is ignored.
+    Bad input raises nothing: `fault` is then the status that tells the client what is wrong.
     """
 
     def __init__(self, begin: Callable[[RequestHead], RequestBody | None]) -> None:
@@ -106,6 +107,7 @@ class RequestParser:
         return self._place is _OVER
 
     def receive_data(self, data: bytes) -> None:
+        """Parses `data`: calls `begin` for each head, and feeds the bodies."""
         if self.fault is not None or self._place is _OVER:
             return
         parser = self._parser

@@ -63,10 +63,11 @@ class Seat:
 
 
 class Seats:
-    """At most `limit` connections.  One more takes the place of another, in this order:
+    """The places of at most `limit` connections.
 
-    the oldest without a valid key; then the longest idle one with a key.  An admitted request is never
-    ended for a new connection: if only those are left, the new connection is refused.
+    One connection more takes the place of another: of the oldest without a valid key, else of the
+    one with a key that has been idle longest.  An admitted request is never ended for a new
+    connection: if only those are left, the new connection is refused.
     """
 
     def __init__(self, limit: int) -> None:

@@ -16,16 +16,17 @@ WHOLE_HEAD = 30.0  # s that a request's head may take, and a new connection unti
 
 
 class Closable(Protocol):
-    """A connection, as the server sees it that ends."""
+    """What the server knows of a connection when it ends."""
 
     def close_if_idle(self) -> None:
         """Closes the connection if no request is being answered on it."""
 
 
 class Service:
-    """`app` answers the requests; `alarms` ring for idle connections; `wall` gives Unix time.
+    """What the connections of one server share.
 
-    `stall` is in seconds; None is no limit.
+    `app` answers the requests; `alarms` ring for idle connections; `wall` gives Unix time.  `stall`
+    is in seconds; None is no limit.
     """
 
     whole_head = WHOLE_HEAD

@@ -14,6 +14,7 @@ from trio_router.simulation.stage import BEGINNING
 
 if TYPE_CHECKING:
     from trio_router.simulation.client import Got
+    from trio_router.simulation.machine import Machine
     from trio_router.simulation.plan import Ask, Provider
     from trio_router.simulation.told import Told
     from trio_router.simulation.world import LogLine, World
@@ -39,6 +40,36 @@ class Case:
         return self.got.parser.status if self.got.head_at < inf else 0
 
     @property
+    def machine(self) -> Machine | None:
+        """The router that booked it."""
+        name = self.line.machine if self.line is not None else ""
+        return next((m for m in self.world.machines if m.name == name), None)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration with which it began."""
+        machine = self.machine
+        if machine is None or len(machine.configs) == 1:
+            return self.world.plan.config
+        return machine.configs[machine.began[f"r{self.ask.id}"]]
+
+    @property
+    def configs(self) -> list[dict[str, Any]]:
+        """That one, and those that came into force later: the number of open requests is of all."""
+        machine = self.machine
+        if machine is None or len(machine.configs) == 1:
+            return [self.world.plan.config]
+        first = machine.began[f"r{self.ask.id}"]
+        return [config for number, config in machine.configs.items() if number >= first]
+
+    @property
+    def is_lost(self) -> bool:
+        """Its router may have died before it could book it."""
+        begin, end = self.got.begun_at, self.got.ended_at
+        machines = self.world.machines
+        return not self.lines and any(m.is_dead and begin <= m.died_at <= end for m in machines)
+
+    @property
     def is_call(self) -> bool:
         """A good request for a model's answer."""
         return self.ask.api in PATHS and not self.ask.nonsense
@@ -49,7 +80,7 @@ class Case:
 
     @property
     def route(self) -> dict[str, Any] | None:
-        route: dict[str, Any] | None = self.world.plan.config["routes"].get(self.ask.model)
+        route: dict[str, Any] | None = self.config["routes"].get(self.ask.model)
         return route
 
     @property
@@ -73,7 +104,8 @@ class Case:
     def is_stopped(self) -> bool:
         """An operator, or the end of the router, came while it ran."""
         end = self.got.ended_at
-        if any(m.stopped_at is not None and m.stopped_at <= end for m in self.world.machines):
+        machines = self.world.machines if self.machine is None else [self.machine]
+        if any(m.stopped_at is not None and m.stopped_at <= end for m in machines):
             return True
         return any(d.do == "stop" and d.argument == self.ask.id for d in self.world.plan.deeds)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trio_router.simulation.answers import AnswerParser
 from trio_router.simulation.asking import request_of
+from trio_router.simulation.pipes import BROKEN
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from trio_router.simulation.pipes import End
     from trio_router.simulation.plan import Ask, Caller
     from trio_router.simulation.stage import Scheduler, Work
-
-_BROKEN = (ConnectionResetError, BrokenPipeError)
 
 
 @dataclass(slots=True)
@@ -39,6 +38,8 @@ class Got:
     parser: AnswerParser = field(default_factory=AnswerParser)
     is_head_sent: bool = False
     has_waited: bool = False
+    heard_at: float = inf  # when a byte of the answer came last
+    longest_silence: float = 0.0  # s from the head on without one
 
     @property
     def has_left(self) -> bool:
@@ -109,7 +110,7 @@ class Client:
                 yield from self._put(end, got, body[at : at + step])
             if not got.has_left:
                 got.sent_at = self.stage.now
-        except _BROKEN:
+        except BROKEN:
             self._is_over = True  # an answer may be there all the same
 
     def _put(self, end: End, got: Got, data: bytes) -> Work:
@@ -189,7 +190,7 @@ class Client:
     def _take(self, end: End, got: Got) -> bool:
         try:
             data = end.receive(self._most(got))
-        except _BROKEN:
+        except BROKEN:
             data = b""
             got.parser.fault = got.parser.fault or ("" if got.parser.is_done else "reset")
         if not data:
@@ -203,10 +204,18 @@ class Client:
         got.parser.feed(data)
         if got.head_at == inf and got.parser.status >= 200:
             got.head_at = self.stage.now
+        self._hear(got)
+
+    def _hear(self, got: Got) -> None:
+        if got.head_at < inf:
+            got.longest_silence = max(got.longest_silence, self.stage.now - got.heard_at)
+            got.heard_at = self.stage.now
 
     def _settle(self, end: End, got: Got) -> None:
         parser = got.parser
         got.ended_at = self.stage.now
+        if not got.has_left:
+            self._hear(got)
         if got.has_left:
             return
         if parser.is_done:
@@ -226,5 +235,5 @@ class Client:
             try:
                 if not end.receive(65536):
                     return
-            except _BROKEN:
+            except BROKEN:
                 return

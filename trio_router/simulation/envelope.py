@@ -12,6 +12,7 @@ from trio_router.simulation.speech_responses import responses, responses_whole
 
 if TYPE_CHECKING:
     from trio_router.simulation.plan import Meaning, Style, Take
+    from trio_router.simulation.speech import Event
 
 STREAMS["responses"] = responses
 WHOLES["responses"] = responses_whole
@@ -36,13 +37,18 @@ class AnswerBytes:
     replaced: int = 0  # bytes that are no UTF-8
 
 
-def script(take: Take, speech: str, ident: str, model: str, *, is_stream: bool) -> AnswerBytes:
+def script(
+    take: Take, speech: str, ident: str, model: str, *, is_stream: bool, choices: int = 1
+) -> AnswerBytes:
+    """An answer in bytes; `choices` of 2 is for OpenAI's speech."""
     style, answer = take.style, take.answer
     if not is_stream or style.as_json:
-        body = _encode(WHOLES[speech](answer, ident, model))
-        body, count = _torn(body, style)
+        whole = WHOLES[speech](answer, ident, model)
+        body, count = _torn(_encode(whole if choices == 1 else _doubled(whole)), style)
         return AnswerBytes(_KINDS["json"], [body], [body], 0, count)
     told = STREAMS[speech](answer, style, ident, model)
+    if choices == 2:
+        told = [each for event in told for each in _two(event)]
     events = [(name, _encode(value)) for name, value in told]
     ends_at = _finish_place(speech, [value for _, value in told])
     if speech == "ollama":
@@ -56,6 +62,20 @@ def script(take: Take, speech: str, ident: str, model: str, *, is_stream: bool) 
         lines = _server_sent(events, style)
         kind = _KINDS["sse"]
     return _finished(AnswerBytes(kind, lines, [e for _, e in events], ends_at), speech, style)
+
+
+def _two(event: Event) -> list[Event]:
+    """An event of the first choice, and the same of a second one."""
+    name, value = event
+    return [event, (name, _numbered(value))] if value["choices"] else [event]
+
+
+def _numbered(value: dict[str, Any]) -> dict[str, Any]:
+    return {**value, "choices": [{**choice, "index": 1} for choice in value["choices"]]}
+
+
+def _doubled(whole: dict[str, Any]) -> dict[str, Any]:
+    return {**whole, "choices": [*whole["choices"], *_numbered(whole)["choices"]]}
 
 
 def _finished(made: AnswerBytes, speech: str, style: Style) -> AnswerBytes:

@@ -9,7 +9,7 @@ from trio_router.simulation.stage import BEGINNING
 
 if TYPE_CHECKING:
     from trio_router.simulation.cases import Case
-    from trio_router.simulation.plan import Fault, Meaning, Style
+    from trio_router.simulation.plan import Fault, Meaning, Provider, Style
     from trio_router.simulation.told import Told
 
 _DEFAULTS: dict[str, Any] = {
@@ -34,18 +34,18 @@ _OF_FAULT: dict[str, set[str]] = {
     "trickle": {"provider_timeout", *_LOST},
     "cut": _CUT,
     "no_finish": {*_LOST, "upstream_empty"},
-    "error_event": {"provider_stream_error", "503", *_LOST},
+    "error_event": {"provider_stream_error", "503", "UNAVAILABLE", *_LOST},
     "bad_json": {"malformed_json", "upstream_truncated", "provider_network_error"},
     "bad_shape": {"malformed_json", "upstream_truncated", "provider_network_error"},
     "too_large": {"event_too_large", "malformed_json", "provider_network_error", "upstream_truncated"},
-    "html": {"malformed_json", "upstream_truncated", "upstream_empty"},
-    "empty": {"malformed_json", "upstream_truncated", "upstream_empty"},
-    "usage_only": {"malformed_json", "upstream_truncated", "upstream_empty"},
+    "html": {"malformed_json"},
+    "empty": {"upstream_empty"},
+    "usage_only": {"upstream_empty"},
 }
 
 
 def limits_of(case: Case) -> dict[str, Any]:
-    told: dict[str, Any] = case.world.plan.config["timeouts"]
+    told: dict[str, Any] = case.config["timeouts"]
     return _DEFAULTS | told
 
 
@@ -54,6 +54,26 @@ def neighbour_left(case: Case) -> bool:
     client = next(c for c in case.world.clients if c.caller.id == case.got.caller)
     place = client.got.index(case.got)
     return any(after.ask.is_pipelined and after.has_left for after in client.got[place + 1 :])
+
+
+def is_sending_ahead(case: Case) -> bool:
+    """Whether its client was still sending a request behind this one, and read nothing meanwhile."""
+    client = next(c for c in case.world.clients if c.caller.id == case.got.caller)
+    behind = client.got[client.got.index(case.got) + 1 :]
+    return any(got.ask.is_pipelined and got.begun_at < inf and got.sent_at == inf for got in behind)
+
+
+def is_lenient(case: Case, told: Told) -> bool:
+    """Whether `lenient_end` takes for whole what a fault has made of this answer."""
+    fault = told.fault
+    if fault is None or not case.config["providers"][told.provider].get("lenient_end"):
+        return False
+    match told.take.style.framing:
+        case "chunked":
+            return fault.kind not in ("broken", "fin", "bad_framing")
+        case "length":
+            return fault.kind not in ("broken", "fin", "bad_framing", "cut", "no_finish")
+    return fault.kind != "broken"  # the connection's end is the body's
 
 
 def finish_for(api: str, answer: Meaning) -> tuple[str, ...]:
@@ -81,13 +101,13 @@ def causes(case: Case) -> set[str]:
 
 
 def _of_told(case: Case, told: Told) -> set[str]:
-    config = case.world.plan.config
+    config = case.config
     found: set[str] = set()
     fault, style = told.fault, told.take.style
     if fault is not None:
         found |= _of_status(told, fault) if fault.kind == "status" else _OF_FAULT[fault.kind]
     is_cut = fault is not None and "upstream_truncated" in found
-    if is_cut and case.ask.api == "embeddings":
+    if (is_cut or "upstream_empty" in found) and case.ask.api == "embeddings":
         found.add("malformed_json")  # it is one JSON value, of which no end can be missed
     if is_cut and config["providers"][told.provider].get("lenient_end"):
         found.add("upstream_empty")  # the cut came before anything was said
@@ -96,7 +116,7 @@ def _of_told(case: Case, told: Told) -> set[str]:
     made = told.script
     if made is not None and sum(map(len, made.lines)) > config["stream"].get("max_event", 8388608):
         found.add("event_too_large")
-    if _is_slow(style) or _is_far(case, told.provider):
+    if _is_slow(style, _connecting(case, told.provider)) or _is_far(case, told.provider):
         found.add("provider_timeout")
     return found
 
@@ -107,8 +127,14 @@ def _of_status(told: Told, fault: Fault) -> set[str]:
     return {str(fault.status), "some_code", f"upstream_{fault.status}"}
 
 
-def _is_slow(style: Style) -> bool:
-    return style.head + style.first + style.gap > 0.4
+def _is_slow(style: Style, before: float = 0.0) -> bool:
+    """Whether an answer that has taken `before` seconds may reach a limit; the least is 0.5 s."""
+    return before + style.head + style.first + style.gap + style.end > 0.4
+
+
+def _connecting(case: Case, name: str) -> float:
+    provider = next(p for p in case.world.plan.providers if p.name == name)
+    return max(connect.after for connect in provider.connects)
 
 
 def _is_far(case: Case, name: str) -> bool:
@@ -131,14 +157,26 @@ def _of_connects(case: Case) -> set[str]:
     for provider in case.providers:
         if any(c.after >= 1 for c in provider.connects) or _is_far(case, provider.name):
             found.add("provider_timeout")
-            # A kept connection may be closed by the provider while a request is on its way.
-            if provider.closes_after or provider.keep_alive < 60:
+            # A kept connection may be closed by the provider while a request is on its way: if that
+            # is known soon, the request is sent again.
+            if (provider.closes_after or provider.keep_alive < 60) and _tells_late(provider):
                 found.add("provider_network_error")
         if any(_says_too_much(told) for told in case.world.outlets[provider.name].told):
             found.add("provider_network_error")  # it comes when the connection is used again
         if any(c.hole >= 0 for pair in provider.courses for c in pair):
             found |= _LOST | {"provider_timeout"}
     return found
+
+
+def _tells_late(provider: Provider) -> bool:
+    """Whether the way to it and back may take nearly a second or more."""
+    return any(
+        there.rate
+        or back.rate
+        or there.latency + there.jitter + back.latency + back.jitter > 0.8
+        or max(there.hole, back.hole) >= 0
+        for there, back in provider.courses
+    )
 
 
 def _says_too_much(told: Told) -> bool:
@@ -148,9 +186,9 @@ def _says_too_much(told: Told) -> bool:
 
 
 def _of_limits(case: Case) -> set[str]:
-    config = case.world.plan.config
+    config = case.config
     found: set[str] = set()
-    if "max_streams" in config["server"]:
+    if any("max_streams" in later["server"] for later in case.configs):
         found |= {"overloaded"}
     providers = [config["providers"].get(name, {}) for name in case.targets]
     if any("max_in_flight" in provider for provider in providers):
@@ -168,7 +206,7 @@ def _is_caller_slow(case: Case) -> bool:
 
 def _of_itself(case: Case) -> set[str]:
     """What the request itself is the cause of."""
-    ask, config = case.ask, case.world.plan.config
+    ask, config = case.ask, case.config
     found: set[str] = set()
     if ask.auth in ("bad", "none") and "auth" in config:
         found.add("invalid_api_key")
@@ -177,6 +215,8 @@ def _of_itself(case: Case) -> set[str]:
     if ask.pieces > 1 and ask.piece_gap >= 60:
         found.add("request_timeout")
     names = case.targets
+    if any(name not in config["providers"] for name in names):
+        found.add("model_not_found")
     dialects = {p.dialect for p in case.world.plan.providers if p.name in names}
     if ask.api == "embeddings" and "anthropic" in dialects:
         found.add("invalid_request")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from trio_router.simulation.asking import ADMIN_KEY, GOOD_KEY
 from trio_router.simulation.chance import Chance
 from trio_router.simulation.generate_asks import AskMaker
+from trio_router.simulation.generate_operators import Operators
 from trio_router.simulation.network import Connect
-from trio_router.simulation.pipes import Course
-from trio_router.simulation.plan import WELL, Caller, Deed, Fault, Outage, Provider, WorldPlan
+from trio_router.simulation.pipes import WELL, Course
+from trio_router.simulation.plan import Caller, Deed, Fault, Outage, Provider, WorldPlan
 
 if TYPE_CHECKING:
     from trio_router.simulation.plan import Ask
@@ -44,7 +45,7 @@ class _Maker:
             caller = self._caller(len(callers), count, asks)
             callers.append(caller)
             count += len(caller.asks)
-        return WorldPlan(
+        plan = WorldPlan(
             seed=self.seed,
             config=config,
             providers=providers,
@@ -52,6 +53,17 @@ class _Maker:
             deeds=self._deeds([ask for caller in callers for ask in caller.asks]),
             haste=chance.pick((1, 2, 3, 8)),
         )
+        self._operate(plan)
+        return plan
+
+    def _operate(self, plan: WorldPlan) -> None:
+        # Choices of their own: what a seed's world was without them, it stays.
+        chance = self.chance = Chance(self.seed, "operators")
+        operators = Operators(chance, self._timeouts, self._route)
+        if chance.odds(0.06):
+            operators.lose_machines(plan)
+        if chance.odds(0.08):
+            operators.reload(plan)
 
     # -- providers
 
@@ -156,6 +168,7 @@ class _Maker:
             "pool": chance.pick((0.5, 10)),
             "first_event": chance.pick((2, 5, 20)),
             "read": chance.pick((2, 5, 20)),
+            "progress": chance.pick((5, 60, 300)),
             "response": chance.pick((4, 10, 30)),
             "stall": chance.pick((2, 5, 30)),
             "keepalive": chance.pick((0.5, 3, 15, None)),

@@ -69,6 +69,8 @@ class AskMaker:
         ask.prompt = self._text() if chance.odds(0.3) else "hello"
         if ask.api in ("chat", "messages", "responses") and chance.odds(0.2):
             ask.extra = {"tools": [_tool(ask.api)]}
+        if ask.api == "chat" and self._is_of_openai(ask) and chance.odds(0.1):
+            ask.extra["n"] = 2
         if self.has_keys:
             ask.auth = chance.pick_by(((20, "good"), (1, "bad"), (1, "none"), (2, "header")))
         if chance.odds(0.03):
@@ -95,6 +97,9 @@ class AskMaker:
             ask.model = chance.pick(list(self.routes))
         else:
             ask.model = f"{chance.pick(names)}/m"
+
+    def _is_of_openai(self, ask: Ask) -> bool:
+        return self.dialects.get(ask.model.partition("/")[0]) in ("openai", "azure")
 
     def _send(self, ask: Ask) -> None:
         chance = self.chance
@@ -205,6 +210,7 @@ class AskMaker:
             "head": chance.pick((*quick, 1.0, 3.0, 12.0)),
             "first": chance.pick((*quick, 1.0, 3.0)),
             "gap": chance.pick((*quick, 1.0)) if chance.odds(0.9) else 6.0,
+            "end": chance.pick((*quick, 1.0)),
         }
 
     def _fault(self, ask: Ask) -> Fault:
@@ -214,13 +220,19 @@ class AskMaker:
         )
         kind = chance.pick(group)
         if kind != "status":
-            return Fault(kind, at=chance.random())
+            return Fault(kind, at=self._place())
         status = chance.pick(_STATUSES)
         retry_after = ""
         if status in (429, 503) and chance.odds(0.5):
             retry_after = chance.pick(("0", "1", "3", "40", "0.5", "soon"))
         body = chance.pick(("own", "own", "html", "empty", "key"))
         return Fault(kind, status=status, retry_after=retry_after, body=body)
+
+    def _place(self) -> float:
+        """Where a fault is: the beginning and the last bytes make more difference than others."""
+        chance = self.chance
+        spot = chance.random()
+        return chance.pick_by(((8, spot), (1, spot / 50), (1, 1 - spot / 50)))
 
 
 def _targets(route: dict[str, Any]) -> list[str]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from struct import pack
 from typing import TYPE_CHECKING
 
+from trio_router.simulation.stage import BEGINNING
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from trio_router.simulation.stage import Scheduler
 
 _SHOWN = 100  # bytes of data that a line of the trace shows
 _TOGETHER = 500  # lines are digested together
@@ -34,27 +37,32 @@ class Happening:
 class Journal:
     """Takes note of everything; keeps it only if `is_kept`, but always digests it."""
 
-    def __init__(self, now: Callable[[], float], *, is_kept: bool = False) -> None:
-        self._now = now
+    def __init__(self, stage: Scheduler, *, is_kept: bool = False) -> None:
+        self._stage = stage
         self._hash = hashlib.blake2b(digest_size=16)
-        self._texts: list[str] = []  # not digested yet
+        self._times: list[float] = []  # of what is not digested yet
+        self._words: list[str] = []  # two for each
         self._data: list[bytes] = []
         self.lines: list[Happening] | None = [] if is_kept else None
 
     def note(self, who: str, what: str, data: bytes = b"") -> None:
-        at = self._now()
-        self._texts.append(f"{at!r} {who} {what} {len(data)}")
-        if data:
-            self._data.append(data)
-        if len(self._texts) > _TOGETHER:
+        # A world has thousands of notes: what can be done for many at once waits for it.
+        self._times.append(self._stage.now)
+        self._words += (who, what)
+        self._data.append(data)
+        if len(self._times) > _TOGETHER:
             self._digest_waiting()
         if self.lines is not None:
-            self.lines.append(Happening(at, who, what, bytes(data)))
+            self.lines.append(Happening(self._stage.now - BEGINNING, who, what, data))
 
     def _digest_waiting(self) -> None:
-        self._hash.update("\n".join(self._texts).encode("utf-8", "surrogatepass"))
-        self._hash.update(b"".join(self._data))
-        self._texts.clear()
+        update = self._hash.update
+        update(pack(f">{len(self._times)}d", *self._times))
+        update("\n".join(self._words).encode("utf-8", "surrogatepass"))
+        update(pack(f">{len(self._data)}Q", *map(len, self._data)))
+        update(b"".join(self._data))
+        self._times.clear()
+        self._words.clear()
         self._data.clear()
 
     @property

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from trio_router.simulation.cases import cases_of
 from trio_router.simulation.judge_answers import ANSWERS
 from trio_router.simulation.judge_books import BOOKS, BOOKS_OF_WORLD
+from trio_router.simulation.judge_reloads import RELOADS, RELOADS_OF_WORLD
+from trio_router.simulation.judge_streams import STREAMS
 from trio_router.simulation.judge_upstreams import UPSTREAMS, UPSTREAMS_OF_WORLD
 
 if TYPE_CHECKING:
@@ -16,8 +18,18 @@ if TYPE_CHECKING:
     from trio_router.simulation.cases import Case
     from trio_router.simulation.world import World
 
-OF_CASES: tuple[Callable[[Case], Iterator[str]], ...] = (*ANSWERS, *UPSTREAMS, *BOOKS)
-OF_WORLDS: tuple[Callable[[World], Iterator[str]], ...] = (*BOOKS_OF_WORLD, *UPSTREAMS_OF_WORLD)
+OF_CASES: tuple[Callable[[Case], Iterator[str]], ...] = (
+    *ANSWERS,
+    *STREAMS,
+    *UPSTREAMS,
+    *BOOKS,
+    *RELOADS,
+)
+OF_WORLDS: tuple[Callable[[World], Iterator[str]], ...] = (
+    *BOOKS_OF_WORLD,
+    *UPSTREAMS_OF_WORLD,
+    *RELOADS_OF_WORLD,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +56,10 @@ def judge(world: World) -> list[Failure]:
         return failures
     for case in cases_of(world):
         for check in OF_CASES:
-            failures += [
-                Failure(check.__name__, _sentence(check), str(case), detail) for detail in check(case)
-            ]
+            # Most find nothing.
+            if details := list(check(case)):
+                name, sentence, where = check.__name__, _sentence(check), str(case)
+                failures += [Failure(name, sentence, where, detail) for detail in details]
     return failures
 
 

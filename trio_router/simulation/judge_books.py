@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trio_router.simulation.asking import ADMIN_KEY, BAD_KEY, GOOD_KEY
-from trio_router.simulation.expected import neighbour_left
+from trio_router.simulation.expected import is_lenient, neighbour_left
 from trio_router.simulation.stage import BEGINNING
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ _PROMPT = re.compile(r"sim-\d+-|ans-\d+-|thought-\d+-")
 def request_is_booked_once(case: Case) -> Iterator[str]:
     """Each request that a router took has exactly one line in the log; health checks have none."""
     ask, count = case.ask, len(case.lines)
+    if case.is_lost:
+        return
     is_operational = ask.api in ("health", "ready", "metrics", "dashboard")
     if is_operational or ask.nonsense in ("garbage", "large_head"):
         wanted = 0
@@ -46,7 +48,7 @@ def book_tells_the_truth(case: Case) -> Iterator[str]:
         if line.fields["status"] != case.status:
             yield f"status {line.fields['status']} in the log, {case.status} at the client"
         is_good = case.said.is_good if case.said is not None else False
-        if any(_is_lenient(case, told) for told in case.told):
+        if any(is_lenient(case, told) for told in case.told):
             return
         if is_good != (outcome == "completed") and outcome != "client_gone":
             yield f"{outcome} in the log, {'a good' if is_good else 'no good'} end at the client"
@@ -56,12 +58,6 @@ def book_tells_the_truth(case: Case) -> Iterator[str]:
         yield f"client_gone, but its client was there ({got.end})"
     if outcome == "internal_error":
         yield "our own fault"
-
-
-def _is_lenient(case: Case, told: Told) -> bool:
-    """Its provider's `lenient_end` takes what is cut off for whole."""
-    settings = case.world.plan.config["providers"][told.provider]
-    return bool(settings.get("lenient_end")) and told.fault is not None
 
 
 def _may_be_gone(case: Case) -> bool:
@@ -108,8 +104,12 @@ def counts_are_the_logs(world: World) -> Iterator[str]:
         counted: Counter[str] = Counter()
         for outcome, value in _COUNT.findall(text):
             counted[outcome] += int(float(value))
-        logged = Counter(line.fields["outcome"] for line in world.log if line.event == "request")
-        if len(world.machines) == 1 and counted != logged:
+        logged = Counter(
+            line.fields["outcome"]
+            for line in world.log
+            if line.event == "request" and line.machine == machine.name
+        )
+        if counted != logged and not machine.is_dead:
             yield f"{machine.name}: counted {dict(counted)}, logged {dict(logged)}"
 
 
@@ -151,7 +151,7 @@ def router_leaves_in_time(world: World) -> Iterator[str]:
 def nothing_secret_is_told(world: World) -> Iterator[str]:
     """No key and no word of a prompt or an answer is in a log line or a metric, no key in an answer."""
     keys = [GOOD_KEY, BAD_KEY, ADMIN_KEY]
-    for provider in world.plan.config["providers"].values():
+    for provider in _providers(world):
         keys += [provider["api_key"], *provider.get("api_keys", ())]
     for line in world.log:
         if any(key in line.text for key in keys) or _PROMPT.search(line.text):
@@ -165,6 +165,12 @@ def nothing_secret_is_told(world: World) -> Iterator[str]:
             yield f"r{got.ask.id} was told a key: {body[:200]!r}"
 
 
+def _providers(world: World) -> Iterator[dict[str, Any]]:
+    for config in (world.plan.config, *world.plan.configs):
+        if not isinstance(config, str):
+            yield from config["providers"].values()
+
+
 def nothing_fails_within(world: World) -> Iterator[str]:
     """The router itself does not fail: no exception, no internal error."""
     if world.crash is not None:
@@ -172,7 +178,7 @@ def nothing_fails_within(world: World) -> Iterator[str]:
     if world.is_stuck:
         yield "everybody waits, and nothing is due"
     for line in world.log:
-        if line.level in ("ERROR", "CRITICAL"):
+        if line.level in ("ERROR", "CRITICAL") and not line.event.startswith("configuration "):
             yield f"{line.at - BEGINNING:.3f} s: {line.text[-400:]}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def upstream_is_released(case: Case) -> Iterator[str]:
 
 
 def leaving_is_seen(case: Case) -> Iterator[str]:
-    """A client's leaving ends its request as soon as the network has told of it."""
+    """A client's leaving ends its request as soon as the network has told of it, or a drain is over."""
     got = case.got
     caller = next(c for c in case.world.plan.callers if c.id == got.caller)
     if not got.has_left or case.line is None or caller.there.hole >= 0:
@@ -45,9 +46,11 @@ def leaving_is_seen(case: Case) -> Iterator[str]:
     course = caller.there
     travel = course.latency + course.jitter
     if course.rate:
-        travel += 70_000 / course.rate
+        travel += max(course.room, 70_000) / course.rate  # what was sent before it
     late = case.line.at - got.left_at - travel
-    if late > _AT_ONCE and not _drains(case):
+    if _drains(case) and case.route is not None:
+        late -= case.route["on_disconnect"]["drain"]["seconds"]
+    if late > _AT_ONCE:
         yield f"its request ended {late:.4f} s after the word of its leaving came"
 
 
@@ -77,7 +80,7 @@ def provider_is_asked_what_was_asked(case: Case) -> Iterator[str]:
         text = msgspec.json.encode(f"sim-{ask.id}- {ask.prompt}")
         if case.is_call and text[1:-1] not in body:
             yield f"{told.provider} was asked something else: {body[:120]!r}"
-        keys = case.world.plan.config["providers"][told.provider]
+        keys = case.config["providers"][told.provider]
         if told.asked.key not in (keys["api_key"], *keys.get("api_keys", ())):
             yield f"{told.provider} was given another key"
         if (
@@ -96,14 +99,21 @@ def tries_are_bounded(case: Case) -> Iterator[str]:
     route = case.route or {}
     attempts = route.get("retry", {}).get("attempts", 2) if case.route is not None else 0
     for name in {told.provider for told in case.told}:
-        provider = case.world.plan.config["providers"][name]
+        provider = case.config["providers"][name]
         keys = 1 + len(provider.get("api_keys", ()))
         count = sum(1 for told in case.told if told.provider == name)
         # What a kept connection lost before any byte of an answer is sent once more.
         lost = sum(1 for told in case.told if told.provider == name and _may_be_lost(told))
         most = attempts + keys + lost + (1 if route.get("midstream", "error") != "error" else 0)
+        # Who gave way in a race has not failed: it may be asked again if the winner fails.
+        most += _gave_way(case, name) if "hedge" in route else 0
         if count > most:
             yield f"{name} was asked {count} times, at most {most} are allowed"
+
+
+def _gave_way(case: Case, name: str) -> int:
+    tried = case.line.fields["attempts"] if case.line is not None else ()
+    return sum(1 for one in tried if (one["target"], one["outcome"]) == (f"{name}/m", "gave_way"))
 
 
 def _may_be_lost(told: Told) -> bool:
@@ -111,21 +121,32 @@ def _may_be_lost(told: Told) -> bool:
     return not told.status or (told.fault is not None and told.fault.kind in ("broken", "fin"))
 
 
+def connection_is_used_for_one_answer_at_a_time(case: Case) -> Iterator[str]:
+    """A connection is used again only when its answer has come whole: never one whose answer broke."""
+    for told in case.told:
+        has_length = told.take.style.framing == "length" and told.fault is not None
+        if told.is_overtaken and not has_length:  # more may follow what its length told
+            yield f"{told.provider} was asked for more while it answered"
+
+
 def patience_is_obeyed(world: World) -> Iterator[str]:
     """A provider that asks for patience (`Retry-After`) is left alone by routes for so long."""
     begun = {got.ask.id: got.begun_at for got in world.got}
-    for name, outlet in world.outlets.items():
+    for name, machine in product(world.outlets, world.machines):
+        outlet = world.outlets[name]
         if len(world.plan.config["providers"][name].get("api_keys", ())):
             continue
         until, known, asker = 0.0, inf, -1
         for told in sorted(outlet.told, key=_at):
+            if told.machine != machine.name:
+                continue
             ask = outlet.asks.get(told.ask)
             is_routed = ask is not None and ask.model in world.plan.config["routes"]
             is_late = begun.get(told.ask, 0.0) > known or told.ask == asker
             if is_routed and is_late and told.at < until - _AT_ONCE:
                 yield f"{name} is asked (r{told.ask}) {until - told.at:.3f} s too early (r{asker})"
-            if told.status == 200 and told.is_whole:
-                until = 0.0
+            if told.status == 200 and (told.is_whole or told.has_said_finish):
+                until = 0.0  # a good answer ends it, one to a plain model too
             elif is_routed and told.fault is not None and told.status in (429, 503):
                 patience = _seconds(told.fault.retry_after)
                 if patience:
@@ -176,7 +197,8 @@ def idle_upstream_is_closed(world: World) -> Iterator[str]:
                 )
     for end, used_at in ends.values():
         idle = end.peer.closed_at - used_at
-        if inf > used_at and idle > _EXPIRY:
+        is_asked = end.inn.held > 0  # a request was lost on its way
+        if inf > used_at and idle > _EXPIRY and not is_asked:
             yield f"{end.peer.name}: {idle:.3f} s"
 
 
@@ -186,5 +208,6 @@ UPSTREAMS = (
     no_upstream_outlives_its_request,
     provider_is_asked_what_was_asked,
     tries_are_bounded,
+    connection_is_used_for_one_answer_at_a_time,
 )
 UPSTREAMS_OF_WORLD = (patience_is_obeyed, bytes_held_are_bounded, idle_upstream_is_closed)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import logging
 import time
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -13,8 +15,11 @@ from trio.testing import MockClock
 
 from trio_router.clock.clock import Clock
 from trio_router.observe import lag
-from trio_router.simulation import passes
+from trio_router.runtime import reload
+from trio_router.server import http1_link
+from trio_router.simulation import passes, scopes
 from trio_router.simulation.chance import Chance
+from trio_router.simulation.operating import watch_files
 from trio_router.simulation.stage import BEGINNING
 
 if TYPE_CHECKING:
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
     from trio_router.simulation.stage import Scheduler
 
 T = TypeVar("T")
+# All worlds begin at the same time, so the same seconds come again and again.
+_date_of = lru_cache(maxsize=10_000)(http1_link._date_of.__wrapped__)
 _LAG_EVERY = 20.0  # s: nothing is ever late here, and looking four times a second is half the work
 WALL = 1_900_000_000.0 - BEGINNING  # Unix time of the stage's 0
 
@@ -73,10 +80,19 @@ def _seeded(stage: Scheduler, seed: int) -> Iterator[None]:
         (trio_run, "_r", _Order(order)),
         (trio_run, "unrolled_run", passes.loop_for(stage, order.random)),
         (trio_run.Runner, "reschedule", passes.reschedule),
+        (trio_run.Runner, "current_time", lambda _: stage.now),
+        (trio_run.CancelStatus, "__attrs_post_init__", scopes.begun),
+        (trio_run.CancelScope, "_might_change_registered_deadline", scopes.changing_deadline),
+        (trio_run.CancelScope, "__enter__", scopes.entered),
+        (trio_run.CancelScope, "_close", scopes.left),
         (trio.to_thread, "run_sync", run_here),
         (time, "time", lambda: WALL + stage.now),
         (time, "time_ns", lambda: int((WALL + stage.now) * 1e9)),
         (lag, "_EVERY", _LAG_EVERY),
+        (http1_link, "_date_of", _date_of),
+        (reload, "watch_files", watch_files),
+        (logging, "logThreads", False),  # nobody reads it
+        (logging, "logMultiprocessing", False),
     ]
     before = [(where, name, getattr(where, name)) for where, name, _ in replaced]
     was_collecting = gc.isenabled()

@@ -12,6 +12,7 @@ import trio
 
 from trio_router.simulation.pipes import Course, End, Pipe
 from trio_router.transport.sockets import READ_SIZE, Wire
+from trio_router.wire.written import unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,9 @@ class SimWire(Wire):
     async def send(self, data: bytes | memoryview) -> None:
         await self.send_patiently(data, inf)
 
-    async def send_patiently(self, data: bytes | memoryview, patience: float) -> None:
+    async def send_patiently(
+        self, data: bytes | memoryview, patience: float, moved: Callable[[], None] = unheard
+    ) -> None:
         self._check_open()
         rest = memoryview(data)
         out = self.end.out
@@ -58,10 +61,15 @@ class SimWire(Wire):
             if out.room > 0 or out.is_broken:
                 await trio.lowlevel.checkpoint()
                 self._check_open()
+            elif patience == inf:
+                await self._wait_writable()
             else:
-                with trio.fail_after(patience):
+                with trio.move_on_after(patience) as limit:
                     await self._wait_writable()
+                if limit.cancelled_caught:
+                    raise trio.TooSlowError
             rest = rest[self.end.send(rest) :]
+            moved()
 
     async def send_eof(self) -> None:
         self._check_open()
@@ -71,11 +79,12 @@ class SimWire(Wire):
 
     async def receive(self, most: int = READ_SIZE) -> bytes:
         self._check_open()
-        if self.end.is_readable:
+        end = self.end
+        if end.is_readable:
             await trio.lowlevel.checkpoint()
         while True:
             self._check_open()
-            data = self.end.receive(most)
+            data = end.receive(most)
             if data is not None:
                 return data
             self._reader = trio.lowlevel.current_task()

@@ -59,11 +59,19 @@ def loop_for(stage: Scheduler, random: Callable[[], float]) -> Callable[..., Any
             )
             passes = 0
             called = runner.entry_queue.queue  # what is to run soon, such as a generator's end
-            while runner.tasks:
+            tasks, runq, deadlines = runner.tasks, runner.runq, runner.deadlines
+            while tasks:
                 passes += 1
                 if called or passes % _LOOK_EVERY == 0:
                     runner.io_manager.process_events((yield 0))
-                _pass(runner, stage, random)
+                if not runq and not stage.ready:
+                    _go_on(runner, stage)
+                elif deadlines._heap and deadlines._heap[0][0] <= stage.now:
+                    deadlines.expire(stage.now)
+                if runq:
+                    _pass(runner, stage, random)
+                else:
+                    stage.act()
         except trio.TrioInternalError:
             raise
         except BaseException as fault:  # noqa: ASYNC103, ASYNC104 - it stands in for trio itself
@@ -77,22 +85,20 @@ def loop_for(stage: Scheduler, random: Callable[[], float]) -> Callable[..., Any
     return unrolled_run
 
 
+def _go_on(runner: Any, stage: Scheduler) -> None:
+    """All tasks wait: who waits for that is told, or else the next moment comes."""
+    if runner.waiting_for_idle:
+        key, task = runner.waiting_for_idle.peekitem(0)
+        del runner.waiting_for_idle[key]
+        runner.reschedule(task)
+    else:
+        stage.jump()
+        runner.deadlines.expire(stage.now)
+
+
 def _pass(runner: Any, stage: Scheduler, random: Callable[[], float]) -> None:
-    """What is due, then one step of each task that can run."""
-    runq, deadlines = runner.runq, runner.deadlines
-    if not runq and not stage.ready:
-        if runner.waiting_for_idle:
-            key, task = runner.waiting_for_idle.peekitem(0)
-            del runner.waiting_for_idle[key]
-            runner.reschedule(task)
-        else:
-            stage.jump()
-            deadlines.expire(stage.now)
-    elif deadlines._heap and deadlines._heap[0][0] <= stage.now:
-        deadlines.expire(stage.now)
-    if not runq:
-        stage.act()
-        return
+    """One step of each task that can run."""
+    runq = runner.runq
     batch = list(runq)
     runq.clear()
     if len(batch) > 1:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trio_router.simulation.history import Journal
     from trio_router.simulation.stage import Scheduler, Work
 
+BROKEN = (ConnectionResetError, BrokenPipeError)  # what a send or a receive raises
 _LONGER = 8  # a cut connection's longer reads, as a multiple of its shorter ones
 
 
@@ -34,6 +35,9 @@ class Course(msgspec.Struct, frozen=True, omit_defaults=True):
     cut: int = 0  # half of a router's reads give at most so many bytes, the others a few times more
     partial: float = 0.0  # share of the writes that are taken in part only, though there be room
     hole: int = -1  # after so many bytes nothing arrives any more; -1: never
+
+
+WELL = Course()
 
 
 class Pipe:
@@ -76,7 +80,9 @@ class Pipe:
     def put(self, data: bytes | memoryview) -> int:
         """How many bytes were taken; 0 if there is no room."""
         course = self._course
-        size = min(len(data), course.room - self.held)
+        size, room = len(data), course.room - self.held
+        if size > room:
+            size = room
         if size <= 0:
             return 0
         if course.partial and size > 1 and self._chance.odds(course.partial):
@@ -114,13 +120,19 @@ class Pipe:
     def take(self, most: int) -> bytes:
         """What one read gives; only to be called when there is something in the inbox."""
         inbox = self.inbox
-        size = min(len(inbox), most)
+        size = len(inbox)
+        if size > most:
+            size = most
         if self.cut and size > 1:
             # Cuts may fall anywhere; if each read were tiny, most of the work would be reading.
             longest = self.cut if self._chance.odds(0.5) else self.cut * _LONGER
             size = min(size, self._chance.whole(1, longest))
-        piece = bytes(inbox[:size])
-        del inbox[:size]
+        if size == len(inbox):
+            piece = bytes(inbox)
+            inbox.clear()
+        else:
+            piece = bytes(inbox[:size])
+            del inbox[:size]
         self.held -= size
         self.taken += size
         self._history.note(self.name, f"is read, {size} B")
@@ -129,6 +141,9 @@ class Pipe:
 
     def _fly(self, piece: bytes | None) -> None:
         course, now = self._course, self._stage.now
+        if course is WELL and not self._flight:
+            self._arrive(piece)
+            return
         arrives = now
         if course.latency or course.jitter:
             arrives += course.latency + course.jitter * self._chance.random()

@@ -11,9 +11,7 @@ from typing import Any
 import msgspec
 
 from trio_router.simulation.network import Connect
-from trio_router.simulation.pipes import Course
-
-WELL = Course()
+from trio_router.simulation.pipes import WELL, Course
 
 
 class ToolCall(msgspec.Struct, frozen=True):
@@ -68,6 +66,7 @@ class Style(msgspec.Struct, frozen=True, omit_defaults=True):
     head: float = 0.0  # s before the head
     first: float = 0.0  # s between head and first event
     gap: float = 0.0  # s between writes
+    end: float = 0.0  # s between the last event and the end of the body
 
 
 class Take(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -143,7 +142,12 @@ class Caller(msgspec.Struct, omit_defaults=True):
 
 
 class Deed(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an operator does: scrape, ready, models, stop, dashboard, drain, reload."""
+    """What an operator does to a machine.
+
+    `do` is drain (SIGTERM), stop (ends the request `argument`, as the dashboard does), write (the
+    configuration's file has `WorldPlan.configs[argument]` now), hangup (SIGHUP), die (SIGKILL), or
+    start (another process, in place of one that has ended).
+    """
 
     at: float
     do: str
@@ -152,13 +156,17 @@ class Deed(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class WorldPlan(msgspec.Struct, omit_defaults=True):
-    """All of a world.  `config` is the routers' own, with URLs that name hosts of this network."""
+    """All of a world.  `config` is the routers' own, with URLs that name hosts of this network.
+
+    `configs` are others that operators put in its place: good ones as data, bad ones as text.
+    """
 
     seed: int
     config: dict[str, Any]
     providers: list[Provider] = []
     callers: list[Caller] = []
     deeds: list[Deed] = []
+    configs: list[dict[str, Any] | str] = []
     machines: int = 1
     haste: int = 3
     patience: float = 1200.0  # s after which what has not ended is a failure

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import json, structs
 
 from trio_router.simulation.envelope import AnswerBytes, error_body, script, vectors
+from trio_router.simulation.pipes import BROKEN
 from trio_router.simulation.plan import Fault, Meaning, Take
 from trio_router.simulation.stage import BEGINNING, Actor
 from trio_router.simulation.telling import Telling
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 _WHO = re.compile(rb"sim-(\d+)-")
 _MODEL = re.compile(rb'"model":\s*"([^"]*)"')
 _STREAM = re.compile(rb'"stream":\s*true')
-_BROKEN = (ConnectionResetError, BrokenPipeError)
+_TWO = re.compile(rb'"n":\s*2[,}]')
+_GOES_ON = re.compile(rb'"role":\s*"(assistant|model)"')
 _PLAIN = Take(Meaning(text="plain"))
 
 
@@ -97,7 +99,7 @@ def _speech(dialect: str, path: str) -> str:
 
 def _beginning(body: bytes) -> str:
     """What a request gives as the beginning of its answer: its last message, if it is the model's."""
-    if b'"assistant"' not in body and b'"model"' not in body:
+    if not _GOES_ON.search(body):
         return ""
     value = json.decode(body)
     messages = value.get("messages") or value.get("contents") or ()
@@ -131,10 +133,11 @@ class _Visit:
                 told.end = self.end
                 is_kept = yield from self._answer(told)
                 told.ended_at = self.stage.now
+                told.is_overtaken = bool(self._read) or bool(self.end.inn.inbox)
                 served += 1
                 if not is_kept or served == limit:
                     break
-        except _BROKEN:
+        except BROKEN:
             pass
         if self.outlet.told and self.outlet.told[-1].end is self.end and self.end.has_hung_up:
             told = self.outlet.told[-1]
@@ -216,7 +219,8 @@ class _Visit:
             # It is to go on from there: what was said is not said again.
             rest = structs.replace(take.answer, text=take.answer.text[len(told.begun) :], thoughts="")
             take = structs.replace(take, answer=rest)
-        made = script(take, told.speech, ident, name, is_stream=told.is_stream)
+        told.choices = 2 if told.speech == "openai" and _TWO.search(told.asked.body) else 1
+        made = script(take, told.speech, ident, name, is_stream=told.is_stream, choices=told.choices)
         return (yield from self._say(told, made))
 
     def _listed(self, told: Told) -> AnswerBytes:

@@ -29,6 +29,7 @@ class Said:
     faults: list[str] = field(default_factory=list)  # what breaks the API's own rules
     events: list[bytes] = field(default_factory=list)  # the data of all events, as it came
     comments: int = 0
+    others: dict[int, Said] = field(default_factory=dict)  # further choices, by index
 
 
 def events_of(body: bytes, said: Said, *, is_whole: bool) -> list[tuple[str, bytes]]:
@@ -107,6 +108,8 @@ class _Chat:
 
     def _choice(self, choice: dict[str, Any]) -> None:
         said, delta = self.said, choice.get("delta") or {}
+        if number := choice.get("index", 0):
+            said = said.others.setdefault(number, Said())
         said.text += delta.get("content") or choice.get("text") or ""
         said.thoughts += delta.get("reasoning_content") or ""
         for call in delta.get("tool_calls") or ():
@@ -247,7 +250,14 @@ def read_whole(api: str, value: dict[str, Any]) -> Said:
 
 
 def _chat_whole(said: Said, value: dict[str, Any]) -> None:
-    choice = value["choices"][0]
+    for number, other in enumerate(value["choices"][1:], 1):
+        said.others[number] = Said()
+        _one_choice(said.others[number], other)
+    _one_choice(said, value["choices"][0])
+    _count(said, value, "prompt_tokens", "completion_tokens")
+
+
+def _one_choice(said: Said, choice: dict[str, Any]) -> None:
     message = choice.get("message") or {}
     said.text = message.get("content") or choice.get("text") or ""
     said.thoughts = message.get("reasoning_content") or ""
@@ -256,7 +266,6 @@ def _chat_whole(said: Said, value: dict[str, Any]) -> None:
         for call in message.get("tool_calls") or ()
     ]
     said.finish = choice["finish_reason"]
-    _count(said, value, "prompt_tokens", "completion_tokens")
 
 
 def _message_whole(said: Said, value: dict[str, Any]) -> None:

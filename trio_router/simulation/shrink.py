@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from trio_router.simulation.network import Connect
-from trio_router.simulation.pipes import Course
-from trio_router.simulation.plan import WELL, Ask, Caller, Fault, Meaning, Style, Take, WorldPlan
+from trio_router.simulation.pipes import WELL, Course
+from trio_router.simulation.plan import Ask, Caller, Fault, Meaning, Style, Take, WorldPlan
 from trio_router.simulation.runs import run_plan
 
 if TYPE_CHECKING:

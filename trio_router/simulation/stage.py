@@ -97,15 +97,15 @@ class Scheduler:
 
     def act(self) -> None:
         """Lets as many acts happen as the seed allows between two steps of the router."""
-        ready, chance = self.ready, self._chance
+        ready, random = self.ready, self._chance.random
+        left = 1 + int(random() * self._haste)
         try:
-            for _ in range(1 + chance.below(self._haste)):
-                if len(ready) == 1:
-                    ready.pop()()
-                elif ready:
-                    place = chance.below(len(ready))
+            while ready and left:
+                left -= 1
+                if len(ready) > 1:
+                    place = int(random() * len(ready))
                     ready[place], ready[-1] = ready[-1], ready[place]
-                    ready.pop()()
+                ready.pop()()
         except Exception as fault:
             if self._parked is None:
                 raise

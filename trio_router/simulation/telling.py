@@ -26,6 +26,7 @@ _BAD_SHAPES = {
     "ollama": b'{"message":{"content":7},"done":false}',
     "responses": b'{"type":"response.output_text.delta","delta":7}',
 }
+_ADDING = ("bad_json", "bad_shape", "too_large", "error_event")  # more than was to be said
 
 
 class Telling:
@@ -48,6 +49,8 @@ class Telling:
             position = fault.at * len(lines)
             place = min(int(position), len(lines) - 1)
             part = lines[place][: int((position - place) * len(lines[place]))]
+            if fault.kind in _ADDING and self.style.bom:
+                place = max(place, 1)  # a BOM is the first of all, or none
             if fault.kind == "no_finish":
                 place, part = min(self.made.ends_at, len(lines) - 1), b""
         yield from self.end.send_all(self._head())
@@ -98,6 +101,10 @@ class Telling:
         yield from self.end.send_all(data)
 
     def _finish(self) -> Yes:
+        # A body of known length has ended with its last byte.
+        is_late = self.style.end and self.framing != "length"
+        if is_late and not (yield from self.pause(self.told, self.style.end)):
+            return False
         if self.framing == "chunked":
             yield from self.end.send_all(b"0\r\n\r\n")
         self.told.is_whole = True

@@ -43,17 +43,24 @@ class Told:
     take: Take
     speech: str = ""
     is_stream: bool = False
+    choices: int = 1
     fault: Fault | None = None
     begun: str = ""  # the beginning of an answer that it was to go on from
     script: AnswerBytes | None = None
     status: int = 0
     sent: int = 0  # events that are out, as far as the provider's own side
     has_said_finish: bool = False
+    is_overtaken: bool = False  # the next request came on its connection before it was all sent
     is_whole: bool = False  # all of it was written, with its framing's end
     left_at: float = inf  # the router's end of the connection was seen
     ended_at: float = inf
     end: End | None = None
     words: list[str] = field(default_factory=list)  # messages of errors that it gave
+
+    @property
+    def machine(self) -> str:
+        """The router that asked."""
+        return "" if self.end is None else self.end.name.partition(">")[0]
 
 
 def meant(told: Told, so_far: str, thoughts: str = "") -> Meaning:
@@ -62,11 +69,14 @@ def meant(told: Told, so_far: str, thoughts: str = "") -> Meaning:
     `thoughts` are those of the answer that it goes on with.
     """
     answer, begun = told.take.answer, told.begun
-    if not begun or answer.text.startswith(begun):
+    if not begun:
         return answer
+    is_on = answer.text.startswith(begun)  # then it says the rest alone
+    says = answer.text[len(begun) :] if is_on else answer.text
     # The router gives a beginning without white space at its end.
     rest = so_far[len(begun) :]
     blank = rest[: len(rest) - len(rest.lstrip())]
-    if not answer.text.startswith(rest) and answer.text.startswith(rest.lstrip()):
+    if not says.startswith(rest) and says.startswith(rest.lstrip()):
         begun += blank
-    return structs.replace(answer, text=begun + answer.text, thoughts=thoughts + answer.thoughts)
+    thought = thoughts if is_on else thoughts + answer.thoughts
+    return structs.replace(answer, text=begun + says, thoughts=thought)

@@ -14,8 +14,9 @@ from trio_router.simulation import loop
 from trio_router.simulation.chance import Chance
 from trio_router.simulation.client import Client, Got
 from trio_router.simulation.history import Journal
-from trio_router.simulation.machine import LogBook, Machine
+from trio_router.simulation.machine import WHOSE, LogBook, Machine
 from trio_router.simulation.network import Connect, Host, Network
+from trio_router.simulation.operating import text_of
 from trio_router.simulation.provider import Outlet
 from trio_router.simulation.stage import BEGINNING, Actor, Scheduler, WorldIsStuck
 
@@ -36,6 +37,7 @@ class LogLine:
     event: str
     fields: dict[str, Any]
     text: str  # as it is written
+    machine: str = ""  # whose it is
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class Gauges:
     values: dict[str, float] = field(default_factory=dict)
     open_upstreams: list[str] = field(default_factory=list)
     open_requests: int = 0
+    held: list[str] = field(default_factory=list)  # by configurations that were replaced
 
 
 class World:
@@ -54,11 +57,12 @@ class World:
         seed = plan.seed
         self.plan = plan
         self.stage = Scheduler(Chance(seed, "stage"), plan.haste)
-        self.history = Journal(lambda: self.stage.now - BEGINNING, is_kept=is_kept)
+        self.history = Journal(self.stage, is_kept=is_kept)
         self.network = Network(self.stage, Chance(seed, "network"), self.history)
         self.asks: dict[int, Ask] = {ask.id: ask for c in plan.callers for ask in c.asks}
         self.outlets = {p.name: self._outlet(p) for p in plan.providers}
-        self.machines: list[Machine] = []
+        self.machines: list[Machine] = []  # all that ever ran
+        self.places: list[Machine] = []  # those that run now
         self.clients: list[Client] = []
         self.log: list[LogLine] = []
         self.gauges: list[Gauges] = []
@@ -66,7 +70,7 @@ class World:
         self.is_stuck = False
         self.crash: BaseException | None = None
         self.unended: list[str] = []  # machines that did not leave in time
-        self.connects: list[tuple[float, str, str]] = []  # when, provider, what became of it
+        self.connects: list[tuple[float, str, str]] = []  # that fail: when, provider, how
         self._running = 0
         self._all_over = trio.Event()
         self._format = JSONFormatter().format
@@ -90,10 +94,9 @@ class World:
 
     async def _main(self) -> None:
         for number in range(self.plan.machines):
-            name = f"router{number}"
-            clock = loop.clock_of(self.stage, Chance(self.plan.seed, name))
-            self.machines.append(Machine(name, self.plan.config, self.network, clock))
+            self.places.append(self._machine(f"router{number}", self.plan.config))
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             nursery.start_soon(self.stage.run)
             for machine in self.machines:
                 await nursery.start(machine.run)
@@ -110,14 +113,24 @@ class World:
             await self._end()
             nursery.cancel_scope.cancel()
 
+    def _machine(self, name: str, config: dict[str, Any]) -> Machine:
+        clock = loop.clock_of(self.stage, Chance(self.plan.seed, name))
+        has_file = bool(self.plan.configs)
+        machine = Machine(name, config, self.network, clock, has_file=has_file)
+        self.machines.append(machine)
+        return machine
+
     async def _end(self) -> None:
         """Everything is said: what is left over now is left over for ever."""
-        for machine in self.machines:
+        for machine in self.places:
             if machine.stopped_at is None:
                 await self._wait_quiet(machine)
                 self.gauges.append(self._gauges(machine))
             machine.stop()
         for machine in self.machines:
+            if machine.is_dead:
+                self.metrics.append("")
+                continue
             with trio.move_on_after(machine.config.server.graceful_timeout + 2):
                 await machine.ended.wait()
             if machine.ended_at is None:
@@ -131,12 +144,9 @@ class World:
             await machine.wait_idle()
 
     def _gauges(self, machine: Machine) -> Gauges:
-        found = Gauges(open_requests=machine.open_requests)
-        for family in machine.router.metrics.registry.collect():
-            if family.type == "gauge":
-                for sample in family.samples:
-                    name = sample.name.removeprefix("trio_router_")
-                    found.values[name] = found.values.get(name, 0) + sample.value
+        found = Gauges(open_requests=machine.open_requests, held=machine.held())
+        for name, value in machine.gauges():
+            found.values[name] = found.values.get(name, 0) + value
         for who, end in self.network.ends:
             if who == machine.name and not end.is_closed:
                 found.open_upstreams.append(end.name)
@@ -154,7 +164,8 @@ class World:
                 is_now = outage.begin <= self.stage.now - BEGINNING < outage.end
                 if is_now and outage.fault is None:
                     fate = Connect("refused")
-            self.connects.append((self.stage.now, provider.name, fate.kind))
+            if fate.kind != "ok":
+                self.connects.append((self.stage.now, provider.name, fate.kind))
             return fate
 
         def courses() -> tuple[Course, Course]:
@@ -166,8 +177,8 @@ class World:
 
     def _beginning(self, client: Client, caller: Caller) -> Callable[[], None]:
         def begin() -> None:
-            machine = self.machines[caller.machine % len(self.machines)]
-            if not machine.is_listening:
+            machine = self._listening(caller.machine)
+            if machine is None:
                 for got in client.waiting:
                     got.end = "refused"
                 self._one_over()
@@ -185,27 +196,55 @@ class World:
 
         return begin
 
+    def _listening(self, number: int) -> Machine | None:
+        """The machine of that number, or the next one that takes connections."""
+        for more in range(len(self.places)):
+            machine = self.places[(number + more) % len(self.places)]
+            if machine.is_listening:
+                return machine
+        return None
+
     def _one_over(self) -> None:
         self._running -= 1
         if not self._running:
             self._all_over.set()
 
     def _deed(self, deed: Deed) -> Callable[[], None]:
-        machine = self.machines[deed.machine % len(self.machines)]
+        number = deed.machine % self.plan.machines
 
         def act() -> None:
+            machine = self.places[number]
             self.history.note("operator", f"{deed.do} {machine.name} {deed.argument}")
-            if deed.do == "drain":
-                machine.stop()
-            elif deed.do == "stop":
-                stopped = Stopped("an operator ended this request")
-                machine.end_request(f"r{deed.argument}", stopped)
+            match deed.do:
+                case "drain":
+                    machine.stop()
+                case "stop":
+                    stopped = Stopped("an operator ended this request")
+                    machine.end_request(f"r{deed.argument}", stopped)
+                case "write":
+                    machine.file.write(text_of(self.plan.configs[deed.argument]))
+                case "hangup":
+                    self._nursery.start_soon(machine.hang_up)
+                case "die":
+                    machine.die()
+                case "start" if machine.ended_at is not None:
+                    self._start_again(number)
 
         return act
 
+    def _start_again(self, number: int) -> None:
+        before = self.places[number]
+        config = before.configs[before.router.generation.number]
+        self.places[number] = machine = self._machine(f"{before.name}+", config)
+        self._nursery.start_soon(machine.run)
+
     def _note_log(self, record: logging.LogRecord) -> None:
+        machine = WHOSE.get(None)
+        if machine is not None and machine.is_dead:
+            return
         fields = getattr(record, "fields", None) or {}
-        text = self._format(record)
-        self.log.append(LogLine(self.stage.now, record.levelname, record.getMessage(), fields, text))
+        text, event = self._format(record), record.getMessage()
+        name = "" if machine is None else machine.name
+        self.log.append(LogLine(self.stage.now, record.levelname, event, fields, text, name))
         told = msgspec.json.encode(fields, order="sorted")
-        self.history.note("log", f"{record.levelname} {record.getMessage()}", told)
+        self.history.note("log", f"{record.levelname} {event}", told)

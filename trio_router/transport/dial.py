@@ -12,7 +12,7 @@ import trio
 
 from trio_router.transport.faults import ProxyRefusal, is_lasting
 from trio_router.transport.http1 import OutgoingHead, ResponseParser
-from trio_router.transport.sockets import READ_SIZE, Wire, close_now, wire_over
+from trio_router.transport.sockets import BROKEN, READ_SIZE, Wire, close_now, wire_over
 
 if TYPE_CHECKING:
     from trio_router.transport.proxy import Proxy
@@ -71,7 +71,7 @@ async def _dial(origin: Origin, connect: Connect, context: GetContext) -> Wire:
             close_now(stream)
             raise
         return wire_over(stream)
-    except (OSError, UnicodeError, trio.BrokenResourceError, trio.ClosedResourceError) as fault:
+    except (*BROKEN, UnicodeError) as fault:
         raise httpx.ConnectError(f"{_name(origin)}: {_reason(fault)}") from fault
 
 

@@ -11,6 +11,8 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from trio_router.clock.alarms import Alarm
+
 _SWEEP = 8  # expired connections looked at on each acquire
 
 
@@ -26,16 +28,6 @@ class Poolable(Protocol):
 
     def close(self) -> None:
         """Close at once; may be called again."""
-
-
-class Alarm(Protocol):
-    """Calls back at `when` (`trio.current_time()`, in seconds), once; `inf` is never."""
-
-    when: float
-
-    def set(self, when: float) -> None: ...
-
-    def stop(self) -> None: ...
 
 
 C = TypeVar("C", bound=Poolable)

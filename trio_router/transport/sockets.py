@@ -7,11 +7,15 @@ import socket
 import sys
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import trio
 
 from trio_router.transport.names import open_named
+from trio_router.wire.written import unheard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 READ_SIZE = 65536
 _PIECE = 65536  # bytes
@@ -37,8 +41,13 @@ class Wire(ABC):
         """Sends everything.  On cancel any part of it may have been sent."""
 
     @abstractmethod
-    async def send_patiently(self, data: bytes | memoryview, patience: float) -> None:
-        """Sends everything.  Raises trio.TooSlowError if nothing moves for `patience` seconds."""
+    async def send_patiently(
+        self, data: bytes | memoryview, patience: float, moved: Callable[[], None] = unheard
+    ) -> None:
+        """Sends everything.  Raises trio.TooSlowError if nothing moves for `patience` seconds.
+
+        `moved` is called each time that the other side has made room for more.
+        """
 
     @abstractmethod
     async def send_eof(self) -> None:
@@ -90,7 +99,9 @@ class SocketWire(Wire):
             except BlockingIOError:
                 continue
 
-    async def send_patiently(self, data: bytes | memoryview, patience: float) -> None:
+    async def send_patiently(
+        self, data: bytes | memoryview, patience: float, moved: Callable[[], None] = unheard
+    ) -> None:
         self._check_open()
         rest = memoryview(data)
         while rest:
@@ -98,6 +109,7 @@ class SocketWire(Wire):
                 await trio.lowlevel.wait_writable(self._socket)
             with suppress(BlockingIOError):
                 rest = rest[self._socket.send(rest) :]
+                moved()
 
     async def send_eof(self) -> None:
         self._check_open()
@@ -153,12 +165,15 @@ class StreamWire(Wire):
     async def send(self, data: bytes | memoryview) -> None:
         await self._stream.send_all(data)
 
-    async def send_patiently(self, data: bytes | memoryview, patience: float) -> None:
+    async def send_patiently(
+        self, data: bytes | memoryview, patience: float, moved: Callable[[], None] = unheard
+    ) -> None:
         rest = memoryview(data)
         while rest:  # in pieces: within one, a stream does not tell its progress
             with trio.fail_after(patience):
                 await self._stream.send_all(rest[:_PIECE])
             rest = rest[_PIECE:]
+            moved()
 
     async def send_eof(self) -> None:
         if isinstance(self._stream, trio.abc.HalfCloseableStream):

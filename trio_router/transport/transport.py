@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterable, Callable, Mapping
 
+    from trio_router.clock.alarms import Alarm
     from trio_router.transport.http1 import ResponseParser
-    from trio_router.transport.pool import Alarm
 
     Timeouts = Mapping[str, float | None]  # in seconds, by httpx's names for them
 

@@ -10,7 +10,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 CODINGS = ("gzip", "deflate")  # the codings that can be inflated
 _OUT = 65536  # bytes that come out of one step
@@ -23,17 +23,17 @@ class InflateError(Exception):
     """The body is not in its declared coding, or the coding is not supported."""
 
 
-def coding_of(values: Iterable[str]) -> str:
+def coding_of(values: Iterable[str], known: Collection[str] = CODINGS) -> str:
     """The coding of a body, from its Content-Encoding fields; empty if there is none.
 
-    Raises InflateError for a coding that is not in CODINGS, and for more than one: nobody needs two,
+    Raises InflateError for a coding that is not in `known`, and for more than one: nobody needs two,
     and each multiplies the size.
     """
     given = [part.strip().lower() for value in values for part in value.split(",", 8)]
     codings = [_ALIAS.get(name, name) for name in given if name not in ("", "identity")]
     if len(codings) > 1:
         raise InflateError("it is compressed more than once")
-    if codings and codings[0] not in CODINGS:
+    if codings and codings[0] not in known:
         raise InflateError(f"its content coding is not known: {codings[0][:50]!r}")
     return codings[0] if codings else ""
 

@@ -11,3 +11,7 @@ class Written(Enum):
     ALL = "all"  # every byte has gone, or nobody is there to take it: nothing to do
     NONE = "none"  # no byte was taken: the same data is to be given to a write that waits
     HELD = "held"  # all was taken and the rest is held back: an empty write that waits sends it
+
+
+def unheard() -> None:
+    """What is called when something was taken, and nobody needs to know."""

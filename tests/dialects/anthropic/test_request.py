@@ -50,7 +50,8 @@ def text(said, **extra):
 class TestTransport:
     def test_goes_to_messages_with_the_apis_own_headers(self):
         assert ANTHROPIC.build_request({"messages": HI}, ask_usage=True).path == "/messages"
-        assert ANTHROPIC.auth_headers("k") == {"x-api-key": "k", "anthropic-version": "2023-06-01"}
+        assert ANTHROPIC.auth_headers("k") == {"x-api-key": "k"}
+        assert ANTHROPIC.headers == {"anthropic-version": "2023-06-01"}
 
     def test_recognises_its_records_and_no_others(self):
         assert ANTHROPIC.recognises({"type": "ping"})

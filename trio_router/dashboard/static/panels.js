@@ -134,7 +134,7 @@ function told(request) {
     ["chunks", `${count(request.chunks_processed)}${request.chunks_failed ? `, ${count(request.chunks_failed)} failed` : ""}`],
     ["longest gap", lasted(request.max_gap_ms)],
     ["blocked on the client", lasted(request.backpressure_ms)],
-    ["tokens", request.prompt_tokens === null && request.completion_tokens === null ? null : `${count(request.prompt_tokens)} in, ${count(request.completion_tokens)} out`],
+    ["tokens", request.prompt_tokens === null && request.completion_tokens === null ? null : `${count(request.prompt_tokens)} in${request.cached_tokens ? ` (${count(request.cached_tokens)} cached)` : ""}, ${count(request.completion_tokens)} out`],
     ["broken characters", request.unicode_errors || null],
     ["broken JSON", request.json_errors || null],
   ];

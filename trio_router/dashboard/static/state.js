@@ -115,17 +115,17 @@ export function silenceOf(row, now) {
   return row.read < 0 ? ageOf(row, now) : Math.max(0, now - row.started - row.read);
 }
 
-const TOTALS = ["open", "waiting", "ended", "failed", "chunks", "tokens", "tries"];
+const TOTALS = ["open", "waiting", "ended", "failed", "chunks", "tokens", "tries", "prompt", "cached"];
 
 // The figures of some series added up.
 export class Sum {
   constructor() {
-    this.open = this.waiting = this.ended = this.failed = this.chunks = this.tokens = this.tries = 0;
+    this.open = this.waiting = this.ended = this.failed = this.chunks = this.tokens = this.tries = this.prompt = this.cached = 0;
     this.errors = {};
     this.first = new Map();
   }
 
-  add([, , open, waiting, ended, failed, chunks, tokens, tries, errors, first]) {
+  add([, , open, waiting, ended, failed, chunks, tokens, tries, errors, first, prompt, cached]) {
     this.open += open;
     this.waiting += waiting;
     this.ended += ended;
@@ -133,6 +133,8 @@ export class Sum {
     this.chunks += chunks;
     this.tokens += tokens;
     this.tries += tries;
+    this.prompt += prompt;
+    this.cached += cached;
     for (const kind in errors) this.errors[kind] = (this.errors[kind] ?? 0) + errors[kind];
     for (let i = 0; i < first.length; i += 2) {
       this.first.set(first[i], (this.first.get(first[i]) ?? 0) + first[i + 1]);

@@ -55,6 +55,7 @@ def _recognises(record: dict[str, Any]) -> bool:
 class AnthropicDialect(Dialect):
     name = "anthropic"
     trims_beginning = True
+    headers: Mapping[str, str] = {"anthropic-version": "2023-06-01"}
     listing = AnthropicListing()
 
     def build_request(
@@ -74,7 +75,7 @@ class AnthropicDialect(Dialect):
         return to_completion(record, identity)
 
     def auth_headers(self, api_key: str) -> dict[str, str]:
-        return {"x-api-key": api_key, "anthropic-version": "2023-06-01"}
+        return {"x-api-key": api_key}
 
     def native_paths(self, model: str, query: Mapping[str, str]) -> dict[str, str]:
         return {"messages": "/messages"}
@@ -85,7 +86,7 @@ class MessagesApi:
 
     end = b""
     needs_end = False
-    forwarded = frozenset({b"anthropic-beta"})
+    forwarded = frozenset({b"anthropic-beta", b"anthropic-version"})
     tells_errors = False
 
     def request(self, body: dict[str, Any], *, ask_usage: bool) -> dict[str, Any]:
@@ -112,11 +113,21 @@ class MessagesApi:
         return usage if isinstance(usage, dict) else None
 
 
+def _asked_model(body: dict[str, Any]) -> str:
+    """The name that a translated answer tells: the client's own.
+
+    Claude Code sends no thinking back that another model has signed, and compares the names.
+    """
+    model = body.get("model")
+    return model if isinstance(model, str) else ""
+
+
 class MessagesClient(ClientDialect):
     """Clients of the Messages API, such as Claude Code and the `anthropic` SDKs."""
 
     name = "messages"
     path = "/v1/messages"
+    dialect = "anthropic"
     header = b"anthropic-version"
     models = AnthropicListing()
     native: NativeApi = MessagesApi()
@@ -133,12 +144,13 @@ class MessagesClient(ClientDialect):
         return for_others(chat)
 
     def encoder(self, identity: AnswerIdentity, body: dict[str, Any]) -> StreamEncoder:
-        return MessagesEncoder(identity)
+        return MessagesEncoder(identity, _asked_model(body))
 
     def answer(
         self, completion: Completion, identity: AnswerIdentity, body: dict[str, Any]
     ) -> dict[str, Any]:
-        return to_message(completion, identity)
+        message = to_message(completion, identity)
+        return {**message, "model": _asked_model(body) or message["model"]}
 
     def error_body(self, error: RouterError) -> dict[str, Any]:
         return error_body(error)

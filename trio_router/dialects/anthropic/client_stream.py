@@ -35,8 +35,10 @@ class MessagesEncoder:
 
     keepalive = frame({"type": "ping"})
 
-    def __init__(self, identity: AnswerIdentity) -> None:
+    def __init__(self, identity: AnswerIdentity, model: str = "") -> None:
+        """`model` is the name that the answer tells; empty: the upstream's."""
         self._identity = identity
+        self._model = model
         self._calls = CallReader(message_id(None, identity).removeprefix("msg_"))
         self._writer = BlockWriter()
         self._queue: list[CallPiece | Thought | str | Block] = []
@@ -81,7 +83,7 @@ class MessagesEncoder:
             "id": message_id(chunk.get("id"), self._identity),
             "type": "message",
             "role": "assistant",
-            "model": chunk.get("model") or self._identity.model,
+            "model": self._model or chunk.get("model") or self._identity.model,
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,

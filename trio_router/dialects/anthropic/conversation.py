@@ -14,12 +14,12 @@ from trio_router.dialects.anthropic.hub import tool_input, unsealed
 from trio_router.dialects.anthropic.order import OUTLINE, arrange
 from trio_router.dialects.anthropic.parts import blocks
 from trio_router.dialects.anthropic.words import FORMAT, Block
+from trio_router.dialects.chat_fields import role_of
 from trio_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import Unsupported
 
-_ROLES = ("system", "developer", "user", "assistant", "tool")
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")  # what the id of a tool_use block may not have in it
 
 
@@ -50,13 +50,7 @@ class AnthropicConversation:
 
     def add(self, message: Any, place: str) -> None:
         """Raises InvalidRequest, which names the field within `place`."""
-        if not isinstance(message, dict):
-            raise InvalidRequest(f"{place} must be an object", param=place)
-        role = message.get("role")
-        if role not in _ROLES:
-            raise InvalidRequest(f"{place}.role is not a known role", param=f"{place}.role")
-        if message.get("name") and role != "tool":
-            self._unsupported.field(f"{place}.name")
+        role = role_of(message, place, self._unsupported)
         if role == "tool":
             _add(self._turns, "user", [self._result(message, place)])
             return

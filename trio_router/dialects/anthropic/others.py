@@ -7,6 +7,7 @@ target to refuse.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from trio_router.dialects.anthropic.order import OUTLINE
@@ -18,6 +19,7 @@ _REQUEST = frozenset({"cache_control", "thinking", "context_management"})
 _MESSAGE = frozenset({"cache_control", "is_error", OUTLINE})
 _PART = frozenset({"cache_control", "citations", "context"})
 _TOOL = frozenset({"cache_control", "eager_input_streaming"})
+_BILLING = re.compile(r"\A\s*x-anthropic-billing-header:[^\n]*(?:\n+|\Z)")
 _FAILED = "Error:"
 _LONGEST_USER = 64  # characters; OpenAI refuses more, and Claude Code's ids have more
 
@@ -29,10 +31,26 @@ def for_others(request: dict[str, Any]) -> dict[str, Any]:
         del made["output_config"]
     if len(made.get("user") or "") > _LONGEST_USER:
         del made["user"]
-    made["messages"] = [_message(message) for message in request["messages"]]
+    made["messages"] = [_message(message) for message in _without_billing(request["messages"])]
     if "tools" in made:
         made["tools"] = [_without(tool, _TOOL) for tool in dicts(made["tools"])]
     return made
+
+
+def _without_billing(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Claude Code's system prompt begins with a line for Anthropic's books, which changes with each
+    request: no other provider would ever find the prompt in its cache.
+    """
+    if not messages or messages[0].get("role") != "system":
+        return messages
+    system, *rest = messages
+    content = system.get("content")
+    if isinstance(content, str):
+        kept: Any = _BILLING.sub("", content)
+    else:
+        parts = [{**part, "text": _BILLING.sub("", part.get("text") or "")} for part in dicts(content)]
+        kept = [part for part in parts if part["text"]]
+    return [{**system, "content": kept}, *rest] if kept else rest
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from trio_router.dialects.anthropic.conversation import AnthropicConversation
 from trio_router.dialects.anthropic.models import takes_system_turns
 from trio_router.dialects.anthropic.thinking import ThinkingPlan, plan
 from trio_router.dialects.anthropic.tools import tool_choice, tools
+from trio_router.dialects.chat_fields import format_of
 from trio_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -159,19 +160,10 @@ def _output_config(
 
 def _format(wanted: Any, unsupported: Unsupported) -> dict[str, Any] | None:
     """ "Structured outputs": a schema, and nothing like OpenAI's `json_object`."""
-    if wanted is None:
-        return None
-    match wanted.get("type") if isinstance(wanted, dict) else None:
-        case "text":
-            return None
-        case "json_object":
-            unsupported.field("response_format", "json_object is not supported, json_schema is")
-            return None
-        case "json_schema":
-            schema = wanted.get("json_schema")
-            if isinstance(schema, dict) and isinstance(schema.get("schema"), dict):
-                return {"type": "json_schema", "schema": schema["schema"]}
-    raise InvalidRequest("response_format is none that Anthropic knows", param="response_format")
+    kind, schema = format_of(wanted, "Anthropic")
+    if kind == "json_object":
+        unsupported.field("response_format", "json_object is not supported, json_schema is")
+    return None if schema is None else {"type": "json_schema", "schema": schema}
 
 
 def _account(request: dict[str, Any], unsupported: Unsupported) -> dict[str, Any]:

@@ -43,12 +43,7 @@ class MessagesDecoder:
 
     def __init__(self, identity: AnswerIdentity) -> None:
         self._identity = identity
-        self._frame: dict[str, Any] = {
-            "id": identity.id,
-            "object": "chat.completion.chunk",
-            "created": identity.created,
-            "model": identity.model,
-        }
+        self._frame = identity.frame()
         self._has_begun = False
         self._has_finished = False
         self._open: dict[Any, _Open] = {}

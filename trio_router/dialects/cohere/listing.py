@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from trio_router.dialects.base import ListedModel
+from trio_router.dialects.hub import tokens
 
 _SIZE = 1000  # models a page; the most there may be
 
@@ -19,7 +20,10 @@ class CohereListing:
         record = page if isinstance(page, dict) else {}
         found = record.get("models")
         items = found if isinstance(found, list) else []
-        names = [item.get("name") for item in items if isinstance(item, dict)]
         mark = record.get("next_page_token")
-        models = [ListedModel(name) for name in names if isinstance(name, str) and name]
+        models = [
+            ListedModel(name, context=tokens(item.get("context_length")))
+            for item in items
+            if isinstance(item, dict) and isinstance(name := item.get("name"), str) and name
+        ]
         return models, mark if isinstance(mark, str) and mark else None

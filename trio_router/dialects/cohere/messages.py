@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trio_router.dialects.chat_fields import role_of
 from trio_router.dialects.media import data_url
 from trio_router.errors import InvalidRequest
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import Unsupported
-
-_ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-}
 
 
 def messages(given: Any, unsupported: Unsupported) -> list[dict[str, Any]]:
@@ -29,15 +22,9 @@ def messages(given: Any, unsupported: Unsupported) -> list[dict[str, Any]]:
 
 
 def _message(message: Any, place: str, known: list[str], unsupported: Unsupported) -> dict[str, Any]:
-    if not isinstance(message, dict):
-        raise InvalidRequest(f"{place} must be an object", param=place)
-    role = message.get("role")
-    if not isinstance(role, str) or role not in _ROLES:
-        raise InvalidRequest(f"{place}.role is not a known role", param=f"{place}.role")
-    if message.get("name") and role != "tool":
-        unsupported.field(f"{place}.name")
+    role = role_of(message, place, unsupported)
     content = _content(message.get("content"), f"{place}.content", role, unsupported)
-    told: dict[str, Any] = {"role": _ROLES[role]}
+    told: dict[str, Any] = {"role": "system" if role == "developer" else role}
     if content or role != "assistant":
         told["content"] = content
     match role:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trio_router.dialects.chat_fields import format_of
 from trio_router.dialects.cohere.messages import messages
 from trio_router.errors import InvalidRequest
 
@@ -153,19 +154,12 @@ def _is_function(tool: Any) -> bool:
 
 
 def _format(wanted: Any) -> dict[str, Any] | None:
-    if wanted is None:
+    kind, schema = format_of(wanted, "Cohere")
+    if kind == "text":
         return None
-    match wanted.get("type") if isinstance(wanted, dict) else None:
-        case "text":
-            return None
-        case "json_object":
-            own = wanted.get("json_schema")  # where the API itself has the schema
-            return {"type": "json_object", **({"json_schema": own} if isinstance(own, dict) else {})}
-        case "json_schema":
-            schema = wanted.get("json_schema")
-            if isinstance(schema, dict) and isinstance(schema.get("schema"), dict):
-                return {"type": "json_object", "json_schema": schema["schema"]}
-    raise InvalidRequest("response_format is none that Cohere knows", param="response_format")
+    if kind == "json_object":
+        schema = wanted.get("json_schema")  # where the API itself has the schema
+    return {"type": "json_object", **({"json_schema": schema} if isinstance(schema, dict) else {})}
 
 
 def _thinking(effort: Any) -> dict[str, Any]:

@@ -36,12 +36,7 @@ class CohereDecoder:
 
     def __init__(self, identity: AnswerIdentity) -> None:
         self._identity = identity
-        self._frame: dict[str, Any] = {
-            "id": identity.id,
-            "object": "chat.completion.chunk",
-            "created": identity.created,
-            "model": identity.model,
-        }
+        self._frame = identity.frame()
         self._has_begun = False
         self._has_text = False
         self._calls: dict[Any, int] = {}  # the API's index of a call -> the hub's

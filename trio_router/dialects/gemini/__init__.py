@@ -19,6 +19,7 @@ from trio_router.dialects.base import (
 )
 from trio_router.dialects.fold import Fold
 from trio_router.dialects.gemini.client import GeminiClient
+from trio_router.dialects.gemini.counting import GeminiCounter
 from trio_router.dialects.gemini.embeddings import GeminiEmbeddings
 from trio_router.dialects.gemini.listing import GeminiListing
 from trio_router.dialects.gemini.native import is_own
@@ -30,7 +31,7 @@ from trio_router.wire.names import path_segment
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trio_router.dialects.base import ChunkDecoder
+    from trio_router.dialects.base import ChunkDecoder, TokenCounter
 
 __all__ = ["GeminiClient", "GeminiDialect"]
 
@@ -50,6 +51,10 @@ class GeminiDialect(Dialect):
         told = build_body(body, Unsupported("Gemini", drop=drop_unsupported))
         verb = "streamGenerateContent?alt=sse" if body.get("stream") else "generateContent"
         return UpstreamRequest(f"/{_resource(str(body.get('model')))}:{verb}", dumps(told))
+
+    @property
+    def counter(self) -> TokenCounter:
+        return GeminiCounter(_resource)
 
     def recognises(self, record: dict[str, Any]) -> bool:
         return is_own(record)

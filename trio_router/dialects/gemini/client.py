@@ -31,6 +31,7 @@ class GeminiClient(ClientDialect):
     """`is_array`: streams are arrays of records, not server-sent events."""
 
     name = "gemini"
+    dialect = "gemini"
     path = "/v1beta/models"
     header = KEY_HEADER
     models = GeminiListing()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trio_router.dialects.chat_fields import role_of
 from trio_router.dialects.gemini.models import asks_for_signatures, takes_media_in_results
 from trio_router.dialects.gemini.parts import image, parts
 from trio_router.dialects.gemini.words import NO_SIGNATURE, Part, dicts
@@ -15,8 +16,6 @@ from trio_router.wire.jsoncodec import JSONError, loads
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import Unsupported
-
-_ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 class GeminiConversation:
@@ -31,13 +30,7 @@ class GeminiConversation:
 
     def add(self, message: Any, place: str) -> None:
         """Raises InvalidRequest, which names the field within `place`."""
-        if not isinstance(message, dict):
-            raise InvalidRequest(f"{place} must be an object", param=place)
-        role = message.get("role")
-        if role not in _ROLES:
-            raise InvalidRequest(f"{place}.role is not a known role", param=f"{place}.role")
-        if message.get("name") and role != "tool":
-            self._unsupported.field(f"{place}.name")
+        role = role_of(message, place, self._unsupported)
         made = parts(message.get("content"), f"{place}.content", self._unsupported)
         match role:
             case "system" | "developer":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from trio_router.dialects.base import ListedModel
+from trio_router.dialects.hub import tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,13 @@ class GeminiListing:
         found = record.get("models")
         items = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
         models = [
-            ListedModel(item["name"].removeprefix("models/"), title=str(item.get("displayName") or ""))
+            ListedModel(
+                item["name"].removeprefix("models/"),
+                title=str(item.get("displayName") or ""),
+                context=tokens(item.get("inputTokenLimit")),
+                output=tokens(item.get("outputTokenLimit")),
+                abilities=("thinking",) if item.get("thinking") is True else (),
+            )
             for item in items
             if isinstance(item.get("name"), str) and item["name"]
         ]
@@ -33,11 +40,18 @@ class GeminiListing:
         return models, mark if isinstance(mark, str) and mark else None
 
     def model(self, model: ListedModel) -> dict[str, Any]:
-        return {
+        told: dict[str, Any] = {
             "name": f"models/{model.id}",
             "displayName": model.title or model.id,
             "supportedGenerationMethods": list(_VERBS),
         }
+        if model.context:
+            told["inputTokenLimit"] = model.context
+        if model.output:
+            told["outputTokenLimit"] = model.output
+        if "thinking" in model.abilities:
+            told["thinking"] = True
+        return told
 
     def models(self, models: Sequence[ListedModel]) -> dict[str, Any]:
         """All of them, as one page."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trio_router.dialects.chat_fields import format_of
 from trio_router.dialects.gemini.conversation import GeminiConversation
 from trio_router.dialects.gemini.thinking import thinking
 from trio_router.dialects.gemini.tools import tool_config, tools
@@ -154,17 +155,8 @@ def _stops(stop: Any) -> list[str]:
 
 
 def _format(wanted: Any) -> dict[str, Any]:
-    if wanted is None:
-        return {}
-    match wanted.get("type") if isinstance(wanted, dict) else None:
-        case "text":
-            return {}
-        case "json_object":
-            return {"responseMimeType": "application/json"}
-        case "json_schema":
-            schema = wanted.get("json_schema")
-            if isinstance(schema, dict) and isinstance(schema.get("schema"), dict):
-                # Not `responseSchema`, which takes but a part of JSON Schema.
-                told = {"responseMimeType": "application/json"}
-                return {**told, "responseJsonSchema": schema["schema"]}
-    raise InvalidRequest("response_format is none that Gemini knows", param="response_format")
+    kind, schema = format_of(wanted, "Gemini")
+    told: dict[str, Any] = {} if kind == "text" else {"responseMimeType": "application/json"}
+    if schema is not None:
+        told["responseJsonSchema"] = schema  # not `responseSchema`: it takes a part of JSON Schema only
+    return told

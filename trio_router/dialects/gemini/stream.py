@@ -49,12 +49,7 @@ class GeminiDecoder:
 
     def __init__(self, identity: AnswerIdentity) -> None:
         self._tail = identity.id.removeprefix("chatcmpl-")
-        self._frame: dict[str, Any] = {
-            "id": identity.id,
-            "object": "chat.completion.chunk",
-            "created": identity.created,
-            "model": identity.model,
-        }
+        self._frame = identity.frame()
         self._is_named = False
         self._choices: dict[int, _Choice] = {}
         self._calls = 0  # of all choices

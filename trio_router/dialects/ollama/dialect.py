@@ -129,7 +129,7 @@ class OllamaDecoder:
     """Records -> chunks: the role first, a finish reason at the end, usage last."""
 
     def __init__(self, identity: AnswerIdentity) -> None:
-        self._identity = identity
+        self._frame = identity.frame()
         self._records = _Records(identity)
         self._has_begun = False
         self.is_done = False
@@ -142,7 +142,8 @@ class OllamaDecoder:
             chunks.append(self._chunk(record, self._with_role(delta), None))
         if self.is_done:
             chunks.append(self._chunk(record, {}, self._records.finish(record)))
-            chunks.append({**self._frame(record), "choices": [], "usage": _usage(record)})
+            named = {**self._frame, "model": self._records.model(record)}
+            chunks.append({**named, "choices": [], "usage": _usage(record)})
         return chunks
 
     def _with_role(self, delta: dict[str, Any]) -> dict[str, Any]:
@@ -153,15 +154,7 @@ class OllamaDecoder:
 
     def _chunk(self, record: dict[str, Any], delta: dict[str, Any], finish: str | None) -> Chunk:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return {**self._frame(record), "choices": [choice]}
-
-    def _frame(self, record: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "id": self._identity.id,
-            "object": "chat.completion.chunk",
-            "created": self._identity.created,
-            "model": self._records.model(record),
-        }
+        return {**self._frame, "model": self._records.model(record), "choices": [choice]}
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from trio_router.dialects.base import ListedModel
@@ -14,5 +15,18 @@ class OllamaListing:
     def read(self, page: Any) -> tuple[list[ListedModel], str | None]:
         found = page.get("models") if isinstance(page, dict) else None
         items = found if isinstance(found, list) else []
-        names = [item.get("name") or item.get("model") for item in items if isinstance(item, dict)]
-        return [ListedModel(name) for name in names if isinstance(name, str) and name], None
+        return [
+            ListedModel(name, _seconds(item.get("modified_at")))
+            for item in items
+            if isinstance(item, dict)
+            and isinstance(name := item.get("name") or item.get("model"), str)
+            and name
+        ], None
+
+
+def _seconds(date: Any) -> int:
+    """When it was pulled; 0 if that is not told."""
+    try:
+        return int(datetime.fromisoformat(str(date)).timestamp())
+    except (ValueError, OverflowError):
+        return 0

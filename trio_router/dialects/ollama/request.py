@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from trio_router.dialects.chat_fields import format_of
 from trio_router.errors import InvalidRequest
 from trio_router.wire.jsoncodec import JSONError, loads
 
@@ -74,20 +75,9 @@ def _options(request: dict[str, Any]) -> dict[str, Any]:
     return {**options, **own} if isinstance(own, dict) else options
 
 
-def _format(response_format: Any) -> Any:
-    if response_format is None:
-        return None
-    kind = response_format.get("type") if isinstance(response_format, dict) else None
-    match kind:
-        case "text":
-            return None
-        case "json_object":
-            return "json"
-        case "json_schema":
-            schema = response_format.get("json_schema")
-            if isinstance(schema, dict) and isinstance(schema.get("schema"), dict):
-                return schema["schema"]
-    raise InvalidRequest("response_format is none that Ollama knows", param="response_format")
+def _format(wanted: Any) -> Any:
+    kind, schema = format_of(wanted, "Ollama")
+    return "json" if kind == "json_object" else schema
 
 
 def _think(effort: Any) -> bool | str:

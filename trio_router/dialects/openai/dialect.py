@@ -12,6 +12,7 @@ from trio_router.dialects.base import (
     UpstreamRequest,
 )
 from trio_router.dialects.hub import dicts, implied_finish
+from trio_router.dialects.openai.counting import TokenizeCounter
 from trio_router.dialects.openai.embeddings import AzureEmbeddings, OpenAIEmbeddings
 from trio_router.dialects.openai.listing import OpenAIListing
 from trio_router.dialects.openai.passing import AzurePassing, OpenAIPassing
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         EmbeddingDialect,
         ModelListing,
         PassingDialect,
+        TokenCounter,
     )
 
 _OWN = frozenset({"message", "delta", "finish_reason", "index"})  # of a choice; the rest is passed on
@@ -37,6 +39,7 @@ class OpenAIDialect(Dialect):
     embeddings: EmbeddingDialect | None = OpenAIEmbeddings()
     listing: ModelListing | None = OpenAIListing()
     passing: PassingDialect | None = OpenAIPassing()
+    counter: TokenCounter | None = TokenizeCounter()
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
@@ -74,6 +77,7 @@ class AzureDialect(OpenAIDialect):
     embeddings: EmbeddingDialect | None = AzureEmbeddings()
     listing: ModelListing | None = None  # it tells which models there are, not which deployments
     passing: PassingDialect | None = AzurePassing()
+    counter: TokenCounter | None = None
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False

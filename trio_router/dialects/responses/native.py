@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Chunk, ChunkDecoder
 
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_LONGEST_ID = 256  # characters of a response's id that is remembered
 _FINISH = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
@@ -70,6 +71,7 @@ class ResponsesReader:
 
     def __init__(self) -> None:
         self.is_done = False
+        self.response_id: str | None = None
 
     def decode(self, record: dict[str, Any]) -> list[Chunk]:
         kind = record.get("type")
@@ -77,14 +79,20 @@ class ResponsesReader:
             raise _failure(record, "the upstream reported an error in its stream")
         if record.get("object") == "response" or (kind is None and "output" in record):
             self.is_done = True
+            self._note_id(record)
             return _chunks(record)
         if kind not in _ENDS:
             return []
         self.is_done = True
         response = as_dict(record.get("response"))
+        self._note_id(response)
         if kind == "response.failed":
             raise _failure(as_dict(response.get("error")), "the upstream's response failed")
         return [_last_chunk(response, "stop")]
+
+    def _note_id(self, response: dict[str, Any]) -> None:
+        name = response.get("id")
+        self.response_id = name if isinstance(name, str) and len(name) <= _LONGEST_ID else None
 
 
 def _chunks(response: dict[str, Any]) -> list[Chunk]:
