@@ -40,6 +40,7 @@ class Kind:
     ask_usage: bool = True  # it knows `stream_options.include_usage`
     lenient_end: bool = False  # its streams may just end
     betas: frozenset[str] | None = None  # of `anthropic-beta`, that it takes; None: any
+    refuses: frozenset[str] = frozenset()  # fields of a chat request that others take, or pass over
     traced_as: str = ""  # `gen_ai.provider.name` of the semantic conventions; empty: its name
 
     @cached_property
@@ -56,10 +57,18 @@ class Kind:
         return next(found, "")
 
 
+_STRICT = frozenset({"top_k"})
+
 # In the order in which the embedded default has them.
 KINDS: tuple[Kind, ...] = (
     Kind("demo", is_embedded=True),
-    Kind("openai", "https://api.openai.com/v1", variables=("OPENAI_API_KEY",), has_responses=True),
+    Kind(
+        "openai",
+        "https://api.openai.com/v1",
+        variables=("OPENAI_API_KEY",),
+        has_responses=True,
+        refuses=_STRICT,
+    ),
     Kind(
         "deepseek",
         "https://api.deepseek.com/v1",
@@ -72,6 +81,7 @@ KINDS: tuple[Kind, ...] = (
         dialect="anthropic",
         variables=("ANTHROPIC_API_KEY",),
         has_completions=False,
+        refuses=frozenset({"top_p", "top_k"}),  # its newest models; others take `top_p` alone
     ),
     Kind(
         "gemini",
@@ -86,6 +96,7 @@ KINDS: tuple[Kind, ...] = (
         "https://api.mistral.ai/v1",
         variables=("MISTRAL_API_KEY",),
         has_completions=False,
+        refuses=_STRICT,
         traced_as="mistral_ai",
     ),
     Kind(
@@ -94,6 +105,7 @@ KINDS: tuple[Kind, ...] = (
         variables=("GROQ_API_KEY",),
         has_responses=True,
         has_completions=False,
+        refuses=_STRICT,
     ),
     Kind(
         "openrouter",
@@ -128,6 +140,7 @@ KINDS: tuple[Kind, ...] = (
         dialect="azure",
         hosts=("openai.azure.com",),
         has_responses=True,
+        refuses=_STRICT,
         traced_as="azure.ai.openai",
     ),
     Kind("bedrock", traced_as="aws.bedrock"),
