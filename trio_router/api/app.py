@@ -77,14 +77,14 @@ class RouterApp(QuartTrio):
 
     def new_body(self, path: str, declared: int | None) -> RequestBody:
         """The body of a request for `path`; `declared` is its content-length, None without one."""
-        server, path = self.router.generation.config.server, self.table.meant(path)
+        server, path = self.router.generation.config.server, self.table.paths.meant(path)
         if path in UPLOADS:
             return RequestBody(server.max_upload, declared, is_streamed=True)
         return RequestBody(server.max_body, declared)
 
     def request(self, link: Link) -> ClientRequest:
         """The request that came in on `link`."""
-        link.path = self.table.meant(link.path)
+        link.path = self.table.paths.meant(link.path)
         return ClientRequest(self, link)
 
     # -- what a request asks

@@ -10,7 +10,7 @@ from trio_router.api.chat import chat_call
 from trio_router.api.reply import Reply, json_reply, origin
 from trio_router.api.table import Below, EndpointRow
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
-from trio_router.dialects.base import PagingTeller
+from trio_router.dialects.anthropic.listing import AnthropicListing
 from trio_router.dialects.chat_request import parse_object
 from trio_router.dialects.conversations import continued_by, conversation_of
 from trio_router.errors import Draining
@@ -113,7 +113,7 @@ async def models(asked: ClientRequest) -> Reply:
     asked.authenticate()
     models = await asked.router.models(asked.generation)
     teller = _teller(asked)
-    if isinstance(teller, PagingTeller):
+    if isinstance(teller, AnthropicListing):
         query = parse_qsl(asked.link.query.decode("latin-1"))
         return json_reply(teller.page(models, dict(query)))
     return json_reply(teller.models(models))

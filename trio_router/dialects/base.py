@@ -8,7 +8,7 @@ fields nobody here has heard of, which a closed vocabulary would lose.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from trio_router.errors import InvalidRequest
 
@@ -33,8 +33,7 @@ class UpstreamRequest:
     above: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerIdentity:
+class AnswerIdentity(NamedTuple):
     """Id, time (Unix seconds) and model of an answer, used where the upstream gives none."""
 
     id: str
@@ -238,18 +237,6 @@ class ModelTeller(Protocol):
     def model(self, model: ListedModel) -> dict[str, Any]: ...
 
     def models(self, models: Sequence[ListedModel]) -> dict[str, Any]: ...
-
-
-@runtime_checkable
-class PagingTeller(ModelTeller, Protocol):
-    """A teller of an API whose clients ask for one page after another."""
-
-    def page(self, models: Sequence[ListedModel], query: Mapping[str, str]) -> dict[str, Any]:
-        """The page that the URL's `query` asks for; all models if it asks for none.
-
-        Raises InvalidRequest.
-        """
-        ...
 
 
 class PassingDialect(Protocol):
