@@ -80,7 +80,9 @@ class NativeReader(AnswerReader):
 
     def _without_end(self) -> UpstreamError | None:
         """The fault of a stream that lacks the event which holds the answer, [DONE] or not."""
-        if self._api.needs_end and self._is_own and not self.is_whole and self.told is None:
+        if self.told is not None:
+            return None  # that error is its end
+        if self._api.needs_end and self._is_own and not self.is_whole:
             return Truncated("the upstream's stream ended before the answer was complete")
         return None
 
