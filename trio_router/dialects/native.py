@@ -169,17 +169,13 @@ class NativeTranslator:
             return b""
         frames = [self._frame(item) for item in self._items.receive_data(data)]
         if self.reader.is_done and self.reader.failure is None:
-            frames.append(self._end(self._api.end))
+            frames.append(self._end())
         return b"".join(frames)
 
     def receive_eof(self, *, clean: bool = True) -> bytes:
         frames = [self._frame(item) for item in self._items.receive_eof(clean=clean)]
         if self.reader.failure is None:
-            # The last event may have come without its line end: then the upstream has ended it.
-            is_told = self.reader.is_done
-            frames.append(
-                self._end(self._api.end if is_told else self._api.missing_end(self._own.decoder))
-            )
+            frames.append(self._end())
         return b"".join(frames)
 
     def fail(self, error: RouterError) -> bytes:
@@ -196,8 +192,14 @@ class NativeTranslator:
         self._is_encoded = True
         return self._encoder.encode(item.chunk)
 
-    def _end(self, own: bytes) -> bytes:
-        return self._encoder.finish() if self._is_encoded else own
+    def _end(self) -> bytes:
+        """What ends a good stream for its client, beside what the upstream's own events have told."""
+        if self._is_encoded:
+            return self._encoder.finish()
+        decoder = self._own.decoder
+        # [DONE] is no end of every API, and an upstream may say it in the stead of its own end.
+        is_told = decoder is not None and decoder.is_done
+        return self._api.end if is_told else self._api.missing_end(decoder)
 
 
 class PlainAnswer:
