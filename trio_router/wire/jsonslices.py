@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from trio_router.wire.jsonexact import exact_float, exact_integer
+from trio_router.wire.slicing import SLICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SLICE = 65536  # bytes or characters
 _FLOOR = 16 << 20  # bytes of memory that the values of any text may take, by the weights below
 _SHARE = 1.5  # additional bytes of memory for each byte of the text
 _MOST = 64 << 20  # the most in any case: freeing so many values takes 40 ms, in one step
