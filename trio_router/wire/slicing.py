@@ -37,9 +37,13 @@ def is_sliced() -> bool:
     return bool(pauses) and get_ident() in pauses
 
 
-def slices(data: T, start: int = 0, size: int = SLICE) -> Iterator[T]:
-    """`data` from `start` on, in pieces of `size`.  A thread that works in slices pauses after each."""
+def slices(data: T, start: int = 0, size: int | None = None) -> Iterator[T]:
+    """`data` from `start` on, in pieces of `size`, or SLICE.
+
+    A thread that works in slices pauses after each.
+    """
     pause = pauses.get(get_ident())
+    size = size or SLICE
     for at in range(start, len(data), size):
         yield data[at : at + size]
         if pause is not None:
