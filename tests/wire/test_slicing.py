@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import sys
+import tracemalloc
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
@@ -12,7 +14,7 @@ from trio_router.errors import InvalidRequest
 from trio_router.wire import lines, slicing
 from trio_router.wire.jsoncodec import dumps, dumps_text, loads, loads_text
 from trio_router.wire.lines import repair_utf8
-from trio_router.wire.slicing import SLICE, decoded, encoded, sliced, slices
+from trio_router.wire.slicing import SLICE, decoded, encoded, joined, sliced, slices
 
 TEXT = st.text(st.characters(), max_size=60) | st.sampled_from(["\ud83d\ude00", "a\ud800", "😀é中" * 9])
 PIECES = [b"a", b"\xe4\xb8", b"\xad", b"\xf0\x9f", b"\x98\x80", b"\xc3", b"\xff", b"\xed\xa0\x80"]
@@ -40,6 +42,25 @@ def test_text_is_encoded_in_slices_as_at_once(small):
             assert encoded(text, errors) == text.encode(errors=errors)
 
     check()
+
+
+@given(st.lists(TEXT))
+def test_pieces_that_grow_into_a_text_are_the_same_as_joined(pieces):
+    assert joined(iter(pieces)) == "".join(pieces)
+
+
+@pytest.mark.parametrize("piece", ["a" * SLICE, "中" * SLICE, "😀" * SLICE])
+def test_a_text_grows_in_place(piece):
+    """So no step touches all of its memory, and pieces and text are not in memory both."""
+    size = 100 * sys.getsizeof(piece)
+    joined(f"{piece}{i}" for i in range(100))  # the interpreter learns that it can
+    tracemalloc.start()
+    try:
+        joined(f"{piece}{i}" for i in range(100))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.3 * size
 
 
 def test_bytes_are_decoded_in_slices_as_at_once(small):

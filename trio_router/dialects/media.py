@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from trio_router.errors import InvalidRequest
-from trio_router.wire.slicing import SLICE, decoded, encoded, slices
+from trio_router.wire.slicing import SLICE, decoded, encoded, joined, slices
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=\r\n"
 _BYTES = SLICE // 4 * 3  # bytes that make SLICE characters of base64
@@ -46,13 +46,13 @@ def is_base64_image(url: str) -> bool:
 
 def text_of_base64(data: str) -> str:
     """The text whose base64 is `data`, which was checked; U+FFFD where it is not UTF-8."""
-    return "".join(decoded(map(binascii.a2b_base64, slices(data)), "replace"))
+    return joined(decoded(map(binascii.a2b_base64, slices(data)), "replace"))
 
 
 def base64_of_text(text: str) -> str:
     """The base64 of `text` in UTF-8, with a question mark for a lone surrogate."""
     pieces = slices(encoded(text, "replace"), size=_BYTES)
-    return "".join([binascii.b2a_base64(piece, newline=False).decode() for piece in pieces])
+    return joined(binascii.b2a_base64(piece, newline=False).decode() for piece in pieces)
 
 
 def _is_in_alphabet(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.wire.jsonexact import encode as encode_at_once
-from trio_router.wire.slicing import SLICE
+from trio_router.wire.slicing import SLICE, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ def encode(value: Any, pause: Callable[[], object]) -> bytes:
 
 def encode_text(value: Any, pause: Callable[[], object]) -> str:
     """As `encode`, as a string."""
-    return "".join([piece.decode() for piece in _paused(_pieces(value, pause), pause)])
+    return joined(piece.decode() for piece in _paused(_pieces(value, pause), pause))
 
 
 def _pieces(value: Any, pause: Callable[[], object]) -> list[bytes]:
