@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-T = TypeVar("T", str, bytes, bytearray)
+T = TypeVar("T", str, bytes, bytes | bytearray)
 
 SLICE = 65536  # bytes or characters
 pauses: dict[int, Callable[[], object]] = {}  # by the threads that work in slices
@@ -70,11 +70,14 @@ def joined(pieces: Iterable[str]) -> str:
     return whole
 
 
-def encoded(text: str, errors: str = "surrogatepass") -> bytes:
+def encoded(text: str, errors: str = "surrogatepass") -> bytes | bytearray:
     """`text.encode(errors=errors)`."""
     if len(text) <= SLICE:
         return text.encode(errors=errors)
-    return b"".join([piece.encode(errors=errors) for piece in slices(text)])  # releases the lock
+    data = bytearray()  # it grows in place: pieces and data are never in memory both
+    for piece in slices(text):
+        data += piece.encode(errors=errors)
+    return data
 
 
 def decoded(pieces: Iterator[bytes], errors: str = "strict") -> Iterator[str]:
