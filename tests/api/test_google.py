@@ -346,10 +346,11 @@ class TestLists:
             one = (await stack.client.get(path, headers={"x-goog-api-key": "x"})).json()
         assert one["name"] == f"models/{name.replace('%2F', '/')}"
 
+    @pytest.mark.parametrize("name", ["nowhere", "nowhere/llama:latest"])
     @pytest.mark.parametrize("headers", [{"x-goog-api-key": "x"}, {"anthropic-version": "1"}, {}])
-    async def test_an_error_of_a_list_has_its_askers_shape(self, headers, autojump_clock):
+    async def test_an_error_of_a_list_has_its_askers_shape(self, headers, name, autojump_clock):
         async with google() as stack:
-            told = (await stack.client.get("/v1/models/nowhere", headers=headers)).json()
+            told = (await stack.client.get(f"/v1/models/{name}", headers=headers)).json()
         expected = {"x-goog-api-key": "status", "anthropic-version": "type"}
         assert expected.get(next(iter(headers), ""), "param") in told["error"]
         assert ("type" in told) == ("anthropic-version" in headers)
