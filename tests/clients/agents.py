@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.serve.command import Served
 
 NODE = Path(__file__).parent / "node" / "node_modules" / ".bin"
-PATIENCE = 150  # s that an agent may take, on a busy machine
+PATIENCE = 60  # s that an agent may take
 _DEAD = "http://127.0.0.1:9"  # a proxy that is not there
 
 

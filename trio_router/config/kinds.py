@@ -40,7 +40,6 @@ class Kind:
     ask_usage: bool = True  # it knows `stream_options.include_usage`
     lenient_end: bool = False  # its streams may just end
     betas: frozenset[str] | None = None  # of `anthropic-beta`, that it takes; None: any
-    has_tokenize: bool = False  # vLLM's and llama.cpp's /tokenize
     refuses: frozenset[str] = frozenset()  # fields of a chat request that others take, or pass over
     traced_as: str = ""  # `gen_ai.provider.name` of the semantic conventions; empty: its name
 
@@ -146,7 +145,7 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("bedrock", traced_as="aws.bedrock"),
 )
-_UNKNOWN = Kind("", has_tokenize=True)  # perhaps a server of the user's own
+_UNKNOWN = Kind("")
 
 
 def kind_called(name: str) -> Kind:

@@ -100,6 +100,7 @@ class ServerConfig(Section):
     max_streams: Annotated[int, Field(ge=1)] | None = None  # requests to models at once
     max_queue: Annotated[int, Field(ge=0)] = 1000  # more wait, for `timeouts.pool`; the rest is refused
     max_connections: Annotated[int, Field(ge=1)] | None = None  # None: from the descriptors there are
+    websocket: bool = True  # serve the Responses API over WebSocket too
     reload: bool = True  # watch the configuration's file, and take it when it changes
     demo: bool = False  # serve the embedded `demo` provider too
     cors: CorsConfig | None = None
@@ -223,7 +224,7 @@ class ProviderConfig(Section):
     drop_unsupported: bool = False  # leave out what the provider cannot do, instead of refusing it
     responses: bool | None = None  # it has OpenAI's /responses; None: as its kind
     completions: bool | None = None  # it has OpenAI's /completions; None: as its kind
-    tokenize: bool | None = None  # it has vLLM's and llama.cpp's /tokenize; None: as its kind
+    tokenize: bool | None = None  # it has vLLM's and llama.cpp's /tokenize; None: it may have it
     betas: tuple[str, ...] | None = None  # of `anthropic-beta`, that it takes; None: as its kind
     query: dict[str, str] = Field(default_factory=dict)  # of each request's URL (Azure's api-version)
     timeouts: Timeouts = Field(default_factory=Timeouts)
@@ -255,7 +256,8 @@ class ProviderConfig(Section):
 
     @property
     def can_tokenize(self) -> bool:
-        return self.kind.has_tokenize if self.tokenize is None else self.tokenize
+        """A server of no known kind may be the user's own vLLM or llama.cpp."""
+        return not self.kind.name if self.tokenize is None else self.tokenize
 
     @property
     def known_betas(self) -> frozenset[str] | None:
