@@ -303,7 +303,8 @@ class TestHints:
             )
             to_upstream = stack._to_upstream
             stack._to_upstream = lambda host, port: to_upstream("upstream", port)
-            await ask(stack, "/v1beta/models/openai/gpt-4o:generateContent", self.ASKED)
+            response = await ask(stack, "/v1beta/models/openai/echo:generateContent", self.ASKED)
+        assert response.headers["x-trio-router-dropped"] == "top_k"
         assert "top_k" not in seen[0].json
         assert seen[0].json["top_p"] == 0.95
 
