@@ -12,7 +12,9 @@ from trio_router.dialects.gemini.seals import sealed
 from trio_router.errors import InvalidRequest
 
 ASK = [{"role": "user", "parts": [{"text": "?"}]}]
-DETAILS = [{"type": "reasoning.text", "text": "Hm??>>~~ÿÿþ", "signature": "s+/=", "format": "f", "index": 0}]
+DETAILS = [
+    {"type": "reasoning.text", "text": "Hm??>>~~ÿÿþ", "signature": "s+/=", "format": "f", "index": 0}
+]
 
 
 def chat(contents=ASK, *, drop=False, **fields) -> dict:
