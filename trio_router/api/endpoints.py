@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from trio_router.runtime.router import Router
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
-STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
 
 
 async def chat_completions(asked: ClientRequest) -> Reply:
@@ -72,7 +76,7 @@ async def answer_call(asked: ClientRequest, model: str, call: Call) -> Reply:
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
         asked.record.dropped = tuple(dict.fromkeys(call.dropped))
-        headers = {"content-type": call.content_type, **STREAM_HEADERS, **origin(asked.record)}
+        headers = {**STREAM_HEADERS, "content-type": call.content_type, **origin(asked.record)}
         return Reply(200, headers, stream=stream)
     answer = await asked.exchange.whole(target, call)
     asked.record.dropped = tuple(dict.fromkeys(call.dropped))

@@ -147,8 +147,8 @@ class Call(HubCall, WholeCall, Protocol):
     """A request for text: `is_stream` says which of the two ways the client wants its answer."""
 
     is_stream: bool
-    dropped: Sequence[str]  # what an agent sends, and the target asked last does not have
     content_type: str  # of a stream
+    dropped: Sequence[str]  # what an agent sends, and the target asked last does not have
 
     @property
     def said(self) -> Mapping[str, Any]:
@@ -259,9 +259,7 @@ class ClientCall(_TextCall):
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._client.name)
         if path is None:
-            request = self._translated(target)
-            self.dropped = self._left_out
-            return request
+            return self._translated(target)
         self.dropped = ()
         ask_usage = target.ask_usage and self.is_stream
         merged = target.body_for(self._client.exposed(self._body))
@@ -273,15 +271,21 @@ class ClientCall(_TextCall):
         """What clients send unasked is left out for targets that refuse it."""
         is_own = target.dialect.name == self._client.dialect
         chat = self._chat(drop=target.drop_unsupported, is_own=is_own)
+        self.dropped = self._left_out
         hints = self._client.hints & chat.keys()
         if not hints:
             return self.request_with(target, chat)
         try:
-            return self.request_with(target, _without(chat, hints & kind_at(target.base_url).refuses))
+            return self._without(hints & kind_at(target.base_url).refuses, target, chat)
         except InvalidRequest as refusal:
             if refusal.param not in hints:
                 raise
-        return self.request_with(target, _without(chat, hints))
+        return self._without(hints, target, chat)
+
+    def _without(self, names: frozenset[str], target: Target, chat: dict[str, Any]) -> UpstreamRequest:
+        self.dropped = [*self._left_out, *sorted(names)]
+        plain = {name: value for name, value in chat.items() if name not in names}
+        return self.request_with(target, plain)
 
     def translator(self, answer: OpenedAnswer, taps: Sequence[Tap] = ()) -> Translator:
         encoder = self._client.encoder(answer.identity, self._body)
@@ -325,7 +329,3 @@ class ClientCall(_TextCall):
 
     def _is_native(self, target: Target) -> bool:
         return self._client.name in target.native
-
-
-def _without(fields: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if name not in names} if names else fields
