@@ -81,20 +81,20 @@ class TestTraces:
         _, observation = observed()
         record = ended()
         parent = b"00-%b-%b-01" % (b"4b" * 16, b"a3" * 8)
-        observation.trace(record, parent, b"a=b")
+        observation.trace(record, {b"traceparent": parent, b"tracestate": b"a=b"})
         assert record.trace_headers == b"traceparent: %b\r\ntracestate: a=b\r\n" % parent
 
     async def test_without_tracing_and_without_a_trace_nothing_is_said(self):
         _, observation = observed()
         record = ended()
-        observation.trace(record, b"", b"")
+        observation.trace(record, {})
         assert record.trace_headers == b""
 
     async def test_a_span_is_begun_with_the_clients_trace_and_ended_with_the_request(self):
         engine, observation = observed()
         observation.tracing = tracing = Tracing()
         request = Request(ended())
-        observation.trace(request.record, b"00-theirs", b"")
+        observation.trace(request.record, {b"traceparent": b"00-theirs"})
         assert tracing.begun == [b"00-theirs"]
         assert request.record.trace_headers == b"traceparent: ours\r\n"
         engine.began(request)

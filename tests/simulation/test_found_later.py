@@ -103,3 +103,14 @@ def test_thoughts_that_another_target_repeats_in_two_fields_come_once(api, text)
     for piece in (0, 3, 7):
         ask.takes["p1"] = (Take(meant, Style(piece=piece)),)
         check(world([Provider("p0", "openai"), Provider("p1", "anthropic")], ask, routes=routes))
+
+
+@pytest.mark.parametrize("is_lenient", [False, True])
+def test_a_done_is_no_end_of_a_responses_stream_without_its_last_event(is_lenient):
+    # Seed 7, when worlds got providers that say [DONE] too early.
+    ask = Ask(0, "responses", "p0/m", is_stream=True)
+    plan = world([Provider("p0", "openai")], ask)
+    plan.config["providers"]["p0"] |= {"responses": True, "lenient_end": is_lenient}
+    for at in range(10):
+        ask.takes = {"p0": (take(piece=20, fault=Fault("early_done", at=at / 10)),)}
+        check(plan)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import trio
 from quart_trio import QuartTrio
 
-from trio_router.api.asgi import RelayConnection
+from trio_router.api.asgi import NoWebsocket, RelayConnection
 from trio_router.api.endpoints import CHAT_COMPLETIONS, MODELS_BELOW, OWN, chat_completions, client_call
 from trio_router.api.front import FRONT
 from trio_router.api.metrics_side import METRICS
 from trio_router.api.passing import FILES_BELOW, PASSING_THROUGH, UPLOADS
 from trio_router.api.request import ClientRequest
 from trio_router.api.sides import SIDES
+from trio_router.api.socket import RESPONSES, responses_socket
 from trio_router.api.table import EndpointRow, EndpointTable
 from trio_router.dialects import CLIENTS
 from trio_router.server.request_body import RequestBody
@@ -40,6 +41,7 @@ class RouterApp(QuartTrio):
     """
 
     asgi_http_class = RelayConnection  # type: ignore[mutable-override]
+    asgi_websocket_class = NoWebsocket  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class RouterApp(QuartTrio):
             **SIDES,
             **PASSING_THROUGH,
             **OWN,
+            ("GET", RESPONSES): EndpointRow(responses_socket),
             **more,
         }
         if router.generation.config.server.metrics.port is None:
@@ -74,14 +77,14 @@ class RouterApp(QuartTrio):
 
     def new_body(self, path: str, declared: int | None) -> RequestBody:
         """The body of a request for `path`; `declared` is its content-length, None without one."""
-        server, path = self.router.generation.config.server, self.table.meant(path)
+        server, path = self.router.generation.config.server, self.table.paths.meant(path)
         if path in UPLOADS:
             return RequestBody(server.max_upload, declared, is_streamed=True)
         return RequestBody(server.max_body, declared)
 
     def request(self, link: Link) -> ClientRequest:
         """The request that came in on `link`."""
-        link.path = self.table.meant(link.path)
+        link.path = self.table.paths.meant(link.path)
         return ClientRequest(self, link)
 
     # -- what a request asks

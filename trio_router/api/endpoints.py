@@ -6,14 +6,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from trio_router.api.chat import chat_call
 from trio_router.api.reply import Reply, json_reply, origin
 from trio_router.api.table import Below, EndpointRow
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.anthropic.listing import AnthropicListing
-from trio_router.dialects.chat_request import parse_chat_request, parse_object
+from trio_router.dialects.chat_request import parse_object
 from trio_router.dialects.conversations import continued_by, conversation_of
 from trio_router.errors import Draining
-from trio_router.relay.call import ChatCall, ClientCall
+from trio_router.relay.call import ClientCall
 from trio_router.relay.heavy import in_slices, understood
 from trio_router.routing.affinity import NO_AFFINITY, Affinity
 from trio_router.routing.route import Route
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from trio_router.runtime.router import Router
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
-_STREAM_HEADERS = {
+STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
     "x-accel-buffering": "no",
@@ -37,8 +38,9 @@ async def chat_completions(asked: ClientRequest) -> Reply:
     """`POST /v1/chat/completions`.  The hot path.  Raises RouterError."""
     asked.authenticate()
     refuse_if_draining(asked.router)
-    body, heavy = await understood(await asked.body.read(), parse_chat_request)
-    return await _answer(asked, body["model"], ChatCall(body, is_heavy=heavy))
+    call, heavy = await understood(await asked.body.read(), chat_call)
+    call.is_heavy = heavy
+    return await answer_call(asked, call.chat["model"], call)
 
 
 async def client_call(asked: ClientRequest) -> Reply:
@@ -54,7 +56,7 @@ async def client_call(asked: ClientRequest) -> Reply:
 
     body, heavy = await understood(await asked.body.read(), checked)
     call = ClientCall(client, body, asked.link.headers, is_heavy=heavy)
-    return await _answer(asked, body["model"], call)
+    return await answer_call(asked, body["model"], call)
 
 
 def refuse_if_draining(router: Router) -> None:
@@ -63,7 +65,8 @@ def refuse_if_draining(router: Router) -> None:
         raise Draining("the router is shutting down", retry_after="5")
 
 
-async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
+async def answer_call(asked: ClientRequest, model: str, call: Call) -> Reply:
+    """The answer to a request for text that has been checked.  Raises RouterError."""
     asked.record.is_stream = call.is_stream
     asked.trace()
     target = asked.generation.table.resolve(model)
@@ -71,8 +74,10 @@ async def _answer(asked: ClientRequest, model: str, call: Call) -> Reply:
         asked.exchange.affinity = await _affinity(asked, target, call)
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
-        return Reply(200, {**_STREAM_HEADERS, **origin(asked.record)}, stream=stream)
+        asked.record.dropped = tuple(dict.fromkeys(call.dropped))
+        return Reply(200, {**STREAM_HEADERS, **origin(asked.record)}, stream=stream)
     answer = await asked.exchange.whole(target, call)
+    asked.record.dropped = tuple(dict.fromkeys(call.dropped))
     return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
 
 

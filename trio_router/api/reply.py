@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from trio_router.server.link import Answer, Offer
+
+    Switch = tuple[Offer, Answer]
+
     from trio_router.errors import RouterError
     from trio_router.observe.record import RequestRecord
     from trio_router.relay.stream import StreamReply
@@ -31,6 +35,7 @@ class Reply:
     headers: dict[str, str]
     body: bytes = b""
     stream: StreamReply | None = field(default=None)
+    switch: Switch | None = field(default=None)  # to a WebSocket, which follows the head
 
 
 def json_reply(value: Any, status: int = 200, **headers: str) -> Reply:
@@ -63,10 +68,13 @@ def origin(record: RequestRecord) -> dict[str, str]:
     Clients make up model names: what no header can hold (and `%`) is percent-encoded, as UTF-8.
     """
     target = f"{record.provider}/{record.model}" if record.model else record.provider
-    return {
+    told = {
         "x-trio-router-target": target if _PLAIN.fullmatch(target) else _encoded(target),
         "x-trio-router-attempts": str(record.attempts),
     }
+    if record.dropped:
+        told["x-trio-router-dropped"] = ", ".join(record.dropped)
+    return told
 
 
 def _encoded(text: str) -> str:

@@ -70,6 +70,8 @@ class ClientRequest:
         self.router = app.router
         self.link = link
         self.body = link.body
+        # The first field of each name; made once, because a request asks for about ten.
+        self._fields = dict(reversed(link.headers))
         if self.header(CONTENT_ENCODING):
             self.body.coding = BodyCoding(link.headers)
         self.record = RequestRecord(
@@ -99,9 +101,7 @@ class ClientRequest:
     def trace(self, operation: str = "chat") -> None:
         """Notes the trace that the request is part of (W3C Trace Context)."""
         self.record.operation = operation
-        self.router.observation.trace(
-            self.record, self.header(b"traceparent"), self.header(b"tracestate")
-        )
+        self.router.observation.trace(self.record, self._fields)
 
     async def run(self) -> None:
         """Answers the request, to the answer's end; then everything that it has opened is closed.
@@ -200,11 +200,15 @@ class ClientRequest:
                 await self.body.wait_complete()
         if not self.body.is_complete:
             answer.headers["connection"] = "close"
-        if answer.stream is not None:
+        if answer.switch is not None:
+            offer, messages = answer.switch
+            await offer.accept(_raw(answer.headers), messages)
+        elif answer.stream is not None:
             if answer.status == 204:  # it has no body, and must not say how long it is (RFC 9110, 8.6)
                 answer.headers.pop("content-length", None)
             await self.link.start(answer.status, _raw(answer.headers))
             answer.headers.clear()  # or the stream would keep them
+            self._fields.clear()
             await self._send_stream(answer.stream)
         else:
             if answer.status != 204:
@@ -232,10 +236,7 @@ class ClientRequest:
 
     def header(self, name: bytes) -> bytes:
         """A header's value, by its lower-case name; empty if it is not there."""
-        for key, value in self.link.headers:  # a generator would cost more than the loop
-            if key == name:
-                return value
-        return b""
+        return self._fields.get(name, b"")
 
 
 def internal_error(fault: Exception, request_id: str) -> InternalError:

@@ -57,12 +57,8 @@ class EndpointTable:
         for (method, path), row in exact.items():
             if method == "GET" and not row.is_endless:
                 self.exact.setdefault(("HEAD", path), row)
-        self._paths = Paths({path for _, path in self.exact}, self._is_below)
+        self.paths = Paths({path for _, path in self.exact}, self._is_below)
         self._nowhere = EndpointRow(self._not_found)
-
-    def meant(self, path: str) -> str:
-        """The path of the table that a client's own path means: see `paths`."""
-        return self._paths.meant(path)
 
     def _is_below(self, path: str) -> bool:
         return any(path.startswith(below.prefix) and below.methods(path) for below in self._below)
@@ -87,7 +83,7 @@ class EndpointTable:
         return replace(next(iter(known.values())), endpoint=_method_not_allowed(known))
 
     async def _not_found(self, asked: ClientRequest) -> NoReturn:
-        near = " or ".join(self._paths.near(asked.link.path))
+        near = " or ".join(self.paths.near(asked.link.path))
         hint = f"; did you mean {near}?" if near else ""
         raise NotFound(f"{_asked_for(asked)}: there is nothing here{hint}")
 

@@ -100,6 +100,7 @@ class ServerConfig(Section):
     max_streams: Annotated[int, Field(ge=1)] | None = None  # requests to models at once
     max_queue: Annotated[int, Field(ge=0)] = 1000  # more wait, for `timeouts.pool`; the rest is refused
     max_connections: Annotated[int, Field(ge=1)] | None = None  # None: from the descriptors there are
+    websocket: bool = True  # serve the Responses API over WebSocket too
     reload: bool = True  # watch the configuration's file, and take it when it changes
     demo: bool = False  # serve the embedded `demo` provider too
     cors: CorsConfig | None = None

@@ -8,12 +8,12 @@ fields nobody here has heard of, which a closed vocabulary would lose.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from trio_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from trio_router.errors import RouterError
 
@@ -33,8 +33,7 @@ class UpstreamRequest:
     above: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerIdentity:
+class AnswerIdentity(NamedTuple):
     """Id, time (Unix seconds) and model of an answer, used where the upstream gives none."""
 
     id: str
@@ -57,11 +56,16 @@ class Unsupported:
     def __init__(self, who: str, *, drop: bool) -> None:
         self._who = who
         self._drop = drop
+        self.dropped: list[str] = []  # what was dropped, in the API's words
 
-    def field(self, name: str, why: str = "") -> None:
-        """`name` is the field's place in the request.  Raises InvalidRequest unless it is dropped."""
+    def field(self, name: str, why: str = "", what: str = "") -> None:
+        """`name` is the field's place in the request.  Raises InvalidRequest unless it is dropped.
+
+        `what` is what the client knows it by, if that is not its place.
+        """
         if not self._drop:
             raise InvalidRequest(f"{self._who}: {why or f'{name} is not supported'}", param=name)
+        self.dropped.append(what or name)
 
 
 class ChunkDecoder(Protocol):
@@ -338,6 +342,19 @@ class ClientDialect(Protocol):
         with `drop_unsupported` the latter is left out.
         """
         ...
+
+    def is_agent(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether the client is an agent, which sends tools and settings of the API's own unasked.
+
+        `headers` are the request's, with lower-case names.
+        """
+        return False
+
+    def agents_request(
+        self, body: dict[str, Any], *, drop_unsupported: bool = False
+    ) -> tuple[dict[str, Any], list[str]]:
+        """`chat_request` for an agent, and what was left out of it."""
+        return self.chat_request(body, drop_unsupported=drop_unsupported), []
 
     def for_others(self, chat: dict[str, Any]) -> dict[str, Any]:
         """The result of `chat_request`, without fields that only this API's own upstreams use."""

@@ -73,9 +73,18 @@ class NativeReader(AnswerReader):
     def _fault_of_eof(self, *, clean: bool) -> UpstreamError | None:
         if clean and self.events and self._is_own and self.format == "json":
             return self._fault_of_end()
+        return self._without_end() or super()._fault_of_eof(clean=clean)
+
+    def _fault_of_end(self) -> UpstreamError | None:
+        return super()._fault_of_end() or self._without_end()
+
+    def _without_end(self) -> UpstreamError | None:
+        """The fault of a stream that lacks the event which holds the answer, [DONE] or not."""
+        if self.told is not None:
+            return None  # that error is its end
         if self._api.needs_end and self._is_own and not self.is_whole:
             return Truncated("the upstream's stream ended before the answer was complete")
-        return super()._fault_of_eof(clean=clean)
+        return None
 
     def _record(self, record: ServerSentEvent) -> list[Item]:
         try:

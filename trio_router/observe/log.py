@@ -65,6 +65,7 @@ def request_fields(record: RequestRecord) -> dict[str, Any]:
         "attempts": _attempts(record),
         "hedged": record.is_hedged,
         "replayed": record.is_replayed,
+        "dropped": list(record.dropped),
         "chunks_processed": record.chunks_processed,
         "chunks_failed": record.chunks_failed,
         "bytes_received": record.bytes_received,

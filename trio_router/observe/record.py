@@ -133,6 +133,7 @@ class RequestRecord:
     is_estimated: bool = False  # the tokens are estimated: the upstream reported no usage
     route: str | None = None  # the route that the client asked for
     is_hedged: bool = False  # a second target was asked too
+    dropped: tuple[str, ...] = ()  # of an agent's request: what was left out
     is_replayed: bool = False  # the answer broke off, and another target continued it
 
     @property

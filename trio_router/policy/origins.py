@@ -50,6 +50,7 @@ _EXPOSED = ", ".join(
         "x-request-id",
         "x-trio-router-target",
         "x-trio-router-attempts",
+        "x-trio-router-dropped",
         "x-trio-router-estimated",
         "x-should-retry",
         "retry-after",

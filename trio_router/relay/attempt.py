@@ -79,7 +79,7 @@ class Attempt:
 
     def __enter__(self) -> None:
         self._open_upstreams.inc()
-        self.watchdog.scope.__enter__()
+        self.watchdog.open().__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
+from trio_router.dialects.chat_freeform import FreeFormAnswer, FreeFormCalls
 from trio_router.dialects.native import NativeAnswer, NativeReader, NativeTranslator
 from trio_router.dialects.translate import (
     KEEPALIVE,
@@ -24,7 +25,7 @@ from trio_router.relay.forwarded import allowed, forwarded
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from trio_router.dialects.base import ClientDialect
     from trio_router.dialects.taps import Tap
@@ -144,6 +145,7 @@ class Call(HubCall, WholeCall, Protocol):
     """A request for text: `is_stream` says which of the two ways the client wants its answer."""
 
     is_stream: bool
+    dropped: Sequence[str]  # what an agent sends, and the target asked last does not have
 
     @property
     def said(self) -> Mapping[str, Any]:
@@ -155,6 +157,7 @@ class _TextCall:
     """What the calls for text share; see Call.  `body` is the client's request, checked."""
 
     max_answer: int | None = None
+    dropped: Sequence[str] = ()
 
     def __init__(self, body: dict[str, Any], *, is_heavy: bool) -> None:
         self.is_heavy = is_heavy
@@ -202,6 +205,26 @@ class ChatCall(_TextCall):
         return self._body
 
 
+class FreeFormChatCall(ChatCall):
+    """A chat request some of whose tools take free-form text; `free` are their names.
+
+    They are functions in `body`, and their calls are named back.  `dropped` is what was left out.
+    """
+
+    def __init__(self, body: dict[str, Any], free: frozenset[str], dropped: Sequence[str]) -> None:
+        super().__init__(body)
+        self.dropped = dropped
+        self._free = free
+
+    def translator(self, answer: OpenedAnswer, taps: Sequence[Tap] = ()) -> Translator:
+        own = (FreeFormCalls(self._free),) if self._free else ()
+        return super().translator(answer, (*taps, *own))
+
+    def whole(self, answer: OpenedAnswer) -> Whole:
+        made = super().whole(answer)
+        return FreeFormAnswer(made, self._free) if self._free else made
+
+
 class ClientCall(_TextCall):
     """A request in the API of `client`.  `body` is the client's own, checked.
 
@@ -212,7 +235,7 @@ class ClientCall(_TextCall):
         self,
         client: ClientDialect,
         body: dict[str, Any],
-        headers: Iterable[tuple[bytes, bytes]] = (),
+        headers: Collection[tuple[bytes, bytes]] = (),
         *,
         is_heavy: bool = False,
     ) -> None:
@@ -220,7 +243,9 @@ class ClientCall(_TextCall):
         self.keepalive = client.keepalive
         self._client = client
         self._headers = forwarded(client.native, headers)
+        self._is_agent = client.is_agent(headers)
         self._chats: dict[tuple[bool, bool], dict[str, Any]] = {}  # see `_chat`
+        self._left_out: list[str] = []
 
     @property
     def said(self) -> Mapping[str, Any]:
@@ -231,7 +256,9 @@ class ClientCall(_TextCall):
         if path is None:
             is_own = target.dialect.name == self._client.dialect
             chat = self._chat(drop=target.drop_unsupported, is_own=is_own)
+            self.dropped = self._left_out
             return self.request_with(target, chat)
+        self.dropped = ()
         ask_usage = target.ask_usage and self.is_stream
         body = self._client.native.request(target.body_for(self._body), ask_usage=ask_usage)
         return UpstreamRequest(path, dumps(body), allowed(self._headers, target))
@@ -264,7 +291,10 @@ class ClientCall(_TextCall):
         """`drop`: without what cannot be kept.  `is_own`: with what only upstreams of this API know."""
         if (known := self._chats.get((drop, is_own))) is not None:
             return known
-        chat = self._client.chat_request(self._body, drop_unsupported=drop)
+        if self._is_agent:
+            chat, self._left_out = self._client.agents_request(self._body, drop_unsupported=drop)
+        else:
+            chat = self._client.chat_request(self._body, drop_unsupported=drop)
         self._chats[drop, is_own] = made = chat if is_own else self._client.for_others(chat)
         return made
 

@@ -70,10 +70,11 @@ class CountCall(SideCall):
         return counter.request(asked, target.base_url)
 
     def whole(self, answer: OpenedAnswer) -> Whole:
-        counter = _counter(answer.target)
-        if self._own_path(answer.target) is not None or counter is None:
-            return PlainAnswer(answer.reader())
-        return _Counted(answer.reader(), counter)
+        reader, target = answer.reader(), answer.target
+        counter = _counter(target)
+        if self._own_path(target) is not None or counter is None:
+            return PlainAnswer(reader)
+        return _Counted(reader, counter)
 
     def estimated(self) -> bytes:
         """The answer where nobody can be asked."""

@@ -97,6 +97,12 @@ class Engine:
         self.running.add(request)
         self.metrics.requests_open.inc()
 
+    def withdrew(self, request: Running) -> None:
+        """`request` does not count after all."""
+        self.running.discard(request)
+        self.metrics.requests_open.dec()
+        self._note_idle()
+
     def booked(self, request: Running) -> None:
         """`request` has ended.  Passes its record to every consumer, even if one of them raises."""
         self.running.discard(request)
@@ -105,6 +111,9 @@ class Engine:
                 consume(request.record)
             except Exception:
                 logger.exception("a request could not be booked")
+        self._note_idle()
+
+    def _note_idle(self) -> None:
         if not self.running and self._idle is not None:
             self._idle.set()
             self._idle = None

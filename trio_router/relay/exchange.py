@@ -168,6 +168,13 @@ class Exchange:
             self._aborted = error, outcome
             self._work.cancel()
 
+    def uncount(self) -> None:
+        """It turns out to be no request to a model: it is never booked."""
+        if self._phase is _Phase.OPEN:
+            self._phase = _Phase.UNCOUNTED
+            self._engine.withdrew(self)
+            self._upstreams.leave()
+
     def failed(self, error: RouterError) -> None:
         """Notes that the client is told `error`."""
         self._books.failed(error)

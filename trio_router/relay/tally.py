@@ -45,10 +45,15 @@ def cached_tokens(usage: Mapping[str, object]) -> int | None:
 
     `usage` is in the hub's shape, or in that of another API whose answer passes through.
     """
-    details = (usage.get(name) for name in _DETAILS)
-    places = [usage, *(place for place in details if isinstance(place, dict))]
-    found = [tokens(place, name) for place in places for name in _CACHED]
-    return max((count for count in found if count is not None), default=None)
+    most: int | None = None
+    for place in (usage, *map(usage.get, _DETAILS)):
+        if not isinstance(place, dict) or place.keys().isdisjoint(_CACHED):
+            continue  # what most usages say
+        for name in _CACHED:
+            count = tokens(place, name)
+            if count is not None and (most is None or count > most):
+                most = count
+    return most
 
 
 def tokens(usage: Mapping[str, object], *names: str) -> int | None:

@@ -14,15 +14,28 @@ class Watchdog:
     what took too long.  One scope serves the whole attempt, so that an event costs none.
     """
 
+    scope: trio.CancelScope
+
     def __init__(self, total: float | None) -> None:
         self.phase = "total"
         self.limit = total
         self._total = total
         self._end = math.inf if total is None else trio.current_time() + total
-        self.scope = trio.CancelScope(deadline=self._end)
+        self._deadline = self._end
         self.is_over = False  # what was waited for is here: no limit counts any more
         self._progress: float | None = None
         self._progress_end = math.inf
+
+    def first(self, phase: str, limit: float | None) -> None:
+        """Before `open`: the attempt begins with `phase`, which may take `limit` seconds."""
+        deadline = math.inf if limit is None else trio.current_time() + limit
+        if deadline < self._end:
+            self.phase, self.limit, self._deadline = phase, limit, deadline
+
+    def open(self) -> trio.CancelScope:
+        """The scope, to be entered at once.  A deadline that it is made with costs nothing more."""
+        self.scope = trio.CancelScope(deadline=self._deadline)
+        return self.scope
 
     def enter(self, phase: str, limit: float | None) -> None:
         """Begins `phase`, which may take `limit` seconds."""

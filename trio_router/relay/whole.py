@@ -20,18 +20,17 @@ if TYPE_CHECKING:
 async def whole_answer(attempt: Attempt, call: WholeCall) -> bytes:
     """The client's JSON.  Raises RouterError."""
     answer = b""
-    with attempt:
-        attempt.watchdog.enter("response", attempt.limits.response)
-        with await attempt.ask(call) as response:
-            await attempt.check_status(response)
-            limit = call.max_answer or attempt.target.rules.max_event
-            raw = await attempt.read(response, limit, strict=True)
-            translate = partial(_translate, attempt, call, response, raw)
-            try:
-                answer = await attempt.aside(translate) if is_heavy(raw) else translate()
-            except StreamError as fault:
-                retry_after = response.header(b"retry-after") or None
-                raise own_status(fault, attempt.target.provider, retry_after) from None
+    attempt.watchdog.first("response", attempt.limits.response)
+    with attempt, await attempt.ask(call) as response:
+        await attempt.check_status(response)
+        limit = call.max_answer or attempt.target.rules.max_event
+        raw = await attempt.read(response, limit, strict=True)
+        translate = partial(_translate, attempt, call, response, raw)
+        try:
+            answer = await attempt.aside(translate) if is_heavy(raw) else translate()
+        except StreamError as fault:
+            retry_after = response.header(b"retry-after") or None
+            raise own_status(fault, attempt.target.provider, retry_after) from None
     return answer
 
 

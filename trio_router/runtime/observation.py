@@ -14,6 +14,8 @@ from trio_router.observe.record import TargetReport
 from trio_router.observe.tracing import passed_on
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trio_router.observe.record import RequestRecord
     from trio_router.observe.tracing import Tracing
     from trio_router.relay.engine import Engine
@@ -33,12 +35,13 @@ class Observation:
         self._wall = engine.clock.wall
         engine.consumers += [self._metrics.ended, self._remember, log_request, self._end_span]
 
-    def trace(self, record: RequestRecord, traceparent: bytes, tracestate: bytes) -> None:
-        """Notes the trace context that the client sent, and passes it to the upstream."""
+    def trace(self, record: RequestRecord, fields: Mapping[bytes, bytes]) -> None:
+        """Notes the trace context in the client's header `fields`, and passes it to the upstream."""
+        parent = fields.get(b"traceparent", b"")
         if self.tracing is not None:
-            record.trace_headers = self.tracing.begin(record, traceparent, tracestate)
-        elif traceparent:
-            record.trace_headers = passed_on(traceparent, tracestate)
+            record.trace_headers = self.tracing.begin(record, parent, fields.get(b"tracestate", b""))
+        elif parent:
+            record.trace_headers = passed_on(parent, fields.get(b"tracestate", b""))
 
     async def sample(self, generation: Generation) -> None:
         """Samples everything that runs, for the history and the gauges."""

@@ -13,13 +13,14 @@ from trio_router.server.http1_link import Http1Link, refusal
 from trio_router.server.request_body import UNASKED
 from trio_router.server.request_parser import RequestParser
 from trio_router.server.service import WHOLE_HEAD
+from trio_router.server.websocket import WebSocketConnection
 from trio_router.transport.sockets import BROKEN, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_router.clock.alarms import Alarm
-    from trio_router.server.link import Answering
+    from trio_router.server.link import Answer, Answering
     from trio_router.server.request_body import RequestBody
     from trio_router.server.request_parser import RequestHead
     from trio_router.server.service import Service
@@ -58,6 +59,7 @@ class Http1Connection:
         self._heard = 0  # reads that returned data
         self._has_ended = False  # the client has closed its sending side
         self._lingering: trio.CancelScope | None = None
+        self._socket: WebSocketConnection | None = None  # what the client has switched to
         self._idle: Alarm = server.alarms.alarm(self._late)
 
     async def run(self, first: bytes) -> None:
@@ -70,6 +72,8 @@ class Http1Connection:
                 self._has_ended = True
                 if self._lingering is not None:
                     self._lingering.cancel()
+                if self._socket is not None:
+                    self._socket.lost()
                 if self._current is not None:
                     self._current.client_left()
                 self._forget_waiting()
@@ -81,8 +85,14 @@ class Http1Connection:
 
     def close_if_idle(self) -> None:
         """Closes the connection if no request is being answered."""
-        if self._current is None:
+        if self._socket is not None:
+            self._socket.end()
+        elif self._current is None:
             self.wire.close()
+
+    def switch(self, answer: Answer, new_body: Callable[[], RequestBody]) -> None:
+        self._socket = WebSocketConnection(self, answer, new_body, self._nursery)
+        self._socket.receive(self._parser.take_behind())
 
     def _late(self) -> None:
         """No request has come for too long."""
@@ -96,12 +106,17 @@ class Http1Connection:
 
     async def _read(self, data: bytes) -> None:
         while data:
-            if not self._is_closing:
+            if self._socket is not None:
+                self._socket.receive(data)
+            elif not self._is_closing:
                 self._parser.receive_data(data)
                 self._go_on()
                 if self._current is None and self._parser.is_in_head and not self._is_head_timed:
                     self._rest()
-            if self._waiting:
+            if self._socket is not None:
+                if self._socket.is_full:
+                    await self._wait_while_watching(self._socket.wait_room)
+            elif self._waiting:
                 self._ahead += len(data)
                 if self._ahead >= UNASKED:
                     await self._wait_while_watching(self._wait_turns)
@@ -181,7 +196,9 @@ class Http1Connection:
         except Exception:
             logger.exception("a request failed")
         self._current = None
-        if not link.is_finished:
+        if self._socket is not None:
+            await self._converse(self._socket)
+        elif not link.is_finished:
             self._forget_waiting()
             self.wire.close()  # the answer broke off: nothing more can be sent here
         elif not link.keep_alive:
@@ -189,6 +206,13 @@ class Http1Connection:
         else:
             self._rest()
             self._go_on()
+
+    async def _converse(self, socket: WebSocketConnection) -> None:
+        """The rest of the connection is a WebSocket's."""
+        if self._has_ended:
+            socket.lost()
+        await socket.serve()
+        self._socket = None
 
     def _rest(self) -> None:
         self._is_head_timed = self._parser.is_in_head

@@ -124,8 +124,8 @@ def good_end_is_whole(case: Case) -> Iterator[str]:
         return
     for told in _speakers(case):
         answer = _meant(case, told, said)
-        if is_lenient(case, told):
-            return
+        if is_lenient(case, told) or (told.fault is not None and told.fault.kind == "early_done"):
+            return  # text may end without a reason to; calls are checked by themselves
         has_ended = told.is_whole or told.has_said_finish
         is_its_finish = said.finish in finish_for(case.ask.api, answer)
         if has_ended and is_its_finish and _is_all(case, said, answer):

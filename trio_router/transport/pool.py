@@ -196,7 +196,8 @@ class Pool(Generic[C]):
         self._idle_by_key.setdefault(connection.key, OrderedDict())[connection] = None
 
     def _take_idle(self, key: Hashable) -> C | None:
-        deadline = trio.current_time() - self._expiry
+        # With an alarm, what has expired is closed by it.
+        deadline = -inf if self._alarm is not None else trio.current_time() - self._expiry
         while (same := self._idle_by_key.get(key)) is not None:
             connection = next(reversed(same))  # the most recently used is the likeliest to be alive
             since = self._idle[connection]
