@@ -15,6 +15,7 @@ from trio_router.dialects.gemini.client import KEY_HEADER, VERSIONS
 from trio_router.errors import ClientStalled, InternalError, RouterError
 from trio_router.observe.record import RequestRecord
 from trio_router.relay.exchange import Exchange
+from trio_router.relay.tasks import RequestTasks
 from trio_router.server.body_coding import CONTENT_ENCODING, BodyCoding
 from trio_router.server.seats import current_seat
 from trio_router.wire.written import unheard
@@ -67,7 +68,6 @@ class ClientRequest:
 
     exchange: Exchange
     generation: Generation  # kept to the request's end, whatever is configured meanwhile
-    nursery: trio.Nursery  # of all that is done for the request
 
     def __init__(self, app: ApiApp, link: Link) -> None:
         self.app = app
@@ -84,8 +84,9 @@ class ClientRequest:
             number=self.router.engine.next_number(),
         )
         self._more: dict[str, str] = {}  # headers of the answer, whatever it will be
+        self.tasks = RequestTasks()  # all that is done for the request
         self._has_left = False
-        self._scope: trio.CancelScope | None = None
+        self._has_begun = False
         self._seat: Seat | None = None  # the connection's, once the request was admitted
 
     def authenticate(self) -> None:
@@ -126,12 +127,7 @@ class ClientRequest:
         On cancel the client counts as gone.
         """
         try:
-            async with trio.open_nursery() as nursery:
-                self.nursery = nursery
-                self._scope = nursery.cancel_scope
-                await self._run(nursery)
-                if nursery.child_tasks:
-                    nursery.cancel_scope.cancel()
+            await self.tasks.run(self._run)
         except trio.Cancelled:  # from outside: the connection is given up
             self.exchange.client_left()
             raise
@@ -142,17 +138,18 @@ class ClientRequest:
             # Cut short: booked when its tasks have ended, for they count up to their last moment.
             self.exchange.close()
 
-    async def _run(self, nursery: trio.Nursery) -> None:
+    async def _run(self) -> None:
         row = self.app.row_of(self.link.method, self.link.path)
         # At the moment in which the exchange begins to use it: one that nobody uses is closed.
         self.generation = self.router.generation
         self.exchange = Exchange(
             self.router.engine,
             self.generation.upstreams,
-            nursery,
+            self.tasks,
             self.record,
             is_booked=row.is_booked,
         )
+        self._has_begun = True
         if self._has_left:
             self.client_left()
         try:
@@ -164,9 +161,9 @@ class ClientRequest:
     def client_left(self) -> None:
         """The client has left: cancels the request, which closes all that it has opened."""
         self._has_left = True
-        if self._scope is not None:
+        if self._has_begun:
             self.exchange.client_left()
-            self._scope.cancel()
+            self.tasks.cancel()
 
     async def _answer(self, endpoint: Endpoint) -> Reply:
         origins = self.app.origins(self.generation)
