@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import trio
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
 
 
 class RequestTasks:
@@ -21,7 +20,7 @@ class RequestTasks:
 
     def __init__(self) -> None:
         self._scope = trio.CancelScope()
-        self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
+        self._open = AsyncExitStack()
         self._nursery: trio.Nursery | None = None
 
     def cancel(self) -> None:
@@ -34,25 +33,13 @@ class RequestTasks:
         Raises what `work` raises, and an exception group with what tasks raise.
         """
         with self._scope:
-            try:
+            async with self._open:
                 await work()
-            except BaseException:
-                if not await self._close(sys.exc_info()):
-                    raise
-            else:
-                await self._close((None, None, None))
+                if self._nursery is not None and self._nursery.child_tasks:
+                    self._nursery.cancel_scope.cancel()
 
     async def nursery(self) -> trio.Nursery:
         """The nursery, opened by the first call."""
         if self._nursery is None:
-            self._manager = trio.open_nursery()
-            self._nursery = await self._manager.__aenter__()
+            self._nursery = await self._open.enter_async_context(trio.open_nursery())
         return self._nursery
-
-    async def _close(self, fault: tuple[Any, Any, Any]) -> bool:
-        """Leaves the nursery, as `async with` would.  True if `fault` was the nursery's own."""
-        if self._manager is None or self._nursery is None:
-            return False
-        if self._nursery.child_tasks:
-            self._nursery.cancel_scope.cancel()
-        return bool(await self._manager.__aexit__(*fault))
