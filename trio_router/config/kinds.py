@@ -40,6 +40,7 @@ class Kind:
     ask_usage: bool = True  # it knows `stream_options.include_usage`
     lenient_end: bool = False  # its streams may just end
     betas: frozenset[str] | None = None  # of `anthropic-beta`, that it takes; None: any
+    tells_cost: bool = False  # in its answers' usage, in dollars
     traced_as: str = ""  # `gen_ai.provider.name` of the semantic conventions; empty: its name
 
     @cached_property
@@ -100,6 +101,7 @@ KINDS: tuple[Kind, ...] = (
         "https://openrouter.ai/api/v1",
         variables=("OPENROUTER_API_KEY",),
         has_responses=True,
+        tells_cost=True,
     ),
     Kind("together", "https://api.together.xyz/v1", variables=("TOGETHER_API_KEY",)),
     Kind(
@@ -121,6 +123,7 @@ KINDS: tuple[Kind, ...] = (
         "https://api.perplexity.ai",
         variables=("PERPLEXITY_API_KEY",),
         has_completions=False,
+        tells_cost=True,
     ),
     Kind("ollama", dialect="ollama", local_address=("127.0.0.1", 11434)),
     Kind(
