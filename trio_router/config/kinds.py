@@ -40,6 +40,7 @@ class Kind:
     ask_usage: bool = True  # it knows `stream_options.include_usage`
     lenient_end: bool = False  # its streams may just end
     betas: frozenset[str] | None = None  # of `anthropic-beta`, that it takes; None: any
+    sells_as: str = ""  # what `model-prices` calls it; empty: it has no prices of it
     tells_cost: bool = False  # in its answers' usage, in dollars
     traced_as: str = ""  # `gen_ai.provider.name` of the semantic conventions; empty: its name
 
@@ -60,12 +61,19 @@ class Kind:
 # In the order in which the embedded default has them.
 KINDS: tuple[Kind, ...] = (
     Kind("demo", is_embedded=True),
-    Kind("openai", "https://api.openai.com/v1", variables=("OPENAI_API_KEY",), has_responses=True),
+    Kind(
+        "openai",
+        "https://api.openai.com/v1",
+        variables=("OPENAI_API_KEY",),
+        has_responses=True,
+        sells_as="openai",
+    ),
     Kind(
         "deepseek",
         "https://api.deepseek.com/v1",
         variables=("DEEPSEEK_API_KEY",),
         has_completions=False,
+        sells_as="deepseek",
     ),
     Kind(
         "anthropic",
@@ -73,6 +81,7 @@ KINDS: tuple[Kind, ...] = (
         dialect="anthropic",
         variables=("ANTHROPIC_API_KEY",),
         has_completions=False,
+        sells_as="anthropic",
     ),
     Kind(
         "gemini",
@@ -81,6 +90,7 @@ KINDS: tuple[Kind, ...] = (
         variables=("GEMINI_API_KEY",),
         has_completions=False,
         traced_as="gcp.gemini",
+        sells_as="google",
     ),
     Kind(
         "mistral",
@@ -88,6 +98,7 @@ KINDS: tuple[Kind, ...] = (
         variables=("MISTRAL_API_KEY",),
         has_completions=False,
         traced_as="mistral_ai",
+        sells_as="mistral",
     ),
     Kind(
         "groq",
@@ -110,6 +121,7 @@ KINDS: tuple[Kind, ...] = (
         variables=("XAI_API_KEY",),
         has_responses=True,
         traced_as="x_ai",
+        sells_as="xai",
     ),
     Kind("cerebras", "https://api.cerebras.ai/v1", variables=("CEREBRAS_API_KEY",)),
     Kind(
@@ -117,6 +129,7 @@ KINDS: tuple[Kind, ...] = (
         "https://api.cohere.com/v2",
         dialect="cohere",
         variables=("COHERE_API_KEY", "CO_API_KEY"),
+        sells_as="cohere",
     ),
     Kind(
         "perplexity",
@@ -132,6 +145,7 @@ KINDS: tuple[Kind, ...] = (
         hosts=("openai.azure.com",),
         has_responses=True,
         traced_as="azure.ai.openai",
+        sells_as="openai",
     ),
     Kind("bedrock", traced_as="aws.bedrock"),
 )

@@ -68,7 +68,7 @@ def price_complaints(config: dict[str, Any]) -> Iterator[Complaint]:
 
 
 def _unknown(name: str, known: list[str], providers: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = [] if name.endswith("/*") else difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if not near:
         found = difflib.get_close_matches(name.partition("/")[0], providers, n=1, cutoff=0.5)
         near = [f"{provider}/*" for provider in found]

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from trio_router.config.kinds import embedded_in, kind_at
-from trio_router.money.package import FREE, load, price_of, seller_at
+from trio_router.config.kinds import embedded_in
+from trio_router.money.package import FREE, load, price_of
 from trio_router.money.price import Price, Rates, of_dollars
 from trio_router.wire.addresses import is_loopback
 from trio_router.wire.names import escaped
@@ -49,10 +49,10 @@ class PriceBook:
             host = urlsplit(provider.base_url).hostname or ""
             if _is_local(provider, host):
                 self._fixed.setdefault(name, FREE)
-            elif kind_at(provider.base_url).tells_cost:
+            elif (kind := provider.kind).tells_cost:
                 self._fixed[name] = _TOLD
-            elif (seller := seller_at(host)) is not None:
-                self._sellers[name] = seller
+            elif kind.sells_as:
+                self._sellers[name] = kind.sells_as
         if self._sellers:
             load()
 

@@ -16,34 +16,10 @@ from trio_router.money.price import Price, Rates, of_dollars
 if TYPE_CHECKING:
     from types import ModuleType
 
-# Hosts of providers -> what the package calls who sells there.
-_SELLERS = {
-    "api.openai.com": "openai",
-    "openai.azure.com": "openai",
-    "api.deepseek.com": "deepseek",
-    "api.anthropic.com": "anthropic",
-    "generativelanguage.googleapis.com": "google",
-    "api.mistral.ai": "mistral",
-    "api.x.ai": "xai",
-    "api.cohere.com": "cohere",
-    "api.moonshot.ai": "moonshotai",
-    "api.z.ai": "zai",
-    "api.minimax.io": "minimax",
-    "dashscope-intl.aliyuncs.com": "alibaba",
-    "api.ai21.com": "ai21",
-    "api.upstage.ai": "upstage",
-    "api.inceptionlabs.ai": "inception",
-}
 # The package drops endings to find a related name; a date is the only one that changes no price.
 _DATE = re.compile(r"-\d{4}(?:-\d{2}-\d{2}|\d{4})?")
 # The package has no fees of tools.  Anthropic's list: $10 for a thousand web searches.
 _SEARCH = {"anthropic": 10_000_000}  # nano-dollars each
-
-
-def seller_at(host: str) -> str | None:
-    """Who sells at this host, in the package's words; None if the package has no prices of theirs."""
-    found = (s for known, s in _SELLERS.items() if host == known or host.endswith(f".{known}"))
-    return next(found, None)
 
 
 def load() -> None:
