@@ -76,3 +76,14 @@ def test_a_responses_stream_without_its_last_event_is_cut_whatever_comes_in_its_
     assert isinstance(failure, Truncated)
     assert TEXT in out
     assert passed("/v1/responses", CREATED + TEXT + COMPLETED + end)[1] is None
+
+
+@pytest.mark.parametrize("events", range(3, 7))
+@pytest.mark.parametrize("end", [b"data: [DONE]\n\n", b"data: [DONE]"])
+def test_a_message_that_done_has_ended_is_ended_for_its_client_once(events, end):
+    begun = b"".join(event + b"\n\n" for event in MESSAGE.split(b"\n\n")[:events])
+    out, failure = passed("/v1/messages", begun + end)
+    assert failure is None
+    for kind in (b"content_block_stop", b"message_delta", b"message_stop"):
+        assert out.count(b'"type":"%b"' % kind) == 1
+    assert b"[DONE]" not in out

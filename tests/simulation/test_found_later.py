@@ -6,7 +6,9 @@ import pytest
 
 from tests.simulation.worlds import answer, check, route, take, world
 from trio_router.simulation.pipes import Course
-from trio_router.simulation.plan import Ask, Fault, Provider, Style, Take
+from trio_router.simulation.plan import Ask, Fault, Provider, Style, Take, ToolCall
+
+CALL = ToolCall("tool0", '{"where":"Paris","deep":[1,2]}')
 
 
 @pytest.mark.parametrize("api", ["messages", "responses", "completions", "chat"])
@@ -114,3 +116,14 @@ def test_a_done_is_no_end_of_a_responses_stream_without_its_last_event(is_lenien
     for at in range(10):
         ask.takes = {"p0": (take(piece=20, fault=Fault("early_done", at=at / 10)),)}
         check(plan)
+
+
+@pytest.mark.parametrize("calls", [(), (CALL,)])
+def test_a_message_that_done_has_ended_is_ended_for_its_client(calls):
+    # Seed 200661: [DONE] from a provider whose API has none, before the message's own end.
+    finish = "tool_calls" if calls else "stop"
+    meant = answer(calls=calls, finish=finish)
+    ask = Ask(0, "messages", "p0/m", is_stream=True)
+    for at in range(20):
+        ask.takes = {"p0": (Take(meant, Style(piece=8), Fault("early_done", at=at / 20)),)}
+        check(world([Provider("p0", "anthropic")], ask))

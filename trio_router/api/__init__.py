@@ -9,6 +9,7 @@ nursery, its exchange.  The endpoint for its method and path checks the key and 
     paths                   the paths that clients write, put right
     app                     the application: its table, for every server below it
     endpoints               chat completions, the other APIs of clients, models, health
+    google                  Gemini's API, whose paths hold the model
     sides                   embeddings, counting tokens
     passing, upload         what passes through unchanged: audio, images, files, forms
     front                   `/`

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import parse_qsl
 
 import trio
 
 from trio_router.api.reply import Reply, error_reply
-from trio_router.dialects import CLIENTS
+from trio_router.dialects import APIS
+from trio_router.dialects.gemini.client import KEY_HEADER, VERSIONS
 from trio_router.errors import ClientStalled, InternalError, RouterError
 from trio_router.observe.record import RequestRecord
 from trio_router.relay.exchange import Exchange
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trio_router")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_MODELS = "/v1/models"  # whose answers have the shape of the API whose header a request has
+_KEYED_BY_QUERY = (*VERSIONS, _MODELS)
 _DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already
 
 
@@ -87,10 +91,23 @@ class ClientRequest:
     def authenticate(self) -> None:
         """Notes whose key the request has.  Raises Unauthorized."""
         given = self.header(b"authorization").decode("latin-1")
-        if not given and (key := self.header(b"x-api-key")):  # as Anthropic's clients send it
-            given = f"Bearer {key.decode('latin-1')}"
+        if not given:  # as Anthropic's clients send it, or Google's
+            key = self.header(b"x-api-key") or self.header(KEY_HEADER)
+            if own := key.decode("latin-1") or self.query_key:
+                given = f"Bearer {own}"
         self.record.key = self.generation.keys.check(given, self.link.server)
         self.admitted()
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The fields of the URL's query: one of them can be a secret."""
+        raw = self.link.query
+        return dict(parse_qsl(raw.decode("latin-1"))) if raw else {}
+
+    @property
+    def query_key(self) -> str:
+        """The key in the URL, where Google's clients may put it; empty elsewhere."""
+        return self.query.get("key", "") if self.link.path.startswith(_KEYED_BY_QUERY) else ""
 
     def admitted(self) -> None:
         """Notes that the request was admitted: its connection is not closed for another one."""
@@ -179,8 +196,9 @@ class ClientRequest:
     def error_body(self) -> Callable[[RouterError], dict[str, Any]]:
         """What gives errors their shape in the API that the request's path belongs to."""
         path = self.link.path
-        for known, client in CLIENTS.items():
-            if path == known or path.startswith(f"{known}/"):
+        is_shared = path == _MODELS or path.startswith(f"{_MODELS}/")
+        for client in APIS:
+            if client.owns(path) or (is_shared and client.header and self.header(client.header)):
                 return client.error_body
         return RouterError.body
 

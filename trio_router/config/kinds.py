@@ -42,6 +42,7 @@ class Kind:
     betas: frozenset[str] | None = None  # of `anthropic-beta`, that it takes; None: any
     sells_as: str = ""  # what `model-prices` calls it; empty: it has no prices of it
     tells_cost: bool = False  # in its answers' usage, in dollars
+    refuses: frozenset[str] = frozenset()  # fields of a chat request that others take, or pass over
     traced_as: str = ""  # `gen_ai.provider.name` of the semantic conventions; empty: its name
 
     @cached_property
@@ -58,6 +59,8 @@ class Kind:
         return next(found, "")
 
 
+_STRICT = frozenset({"top_k"})
+
 # In the order in which the embedded default has them.
 KINDS: tuple[Kind, ...] = (
     Kind("demo", is_embedded=True),
@@ -67,6 +70,7 @@ KINDS: tuple[Kind, ...] = (
         variables=("OPENAI_API_KEY",),
         has_responses=True,
         sells_as="openai",
+        refuses=_STRICT,
     ),
     Kind(
         "deepseek",
@@ -82,6 +86,7 @@ KINDS: tuple[Kind, ...] = (
         variables=("ANTHROPIC_API_KEY",),
         has_completions=False,
         sells_as="anthropic",
+        refuses=frozenset({"top_p", "top_k"}),  # its newest models; others take `top_p` alone
     ),
     Kind(
         "gemini",
@@ -97,6 +102,7 @@ KINDS: tuple[Kind, ...] = (
         "https://api.mistral.ai/v1",
         variables=("MISTRAL_API_KEY",),
         has_completions=False,
+        refuses=_STRICT,
         traced_as="mistral_ai",
         sells_as="mistral",
     ),
@@ -106,6 +112,7 @@ KINDS: tuple[Kind, ...] = (
         variables=("GROQ_API_KEY",),
         has_responses=True,
         has_completions=False,
+        refuses=_STRICT,
     ),
     Kind(
         "openrouter",
@@ -144,6 +151,7 @@ KINDS: tuple[Kind, ...] = (
         dialect="azure",
         hosts=("openai.azure.com",),
         has_responses=True,
+        refuses=_STRICT,
         traced_as="azure.ai.openai",
         sells_as="openai",
     ),
