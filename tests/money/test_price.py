@@ -83,3 +83,8 @@ def test_a_provider_that_tells_its_price_is_believed_and_its_silence_is_no_zero(
     price = Price(Rates(*[0] * 8), "test", is_told=True)
     assert price.cost(Usage(1, 1, told_cost=42)) == 42
     assert price.cost(Usage(1, 1)) is None
+
+
+def test_half_a_nano_dollar_goes_to_the_even_one():
+    price = Price(Rates(*[500_000] * 8), "test")
+    assert [price.cost(Usage(tokens, 0)) for tokens in range(6)] == [0, 0, 1, 2, 2, 2]

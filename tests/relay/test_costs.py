@@ -133,7 +133,20 @@ class TestManyAttempts:
             assert not second.used.is_estimated
             assert second.cost == COST_Y
             agree(s, first.cost + COST_Y)
+            assert s.records[-1].used == first.used + second.used
+            assert s.line["completion_tokens"] == first.used.output + 10
             assert s.line["usage"] == "estimated"
+
+    async def test_an_empty_answer_is_paid_and_no_streams_header_tells_a_part(self, autojump_clock):
+        async with scene(TARGETS, PRICES) as s:
+            s.script("x", streaming(*sse(LAST)))
+            s.script("y", counted())
+            seen = await s.ask()
+            assert seen.headers["x-trio-router-target"] == "b/y"
+            assert "x-trio-router-cost" not in seen.headers
+            paid = nanos(s.records[-1])
+            assert paid[0] == COST_X
+            agree(s, sum(paid))
 
     async def test_one_unknown_price_makes_the_sum_unknown(self, autojump_clock):
         only_y = "prices: {b/y: {input: 0.5, output: 2}}\n"

@@ -58,7 +58,7 @@ def usage_of(told: Mapping[str, Any]) -> Usage:
         return Usage(tokens(told, "prompt_tokens"), tokens(told, "completion_tokens"))
     of_input, of_output = _details(told, _INPUT_DETAILS), _details(told, _OUTPUT_DETAILS)
     hour = tokens(_inside(told, "cache_creation"), "ephemeral_1h_input_tokens")
-    written = tokens({**told, **of_input}, *_WRITTEN)
+    written = _most(tokens(of_input, *_WRITTEN), tokens(told, *_WRITTEN))
     if hour is not None:
         written = max(0, (written or 0) - hour)
     reasoning = _most(tokens(of_output, "reasoning_tokens"), tokens(told, "reasoning_tokens"))
