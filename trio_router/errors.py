@@ -5,6 +5,7 @@
      |- Unauthorized             401
      |- ModelNotFound            404
      |- NotFound, MethodNotAllowed  404, 405
+     |- UpgradeRequired          426   a WebSocket, where there is none
      |- RequestTimeout           408   its body does not come
      |- RequestTooLarge          413
      |- Overloaded               503   the router is full
@@ -93,6 +94,10 @@ class RouterError(Exception):
         """The error object that goes to the client, in an answer or in a stream."""
         fields = {"message": self.message, "type": self.type, "code": self.code or None}
         return {"error": {**fields, "param": self.param}}
+
+
+class UpgradeRequired(RouterError):
+    status, code, type = 426, "upgrade_required", "invalid_request_error"
 
 
 class InvalidRequest(RouterError):

@@ -18,7 +18,7 @@ from trio_router.observe.record import Outcome
 
 PROVIDERS = """
 providers:
-  any: {base_url: "http://upstream/v1"}
+  any: {base_url: "http://upstream/v1", tokenize: false}
   named:
     dialect: gemini
     base_url: http://upstream/v1beta
@@ -298,12 +298,11 @@ class TestHints:
     async def test_they_are_left_out_where_the_provider_is_known_to_refuse_them(self, autojump_clock):
         async with google() as stack:
             seen = []
-            stack.upstream.script = lambda request: (
-                seen.append(request) or error_answer(500, "no", "no")
-            )
+            stack.upstream.script = seen.append  # and it answers as it would without
             to_upstream = stack._to_upstream
             stack._to_upstream = lambda host, port: to_upstream("upstream", port)
-            await ask(stack, "/v1beta/models/openai/gpt-4o:generateContent", self.ASKED)
+            response = await ask(stack, "/v1beta/models/openai/echo:generateContent", self.ASKED)
+        assert response.headers["x-trio-router-dropped"] == "top_k"
         assert "top_k" not in seen[0].json
         assert seen[0].json["top_p"] == 0.95
 
@@ -346,10 +345,11 @@ class TestLists:
             one = (await stack.client.get(path, headers={"x-goog-api-key": "x"})).json()
         assert one["name"] == f"models/{name.replace('%2F', '/')}"
 
+    @pytest.mark.parametrize("name", ["nowhere", "nowhere/llama:latest"])
     @pytest.mark.parametrize("headers", [{"x-goog-api-key": "x"}, {"anthropic-version": "1"}, {}])
-    async def test_an_error_of_a_list_has_its_askers_shape(self, headers, autojump_clock):
+    async def test_an_error_of_a_list_has_its_askers_shape(self, headers, name, autojump_clock):
         async with google() as stack:
-            told = (await stack.client.get("/v1/models/nowhere", headers=headers)).json()
+            told = (await stack.client.get(f"/v1/models/{name}", headers=headers)).json()
         expected = {"x-goog-api-key": "status", "anthropic-version": "type"}
         assert expected.get(next(iter(headers), ""), "param") in told["error"]
         assert ("type" in told) == ("anthropic-version" in headers)
@@ -366,6 +366,16 @@ class TestCounts:
         assert "x-trio-router-estimated" not in response.headers
         assert seen.path == "/v1beta/models/gemini-2.5-flash:countTokens"
         assert seen.json["generateContentRequest"]["model"] == "models/gemini-2.5-flash"
+
+    async def test_another_provider_that_counts_is_asked(self, autojump_clock):
+        asked = {"generateContentRequest": {**ASK, "systemInstruction": {"parts": [{"text": "S"}]}}}
+        async with google() as stack:
+            stack.upstream.script = lambda _: json_answer({"input_tokens": 9})
+            response = await ask(stack, "/v1beta/models/claude/c:countTokens", asked)
+            (seen,) = stack.upstream.requests
+        assert response.json() == {"totalTokens": 9}
+        assert seen.path == "/v1/messages/count_tokens"
+        assert (seen.json["model"], seen.json["system"]) == ("c", "S")
 
     @pytest.mark.parametrize("model", ["any/echo", "gemini-2.5-flash"])
     async def test_others_are_estimated_and_marked(self, model, autojump_clock):

@@ -95,7 +95,7 @@ def running_router(
         file = folder / "router.yaml"
         where = providers.replace("http://upstream", f"http://127.0.0.1:{upstream.port}")
         file.write_text(f"{settings}\n{where}")
-        with served("--config", str(file), until="curl", longest=600) as router:
+        with served("--config", str(file), until="curl", within=600) as router:
             yield Running(router.url, upstream)
     finally:
         upstream.end()

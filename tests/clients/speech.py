@@ -71,7 +71,7 @@ def script(turns: Sequence[Turn], otherwise: str = "A title") -> Callable[[SeenR
 
 
 def dialect_of(path: str) -> str:
-    if path.startswith("/native"):
+    if path.startswith("/native/responses"):
         return "responses"
     if path.startswith("/v1beta"):
         return "gemini"

@@ -13,6 +13,8 @@ from tests.clients.speech import Call, Fail, Stay, dialect_of, script, spoken
 from trio_router.demo import Answer, error_answer
 
 pytestmark = pytest.mark.slow
+NODE_SDK = pytest.mark.client("npm:@google/genai", name="@google/genai (Node)", api="Gemini")
+CLI = pytest.mark.client("npm:@google/gemini-cli", name="Gemini CLI", api="Gemini")
 SCRIPT = NODE.parent.parent / "google.mjs"
 TEXT = "Grüße aus 東京 👋🏽, in Stücken."
 CALL = Call("weather", {"city": "Zürich", "days": 2})
@@ -26,6 +28,8 @@ async def asked(run, model: str, version: str = "v1beta", way: str = "") -> dict
     return json.loads(done.stdout or "{}")
 
 
+@NODE_SDK
+@pytest.mark.client(shows="streaming")
 @DIALECTS
 async def test_the_sdk_of_node_streams_text_and_calls_and_lists_models(tmp_path, dialect):
     speak = script([TEXT])
@@ -48,6 +52,8 @@ async def test_the_sdk_of_node_streams_text_and_calls_and_lists_models(tmp_path,
     assert [(one["name"], one["args"]) for one in called["calls"]] == [(CALL.name, CALL.arguments)]
 
 
+@NODE_SDK
+@pytest.mark.client(shows="errors")
 @DIALECTS
 async def test_errors_are_the_sdk_of_nodes_own(tmp_path, dialect):
     def cut_off(request):
@@ -66,6 +72,8 @@ async def test_errors_are_the_sdk_of_nodes_own(tmp_path, dialect):
     assert (late["error"]["name"], late["error"]["status"]) == ("ApiError", 502)
 
 
+@NODE_SDK
+@pytest.mark.client(shows="leaving")
 @DIALECTS
 async def test_when_the_sdk_of_node_leaves_the_upstream_is_released(tmp_path, dialect):
     async with agents(tmp_path) as run:
@@ -85,8 +93,14 @@ async def gemini_cli(run, model: str, prompt: str):
     return await run.run(program("gemini"), *words, **own)
 
 
-@pytest.mark.parametrize("model", ["openai/m", "anthropic/m", "gemini/m", "ollama/m", "gemini-2.5-pro"])
-async def test_gemini_cli_edits_a_file(tmp_path, model):
+@CLI
+@pytest.mark.client(shows="edits a file")
+@pytest.mark.parametrize(
+    ("dialect", "model"),
+    [(name, f"{name}/m") for name in ("openai", "anthropic", "gemini", "ollama")]
+    + [("anthropic", "gemini-2.5-pro")],
+)
+async def test_gemini_cli_edits_a_file(tmp_path, dialect, model):
     """`gemini-2.5-pro` is a route to another provider, and one that is told to think."""
     routes = "routes: {gemini-2.5-pro: {targets: [{model: anthropic/claude-sonnet-4-0}]}}"
     async with agents(tmp_path, routes=routes) as run:
@@ -108,6 +122,8 @@ async def test_gemini_cli_edits_a_file(tmp_path, model):
     assert not any("sk-client" in json.dumps(dict(request.headers)) for request in seen)
 
 
+@CLI
+@pytest.mark.client(shows="errors")
 async def test_gemini_cli_tells_of_an_upstreams_error(tmp_path):
     async with agents(tmp_path) as run:
         run.upstream.script = script([Fail(400)])

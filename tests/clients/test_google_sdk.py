@@ -15,7 +15,8 @@ from tests.clients.speech import Call, Fail, Stay, dialect_of, script, spoken
 from trio_router.demo import Answer, Send, Sleep, sse
 
 types = genai.types
-pytestmark = [pytest.mark.slow, *LEFT]
+PYTHON = pytest.mark.client("pypi:google-genai", name="google-genai (Python)", api="Gemini")
+pytestmark = [pytest.mark.slow, PYTHON, *LEFT]
 TEXT = "Grüße aus 東京 👋🏽, in Stücken."
 PNG = b"\x89PNG\r\n\x1a\n\xff\xfe\xfb\xef"
 
@@ -24,6 +25,7 @@ def says(text):
     return lambda request: spoken(dialect_of(request.path), text, request.json)
 
 
+@pytest.mark.client(shows="streaming")
 @DIALECTS
 @pytest.mark.parametrize("version", ["v1", "v1beta"])
 async def test_it_streams(tmp_path, dialect, version):
@@ -45,6 +47,7 @@ async def test_it_streams(tmp_path, dialect, version):
     assert usage.total_token_count == 18
 
 
+@pytest.mark.client(shows="streaming")
 @DIALECTS
 async def test_it_streams_under_asyncio(dialect):
     async with stack() as run:
@@ -62,6 +65,7 @@ async def test_it_streams_under_asyncio(dialect):
     assert chunks[-1].candidates[0].finish_reason == types.FinishReason.STOP
 
 
+@pytest.mark.client(shows="50 turns")
 @DIALECTS
 async def test_a_chat_goes_on_for_fifty_turns(dialect):
     """The SDK keeps what it was given as history only if each piece of a stream says something."""
@@ -98,6 +102,7 @@ def weather(city: str) -> str:
     return f"It rains in {city}."
 
 
+@pytest.mark.client(shows="tools")
 @DIALECTS
 async def test_it_calls_a_function_by_itself_and_goes_on(dialect):
     seen = []
@@ -129,6 +134,7 @@ class City(BaseModel):
     people: int
 
 
+@pytest.mark.client(shows="structured output")
 @DIALECTS
 async def test_it_parses_a_structured_answer(dialect):
     seen = []
@@ -178,6 +184,7 @@ def whole(dialect: str, text: str) -> Answer:
     )
 
 
+@pytest.mark.client(shows="images")
 @DIALECTS
 async def test_a_picture_and_a_system_instruction_reach_the_upstream(dialect):
     seen = []
@@ -205,6 +212,7 @@ async def test_a_picture_and_a_system_instruction_reach_the_upstream(dialect):
     assert ("iVBORw0KGgr__vvv" if dialect == "gemini" else "iVBORw0KGgr//vvv") in seen[0]
 
 
+@pytest.mark.client(shows="thinking", dialect="anthropic")
 async def test_thoughts_are_told_apart_and_a_signature_comes_back():
     """Anthropic wants its signed thinking back with the result of a call."""
     seen = []
@@ -266,6 +274,7 @@ def thinking(texts) -> Answer:
     return Answer(headers=SSE, steps=[Send(text.encode())])
 
 
+@pytest.mark.client(shows="errors")
 @DIALECTS
 @pytest.mark.parametrize(
     ("status", "kind"), [(400, "ClientError"), (429, "ClientError"), (500, "ServerError")]
@@ -286,6 +295,7 @@ async def test_an_upstreams_error_is_the_sdks_own_exception(dialect, status, kin
     assert error.status == {400: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL"}[status]
 
 
+@pytest.mark.client(shows="errors in the stream")
 @DIALECTS
 async def test_an_error_in_the_middle_is_raised_after_what_was_said(dialect):
     def answer(request):
@@ -311,6 +321,7 @@ async def test_an_error_in_the_middle_is_raised_after_what_was_said(dialect):
     assert (error.code, error.status) == (502, "UNAVAILABLE")
 
 
+@pytest.mark.client(shows="streaming")
 async def test_silence_is_bridged_with_what_the_sdk_reads_over():
     """A comment would be taken for JSON that is broken."""
     frame = {"id": "c", "object": "chat.completion.chunk", "choices": []}
@@ -329,6 +340,7 @@ async def test_silence_is_bridged_with_what_the_sdk_reads_over():
     assert "".join(chunk.text or "" for chunk in chunks) == "Well."
 
 
+@pytest.mark.client(shows="leaving")
 @DIALECTS
 async def test_leaving_in_the_middle_releases_the_upstream(dialect):
     async with stack() as run:
@@ -345,6 +357,7 @@ async def test_leaving_in_the_middle_releases_the_upstream(dialect):
             await run.upstream.wait_closed_early()
 
 
+@pytest.mark.client(shows="models")
 async def test_models_are_listed_and_told_of():
     routes = "routes: {fast: {targets: [{model: openai/m}]}}"
     async with stack(routes) as run:
@@ -362,12 +375,12 @@ async def test_models_are_listed_and_told_of():
             assert other == "models/openai/m"
 
 
+@pytest.mark.client(shows="tokens")
 @DIALECTS
 async def test_tokens_are_counted_or_estimated(dialect):
     async with stack() as run:
-        counted = Answer(
-            headers=[("content-type", "application/json")], steps=[Send(b'{"totalTokens": 31}')]
-        )
+        said = b'{"totalTokens": 31, "input_tokens": 31}'
+        counted = Answer(headers=[("content-type", "application/json")], steps=[Send(said)])
         run.upstream.script = lambda request: counted
 
         def ask():
@@ -375,7 +388,7 @@ async def test_tokens_are_counted_or_estimated(dialect):
                 return google.models.count_tokens(model=f"{dialect}/m", contents="A question of words.")
 
         told = await in_thread(ask)
-    assert told.total_tokens == (31 if dialect == "gemini" else 5)
+    assert told.total_tokens == (31 if dialect in ("gemini", "anthropic") else 5)
 
 
 VECTORS = {
@@ -385,6 +398,7 @@ VECTORS = {
 }
 
 
+@pytest.mark.client(shows="embeddings")
 @pytest.mark.parametrize("dialect", sorted(VECTORS))
 async def test_texts_are_embedded(dialect):
     async with stack() as run:

@@ -137,9 +137,8 @@ class TestTheKinds:
         both["COHERE_API_KEY"] = " "
         assert embedded_config(both).providers["cohere"].keys == ("old",)
 
-    def test_of_an_unknown_one_nothing_is_claimed_but_that_it_may_be_a_server_of_ones_own(self):
-        unknown = Kind("", has_tokenize=True)
-        assert kind_called("nobody") == kind_at("http://nobody.example") == unknown
+    def test_of_an_unknown_one_nothing_is_claimed(self):
+        assert kind_called("nobody") == kind_at("http://nobody.example") == Kind("")
 
 
 class TestAnEmbeddedKind:
@@ -188,3 +187,25 @@ def test_no_other_file_knows_a_provider_by_its_host_its_key_or_as_embedded(path)
     for text in strings(path):
         assert text not in secrets | embedded
         assert not [host for host in hosts if host in text]
+
+
+class TestWhatAProviderTakes:
+    @pytest.mark.parametrize(
+        ("settings", "can"),
+        [
+            ({"base_url": "http://127.0.0.1:8000/v1"}, True),
+            ({"base_url": "https://gateway.example/v1"}, True),
+            ({"base_url": "https://api.openai.com/v1"}, False),
+            ({"base_url": "https://x.openai.azure.com", "dialect": "azure"}, False),
+            ({"base_url": "http://127.0.0.1:8000/v1", "tokenize": False}, False),
+            ({"base_url": "https://api.groq.com/openai/v1", "tokenize": True}, True),
+        ],
+    )
+    def test_a_server_of_no_known_kind_may_count_tokens(self, settings, can):
+        assert ProviderConfig(**settings).can_tokenize is can
+
+    def test_any_beta_is_taken_unless_the_kind_or_the_configuration_says_which(self):
+        settings = {"base_url": "https://claude.example/v1", "dialect": "anthropic"}
+        assert ProviderConfig(**settings).known_betas is None
+        assert ProviderConfig(**settings, betas=["a", "b"]).known_betas == {"a", "b"}
+        assert ProviderConfig(**settings, betas=[]).known_betas == set()

@@ -48,11 +48,11 @@ def served(
     port: int = 0,
     stderr: int = subprocess.DEVNULL,
     until: str = 'demo/echo"',
-    longest: float = 60,
+    within: float = 60,
 ) -> Iterator[Served]:
     """`until` is in the line of the banner that is waited for: by default the embedded example's.
 
-    After `longest` seconds the process is killed.
+    After `within` seconds the process is killed.
     """
     process = subprocess.Popen(
         [COMMAND, "serve", "--port", str(port), *words],
@@ -61,7 +61,7 @@ def served(
         text=True,
         env=CLEAN,
     )
-    watch = threading.Timer(longest, process.kill)
+    watch = threading.Timer(within, process.kill)
     watch.start()
     try:
         lines = []

@@ -10,6 +10,7 @@ from tests.chunks import SSE, delta
 from tests.connections import everything, post, until
 from tests.server.stock_hypercorn import connect
 from tests.stack import chat, events, memory_stack
+from tests.websockets import SocketClient
 from trio_router.demo import Answer, sse
 from trio_router.observe.record import Outcome
 
@@ -84,3 +85,12 @@ async def test_the_same_table_answers(method, path, status, allow, autojump_cloc
         assert head.startswith(b"HTTP/1.1 %d" % status)
         assert bool(body) is (method != "HEAD")
         assert allow is None or f"allow: {allow}".encode() in head
+
+
+async def test_a_websocket_is_refused_so_that_its_client_goes_on_over_http(autojump_clock):
+    async with memory_stack() as stack:
+        client = SocketClient(await connect(stack))
+        with trio.fail_after(5):
+            assert await client.open() == 426
+        assert b"upgrade_required" in client.body
+        await client.stream.aclose()

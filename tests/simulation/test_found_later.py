@@ -6,7 +6,9 @@ import pytest
 
 from tests.simulation.worlds import answer, check, route, take, world
 from trio_router.simulation.pipes import Course
-from trio_router.simulation.plan import Ask, Fault, Provider, Style, Take
+from trio_router.simulation.plan import Ask, Fault, Provider, Style, Take, ToolCall
+
+CALL = ToolCall("tool0", '{"where":"Paris","deep":[1,2]}')
 
 
 @pytest.mark.parametrize("api", ["messages", "responses", "completions", "chat"])
@@ -103,3 +105,25 @@ def test_thoughts_that_another_target_repeats_in_two_fields_come_once(api, text)
     for piece in (0, 3, 7):
         ask.takes["p1"] = (Take(meant, Style(piece=piece)),)
         check(world([Provider("p0", "openai"), Provider("p1", "anthropic")], ask, routes=routes))
+
+
+@pytest.mark.parametrize("is_lenient", [False, True])
+def test_a_done_is_no_end_of_a_responses_stream_without_its_last_event(is_lenient):
+    # Seed 7, when worlds got providers that say [DONE] too early.
+    ask = Ask(0, "responses", "p0/m", is_stream=True)
+    plan = world([Provider("p0", "openai")], ask)
+    plan.config["providers"]["p0"] |= {"responses": True, "lenient_end": is_lenient}
+    for at in range(10):
+        ask.takes = {"p0": (take(piece=20, fault=Fault("early_done", at=at / 10)),)}
+        check(plan)
+
+
+@pytest.mark.parametrize("calls", [(), (CALL,)])
+def test_a_message_that_done_has_ended_is_ended_for_its_client(calls):
+    # Seed 200661: [DONE] from a provider whose API has none, before the message's own end.
+    finish = "tool_calls" if calls else "stop"
+    meant = answer(calls=calls, finish=finish)
+    ask = Ask(0, "messages", "p0/m", is_stream=True)
+    for at in range(20):
+        ask.takes = {"p0": (Take(meant, Style(piece=8), Fault("early_done", at=at / 20)),)}
+        check(world([Provider("p0", "anthropic")], ask))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 from quart_trio import QuartTrio
 
-from trio_router.api.asgi import RelayConnection
+from trio_router.api.asgi import NoWebsocket, RelayConnection
 from trio_router.api.azure import AZURE
 from trio_router.api.endpoints import CHAT_COMPLETIONS, MODELS_BELOW, OWN, chat_completions, client_call
 from trio_router.api.front import FRONT
@@ -21,6 +21,7 @@ from trio_router.api.ollama import OLLAMA
 from trio_router.api.passing import FILES_BELOW, PASSING_THROUGH, UPLOADS
 from trio_router.api.request import ClientRequest
 from trio_router.api.sides import SIDES
+from trio_router.api.socket import RESPONSES, responses_socket
 from trio_router.api.table import EndpointRow, EndpointTable
 from trio_router.dialects import CLIENTS
 from trio_router.server.request_body import RequestBody
@@ -46,6 +47,7 @@ class RouterApp(QuartTrio):
     """
 
     asgi_http_class = RelayConnection  # type: ignore[mutable-override]
+    asgi_websocket_class = NoWebsocket  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class RouterApp(QuartTrio):
             **PASSING_THROUGH,
             **OWN,
             **OLLAMA,
+            ("GET", RESPONSES): EndpointRow(responses_socket),
             **more,
         }
         if router.generation.config.server.metrics.port is None:

@@ -14,12 +14,20 @@ from typing import TYPE_CHECKING
 import trio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
+from trio_router.errors import UpgradeRequired
+from trio_router.wire.jsoncodec import dumps
 from trio_router.wire.written import Written, unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+    from hypercorn.typing import (
+        ASGIReceiveCallable,
+        ASGISendCallable,
+        HTTPScope,
+        WebsocketScope,
+    )
+    from quart_trio import QuartTrio
 
     from trio_router.server.link import Answering, App, Headers
 
@@ -35,6 +43,26 @@ class RelayConnection(TrioASGIHTTPConnection):
             nursery.start_soon(_watch, request, link, receive)
             await request.run()
             nursery.cancel_scope.cancel()
+
+
+class NoWebsocket:
+    """A WebSocket that came through ASGI: refused with 426, upon which clients go on over HTTP."""
+
+    def __init__(self, app: QuartTrio, scope: WebsocketScope) -> None:
+        pass
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        await receive()
+        error = UpgradeRequired("there is no WebSocket under this server: POST the request")
+        await send(
+            {
+                "type": "websocket.http.response.start",
+                "status": error.status,
+                "headers": [(b"content-type", b"application/json")],
+            }
+        )
+        body = dumps(error.body())
+        await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
 
 
 async def _watch(request: Answering, link: AsgiLink, receive: ASGIReceiveCallable) -> None:
@@ -72,6 +100,10 @@ class AsgiLink:
     def server(self) -> str | None:
         server = self._scope.get("server")
         return server[0] if server else None
+
+    @property
+    def offer(self) -> None:
+        return None  # such a server has WebSockets of its own
 
     @property
     def client(self) -> str | None:

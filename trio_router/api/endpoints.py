@@ -6,15 +6,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from trio_router.api.chat import chat_call
 from trio_router.api.reply import Reply, json_reply, origin
 from trio_router.api.table import Below, EndpointRow
 from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
-from trio_router.dialects.base import PagingTeller
-from trio_router.dialects.chat_request import parse_chat_request, parse_object
+from trio_router.dialects.anthropic.listing import AnthropicListing
+from trio_router.dialects.chat_request import parse_object
 from trio_router.dialects.conversations import continued_by, conversation_of
 from trio_router.dialects.gemini.client import KEY_HEADER
 from trio_router.errors import Draining
-from trio_router.relay.call import ChatCall, ClientCall
+from trio_router.relay.call import ClientCall
 from trio_router.relay.heavy import in_slices, understood
 from trio_router.routing.affinity import NO_AFFINITY, Affinity
 from trio_router.routing.route import Route
@@ -27,15 +28,20 @@ if TYPE_CHECKING:
     from trio_router.runtime.router import Router
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
-_STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
 
 
 async def chat_completions(asked: ClientRequest) -> Reply:
     """`POST /v1/chat/completions`.  The hot path.  Raises RouterError."""
     asked.authenticate()
     refuse_if_draining(asked.router)
-    body, heavy = await understood(await asked.body.read(), asked.parsing(parse_chat_request))
-    return await answer_call(asked, body["model"], ChatCall(body, is_heavy=heavy))
+    call, heavy = await understood(await asked.body.read(), asked.parsing(chat_call))
+    call.is_heavy = heavy
+    return await answer_call(asked, call.chat["model"], call)
 
 
 async def client_call(asked: ClientRequest) -> Reply:
@@ -70,7 +76,7 @@ def refuse_if_draining(router: Router) -> None:
 
 
 async def answer_call(asked: ClientRequest, model: str, call: Call) -> Reply:
-    """The answer of what `model` means.  Raises RouterError."""
+    """The answer to a request for text that has been checked.  Raises RouterError."""
     asked.record.is_stream = call.is_stream
     asked.trace()
     target = asked.generation.table.resolve(model)
@@ -78,9 +84,11 @@ async def answer_call(asked: ClientRequest, model: str, call: Call) -> Reply:
         asked.exchange.affinity = await _affinity(asked, target, call)
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
-        headers = {"content-type": call.content_type, **_STREAM_HEADERS, **origin(asked.record)}
+        asked.record.dropped = tuple(dict.fromkeys(call.dropped))
+        headers = {**STREAM_HEADERS, "content-type": call.content_type, **origin(asked.record)}
         return Reply(200, headers, stream=stream)
     answer = await asked.exchange.whole(target, call)
+    asked.record.dropped = tuple(dict.fromkeys(call.dropped))
     return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
 
 
@@ -116,7 +124,7 @@ async def models(asked: ClientRequest) -> Reply:
     asked.authenticate()
     models = await asked.router.models(asked.generation)
     teller = _teller(asked)
-    if isinstance(teller, PagingTeller):
+    if isinstance(teller, AnthropicListing):
         query = parse_qsl(asked.link.query.decode("latin-1"))
         return json_reply(teller.page(models, dict(query)))
     return json_reply(teller.models(models))

@@ -6,18 +6,18 @@ A model's name may hold slashes and colons: the last colon is the verb's.
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trio_router.api.endpoints import answer_call, refuse_if_draining
 from trio_router.api.reply import Reply, json_reply, origin
+from trio_router.api.sides import count
 from trio_router.api.table import Below, EndpointRow
 from trio_router.dialects import GEMINI, GEMINI_ARRAY
 from trio_router.dialects.chat_request import parse_object
+from trio_router.dialects.gemini.client_embeddings import counted
 from trio_router.relay.call import ClientCall
-from trio_router.relay.google_sides import GoogleCountCall, GoogleEmbeddingCall, estimated_tokens
-from trio_router.relay.heavy import in_slices, understood
-from trio_router.routing.route import Route
+from trio_router.relay.google_sides import GoogleCountCall, GoogleEmbeddingCall
+from trio_router.relay.heavy import understood
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _ASKED = re.compile(r"/v1(?:beta|alpha)?/models/(.+):([A-Za-z]+)", re.DOTALL)
 _LISTS = ("/v1beta/models", "/v1alpha/models")
-ESTIMATED = "x-trio-router-estimated"
 
 
 def _named(path: str) -> tuple[str, str]:
@@ -70,15 +69,9 @@ async def _content(asked: ClientRequest, model: str, *, is_stream: bool) -> Repl
 async def _count(asked: ClientRequest, model: str) -> Reply:
     """Of a target that cannot count, an estimate, marked as such."""
     body, heavy = await understood(await asked.body.read(), parse_object)
-    target = asked.generation.table.resolve(model)
-    first = target.targets[0].target if isinstance(target, Route) else target
-    if GEMINI.name in first.native:
-        return await _whole(asked, model, GoogleCountCall(body, is_heavy=heavy))
-    estimate = partial(estimated_tokens, body)
-    tokens = await in_slices(estimate) if heavy else estimate()
-    reply = json_reply({"totalTokens": tokens})
-    reply.headers[ESTIMATED] = "true"
-    return reply
+    counted(body)
+    call = GoogleCountCall(GEMINI, {**body, "model": model}, is_heavy=heavy)
+    return await count(asked, model, call)
 
 
 async def _embed(asked: ClientRequest, model: str) -> Reply:

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from trio_router.errors import MethodNotAllowed, Stopped
+from trio_router.money import plain
 from trio_router.routing.retry import told_retry_after
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from trio_router.server.link import Answer, Offer
+
+    Switch = tuple[Offer, Answer]
 
     from trio_router.errors import RouterError
     from trio_router.observe.record import RequestRecord
@@ -31,6 +36,7 @@ class Reply:
     headers: dict[str, str]
     body: bytes = b""
     stream: StreamReply | None = field(default=None)
+    switch: Switch | None = field(default=None)  # to a WebSocket, which follows the head
 
 
 def json_reply(value: Any, status: int = 200, **headers: str) -> Reply:
@@ -58,15 +64,22 @@ def error_reply(
 
 
 def origin(record: RequestRecord) -> dict[str, str]:
-    """The headers that tell who answered, and after how many attempts.
+    """The headers that tell who answered, after how many attempts, and at what cost if it is known.
+
+    While a stream runs nobody knows what it will cost.
 
     Clients make up model names: what no header can hold (and `%`) is percent-encoded, as UTF-8.
     """
     target = f"{record.provider}/{record.model}" if record.model else record.provider
-    return {
+    told = {
         "x-trio-router-target": target if _PLAIN.fullmatch(target) else _encoded(target),
         "x-trio-router-attempts": str(record.attempts),
     }
+    if record.dropped:
+        told["x-trio-router-dropped"] = ", ".join(record.dropped)
+    if not record.is_stream and (cost := record.cost) is not None:
+        told["x-trio-router-cost"] = plain(cost)
+    return told
 
 
 def _encoded(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 import trio
@@ -17,6 +17,7 @@ from trio_router.dialects.gemini.client import KEY_HEADER, VERSIONS
 from trio_router.errors import ClientStalled, InternalError, RouterError
 from trio_router.observe.record import RequestRecord
 from trio_router.relay.exchange import Exchange
+from trio_router.relay.tasks import RequestTasks
 from trio_router.server.body_coding import CONTENT_ENCODING, BodyCoding
 from trio_router.server.seats import current_seat
 from trio_router.wire.written import unheard
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from trio_router.server.link import Headers, Link
     from trio_router.server.seats import Seat
 
-    Parser = Callable[..., dict[str, Any]]
     Endpoint = Callable[["ClientRequest"], Awaitable[Reply]]
+    Parsed = TypeVar("Parsed")
 
 logger = logging.getLogger("trio_router")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -71,7 +72,6 @@ class ClientRequest:
 
     exchange: Exchange
     generation: Generation  # kept to the request's end, whatever is configured meanwhile
-    nursery: trio.Nursery  # of all that is done for the request
 
     def __init__(self, app: ApiApp, link: Link) -> None:
         self.app = app
@@ -90,8 +90,9 @@ class ClientRequest:
             number=self.router.engine.next_number(),
         )
         self._more: dict[str, str] = {}  # headers of the answer, whatever it will be
+        self.tasks = RequestTasks()  # all that is done for the request
         self._has_left = False
-        self._scope: trio.CancelScope | None = None
+        self._has_begun = False
         self._seat: Seat | None = None  # the connection's, once the request was admitted
 
     def authenticate(self) -> None:
@@ -135,12 +136,7 @@ class ClientRequest:
         On cancel the client counts as gone.
         """
         try:
-            async with trio.open_nursery() as nursery:
-                self.nursery = nursery
-                self._scope = nursery.cancel_scope
-                await self._run(nursery)
-                if nursery.child_tasks:
-                    nursery.cancel_scope.cancel()
+            await self.tasks.run(self._run)
         except trio.Cancelled:  # from outside: the connection is given up
             self.exchange.client_left()
             raise
@@ -151,7 +147,7 @@ class ClientRequest:
             # Cut short: booked when its tasks have ended, for they count up to their last moment.
             self.exchange.close()
 
-    async def _run(self, nursery: trio.Nursery) -> None:
+    async def _run(self) -> None:
         if self.path.startswith(AZURE):
             providers = self.router.generation.config.providers
             self.path, self.named_model = azure_path(self.link, providers)
@@ -161,10 +157,11 @@ class ClientRequest:
         self.exchange = Exchange(
             self.router.engine,
             self.generation.upstreams,
-            nursery,
+            self.tasks,
             self.record,
             is_booked=row.is_booked,
         )
+        self._has_begun = True
         if self._has_left:
             self.client_left()
         try:
@@ -176,9 +173,9 @@ class ClientRequest:
     def client_left(self) -> None:
         """The client has left: cancels the request, which closes all that it has opened."""
         self._has_left = True
-        if self._scope is not None:
+        if self._has_begun:
             self.exchange.client_left()
-            self._scope.cancel()
+            self.tasks.cancel()
 
     async def _answer(self, endpoint: Endpoint) -> Reply:
         origins = self.app.origins(self.generation)
@@ -214,7 +211,7 @@ class ClientRequest:
                 return client.error_body
         return RouterError.body
 
-    def parsing(self, parse: Parser) -> Parser:
+    def parsing(self, parse: Callable[..., Parsed]) -> Callable[..., Parsed]:
         """`parse`; where the path names the model, with that."""
         return parse if self.named_model is None else partial(parse, model=self.named_model)
 
@@ -234,7 +231,10 @@ class ClientRequest:
                 await self.body.wait_complete()
         if not self.body.is_complete:
             answer.headers["connection"] = "close"
-        if answer.stream is not None:
+        if answer.switch is not None:
+            offer, messages = answer.switch
+            await offer.accept(_raw(answer.headers), messages)
+        elif answer.stream is not None:
             if answer.status == 204:  # it has no body, and must not say how long it is (RFC 9110, 8.6)
                 answer.headers.pop("content-length", None)
             await self.link.start(answer.status, _raw(answer.headers))

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from trio_router.config.kinds import Kind, embedded_in, kind_at
+from trio_router.config.prices import PriceConfig  # noqa: TC001 - pydantic reads it
 from trio_router.config.routes import RouteConfig  # noqa: TC001 - pydantic reads it
 from trio_router.config.section import Seconds, Section
 from trio_router.dialects import DIALECTS
@@ -100,6 +101,7 @@ class ServerConfig(Section):
     max_streams: Annotated[int, Field(ge=1)] | None = None  # requests to models at once
     max_queue: Annotated[int, Field(ge=0)] = 1000  # more wait, for `timeouts.pool`; the rest is refused
     max_connections: Annotated[int, Field(ge=1)] | None = None  # None: from the descriptors there are
+    websocket: bool = True  # serve the Responses API over WebSocket too
     reload: bool = True  # watch the configuration's file, and take it when it changes
     demo: bool = False  # serve the embedded `demo` provider too
     cors: CorsConfig | None = None
@@ -223,7 +225,7 @@ class ProviderConfig(Section):
     drop_unsupported: bool = False  # leave out what the provider cannot do, instead of refusing it
     responses: bool | None = None  # it has OpenAI's /responses; None: as its kind
     completions: bool | None = None  # it has OpenAI's /completions; None: as its kind
-    tokenize: bool | None = None  # it has vLLM's and llama.cpp's /tokenize; None: as its kind
+    tokenize: bool | None = None  # it has vLLM's and llama.cpp's /tokenize; None: it may have it
     betas: tuple[str, ...] | None = None  # of `anthropic-beta`, that it takes; None: as its kind
     query: dict[str, str] = Field(default_factory=dict)  # of each request's URL (Azure's api-version)
     timeouts: Timeouts = Field(default_factory=Timeouts)
@@ -255,7 +257,8 @@ class ProviderConfig(Section):
 
     @property
     def can_tokenize(self) -> bool:
-        return self.kind.has_tokenize if self.tokenize is None else self.tokenize
+        """A server of no known kind may be the user's own vLLM or llama.cpp."""
+        return not self.kind.name if self.tokenize is None else self.tokenize
 
     @property
     def known_betas(self) -> frozenset[str] | None:
@@ -316,6 +319,7 @@ class Config(Section):
     stream: StreamConfig = Field(default_factory=StreamConfig)
     providers: dict[Name, ProviderConfig] = Field(default_factory=dict)
     routes: dict[Name, RouteConfig] = Field(default_factory=dict)
+    prices: dict[str, PriceConfig] = Field(default_factory=dict)  # of provider/model or provider/*
 
     @model_validator(mode="before")
     @classmethod

@@ -13,9 +13,12 @@ chunks of the hub, then the client's frames.  Where both sides speak the same AP
     native                  an answer that passes through, read along the way
     chat_request, chat_messages, embedding
                             checks of clients' requests
+    chat_shapes, chat_freeform
+                            chat requests in the shapes of other APIs, as some agents send them
     conversations           which conversation a client's request is part of
     hub, fold, media,
     chat_fields             readers and helpers of the hub's shape
+    freeform                tools whose input is free-form text
     provider_error          what a provider's error means
 
 Invariants.

@@ -8,12 +8,12 @@ fields nobody here has heard of, which a closed vocabulary would lose.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from trio_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from trio_router.errors import RouterError
     from trio_router.wire.sse import ServerSentEvent
@@ -35,15 +35,12 @@ class UpstreamRequest:
 
 
 class AnswerIdentity(NamedTuple):
-    """Id, time (Unix seconds) and model of an answer, used where the upstream gives none.
-
-    `elapsed` measures the seconds since the request came; None if nobody does.
-    """
+    """Id, time (Unix seconds) and model of an answer, used where the upstream gives none."""
 
     id: str
     created: int
     model: str
-    elapsed: Callable[[], float] | None = None
+    elapsed: Callable[[], float] | None = None  # seconds since the request came; None: nobody measures
 
     def frame(self) -> dict[str, Any]:
         """A new chunk of the answer, without its choices."""
@@ -61,11 +58,16 @@ class Unsupported:
     def __init__(self, who: str, *, drop: bool) -> None:
         self._who = who
         self._drop = drop
+        self.dropped: list[str] = []  # what was dropped, in the API's words
 
-    def field(self, name: str, why: str = "") -> None:
-        """`name` is the field's place in the request.  Raises InvalidRequest unless it is dropped."""
+    def field(self, name: str, why: str = "", what: str = "") -> None:
+        """`name` is the field's place in the request.  Raises InvalidRequest unless it is dropped.
+
+        `what` is what the client knows it by, if that is not its place.
+        """
         if not self._drop:
             raise InvalidRequest(f"{self._who}: {why or f'{name} is not supported'}", param=name)
+        self.dropped.append(what or name)
 
 
 class ChunkDecoder(Protocol):
@@ -239,18 +241,6 @@ class ModelTeller(Protocol):
     def models(self, models: Sequence[ListedModel]) -> dict[str, Any]: ...
 
 
-@runtime_checkable
-class PagingTeller(ModelTeller, Protocol):
-    """A teller of an API whose clients ask for one page after another."""
-
-    def page(self, models: Sequence[ListedModel], query: Mapping[str, str]) -> dict[str, Any]:
-        """The page that the URL's `query` asks for; all models if it asks for none.
-
-        Raises InvalidRequest.
-        """
-        ...
-
-
 class PassingDialect(Protocol):
     """Providers whose other endpoints are OpenAI's too, so that requests for them pass through."""
 
@@ -378,6 +368,19 @@ class ClientDialect(Protocol):
         with `drop_unsupported` the latter is left out.
         """
         ...
+
+    def is_agent(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether the client is an agent, which sends tools and settings of the API's own unasked.
+
+        `headers` are the request's, with lower-case names.
+        """
+        return False
+
+    def agents_request(
+        self, body: dict[str, Any], *, drop_unsupported: bool = False
+    ) -> tuple[dict[str, Any], list[str]]:
+        """`chat_request` for an agent, and what was left out of it."""
+        return self.chat_request(body, drop_unsupported=drop_unsupported), []
 
     def for_others(self, chat: dict[str, Any]) -> dict[str, Any]:
         """The result of `chat_request`, without fields that only this API's own upstreams use."""

@@ -52,9 +52,15 @@ def parse_object(data: bytes | bytearray, model: str | None = None) -> dict[str,
     return value
 
 
-def parse_chat_request(data: bytes | bytearray, model: str | None = None) -> dict[str, Any]:
+def parse_chat_request(data: bytes | bytearray) -> dict[str, Any]:
     """The body of `POST /v1/chat/completions`, unknown fields and all.  Raises InvalidRequest."""
-    body = parse_object(data, model)
+    body = parse_object(data)
+    check_chat_request(body)
+    return body
+
+
+def check_chat_request(body: dict[str, Any]) -> None:
+    """Raises InvalidRequest."""
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise wrong("model", "a string")
@@ -66,7 +72,6 @@ def parse_chat_request(data: bytes | bytearray, model: str | None = None) -> dic
     if options and not isinstance(options.get("include_usage"), bool | None):
         raise wrong("stream_options.include_usage", "a boolean")
     check_messages(body.get("messages"))
-    return body
 
 
 def _is(value: Any, kinds: tuple[type, ...]) -> bool:

@@ -89,9 +89,18 @@ class NativeReader(AnswerReader):
         is_document = self.format == "json" and "ndjson" not in self._formats
         if clean and self.events and self._is_own and is_document:
             return self._fault_of_end()
+        return self._without_end() or super()._fault_of_eof(clean=clean)
+
+    def _fault_of_end(self) -> UpstreamError | None:
+        return super()._fault_of_end() or self._without_end()
+
+    def _without_end(self) -> UpstreamError | None:
+        """The fault of a stream that lacks the event which holds the answer, [DONE] or not."""
+        if self.told is not None:
+            return None  # that error is its end
         if self._api.needs_end and self._is_own and not self.is_whole:
             return Truncated("the upstream's stream ended before the answer was complete")
-        return super()._fault_of_eof(clean=clean)
+        return None
 
     def _record(self, record: ServerSentEvent) -> list[Item]:
         try:
@@ -163,17 +172,13 @@ class NativeTranslator:
             return b""
         frames = [self._frame(item) for item in self._items.receive_data(data)]
         if self.reader.is_done and self.reader.failure is None:
-            frames.append(self._end(self._api.end))
+            frames.append(self._end())
         return b"".join(frames)
 
     def receive_eof(self, *, clean: bool = True) -> bytes:
         frames = [self._frame(item) for item in self._items.receive_eof(clean=clean)]
         if self.reader.failure is None:
-            # The last event may have come without its line end: then the upstream has ended it.
-            is_told = self.reader.is_done
-            frames.append(
-                self._end(self._api.end if is_told else self._api.missing_end(self._own.decoder))
-            )
+            frames.append(self._end())
         return b"".join(frames)
 
     def fail(self, error: RouterError) -> bytes:
@@ -190,8 +195,14 @@ class NativeTranslator:
         self._is_encoded = True
         return self._encoder.encode(item.chunk)
 
-    def _end(self, own: bytes) -> bytes:
-        return self._encoder.finish() if self._is_encoded else own
+    def _end(self) -> bytes:
+        """What ends a good stream for its client, beside what the upstream's own events have told."""
+        if self._is_encoded:
+            return self._encoder.finish()
+        decoder = self._own.decoder
+        # [DONE] is no end of every API, and an upstream may say it in the stead of its own end.
+        is_told = decoder is not None and decoder.is_done
+        return self._api.end if is_told else self._api.missing_end(decoder)
 
 
 class PlainAnswer:

@@ -65,6 +65,7 @@ def request_fields(record: RequestRecord) -> dict[str, Any]:
         "attempts": _attempts(record),
         "hedged": record.is_hedged,
         "replayed": record.is_replayed,
+        "dropped": list(record.dropped),
         "chunks_processed": record.chunks_processed,
         "chunks_failed": record.chunks_failed,
         "bytes_received": record.bytes_received,
@@ -77,7 +78,9 @@ def request_fields(record: RequestRecord) -> dict[str, Any]:
         "prompt_tokens": record.prompt_tokens,
         "cached_tokens": record.cached_tokens,
         "completion_tokens": record.completion_tokens,
+        "reasoning_tokens": None if record.used is None else record.used.reasoning,
         "usage": record.usage,
+        "cost_usd": record.cost_usd,
     }
 
 

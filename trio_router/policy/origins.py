@@ -50,6 +50,8 @@ _EXPOSED = ", ".join(
         "x-request-id",
         "x-trio-router-target",
         "x-trio-router-attempts",
+        "x-trio-router-dropped",
+        "x-trio-router-cost",
         "x-trio-router-estimated",
         "x-should-retry",
         "retry-after",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from trio_router.config.kinds import kind_at
 from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
+from trio_router.dialects.chat_freeform import FreeFormAnswer, FreeFormCalls
 from trio_router.dialects.native import NativeAnswer, NativeReader, NativeTranslator
 from trio_router.dialects.translate import (
     KEEPALIVE,
@@ -26,7 +27,7 @@ from trio_router.relay.forwarded import allowed, forwarded
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from trio_router.dialects.base import ClientDialect
     from trio_router.dialects.taps import Tap
@@ -147,6 +148,7 @@ class Call(HubCall, WholeCall, Protocol):
 
     is_stream: bool
     content_type: str  # of a stream
+    dropped: Sequence[str]  # what an agent sends, and the target asked last does not have
 
     @property
     def said(self) -> Mapping[str, Any]:
@@ -158,6 +160,7 @@ class _TextCall:
     """What the calls for text share; see Call.  `body` is the client's request, checked."""
 
     max_answer: int | None = None
+    dropped: Sequence[str] = ()
 
     def __init__(self, body: dict[str, Any], *, is_heavy: bool) -> None:
         self.is_heavy = is_heavy
@@ -206,6 +209,26 @@ class ChatCall(_TextCall):
         return self._body
 
 
+class FreeFormChatCall(ChatCall):
+    """A chat request some of whose tools take free-form text; `free` are their names.
+
+    They are functions in `body`, and their calls are named back.  `dropped` is what was left out.
+    """
+
+    def __init__(self, body: dict[str, Any], free: frozenset[str], dropped: Sequence[str]) -> None:
+        super().__init__(body)
+        self.dropped = dropped
+        self._free = free
+
+    def translator(self, answer: OpenedAnswer, taps: Sequence[Tap] = ()) -> Translator:
+        own = (FreeFormCalls(self._free),) if self._free else ()
+        return super().translator(answer, (*taps, *own))
+
+    def whole(self, answer: OpenedAnswer) -> Whole:
+        made = super().whole(answer)
+        return FreeFormAnswer(made, self._free) if self._free else made
+
+
 class ClientCall(_TextCall):
     """A request in the API of `client`.  `body` is the client's own, checked.
 
@@ -216,7 +239,7 @@ class ClientCall(_TextCall):
         self,
         client: ClientDialect,
         body: dict[str, Any],
-        headers: Iterable[tuple[bytes, bytes]] = (),
+        headers: Collection[tuple[bytes, bytes]] = (),
         *,
         is_heavy: bool = False,
     ) -> None:
@@ -225,7 +248,9 @@ class ClientCall(_TextCall):
         self.content_type = client.content_type
         self._client = client
         self._headers = forwarded(client.native, headers)
+        self._is_agent = client.is_agent(headers)
         self._chats: dict[tuple[bool, bool], dict[str, Any]] = {}  # see `_chat`
+        self._left_out: list[str] = []
 
     @property
     def said(self) -> Mapping[str, Any]:
@@ -235,25 +260,32 @@ class ClientCall(_TextCall):
         path = target.native.get(self._client.name)
         if path is None:
             return self._translated(target)
+        self.dropped = ()
         ask_usage = target.ask_usage and self.is_stream
         merged = target.body_for(self._client.exposed(self._body))
         body = self._client.native.request(merged, ask_usage=ask_usage)
-        asked = self._client.native_path(path, self._body)
-        return UpstreamRequest(asked, dumps(body), allowed(self._headers, target))
+        path = self._client.native_path(path, self._body)
+        return UpstreamRequest(path, dumps(body), allowed(self._headers, target))
 
     def _translated(self, target: Target) -> UpstreamRequest:
         """What clients send unasked is left out for targets that refuse it."""
         is_own = target.dialect.name == self._client.dialect
         chat = self._chat(drop=target.drop_unsupported, is_own=is_own)
+        self.dropped = self._left_out
         hints = self._client.hints & chat.keys()
         if not hints:
             return self.request_with(target, chat)
         try:
-            return self.request_with(target, _without(chat, hints & kind_at(target.base_url).refuses))
+            return self._without(hints & kind_at(target.base_url).refuses, target, chat)
         except InvalidRequest as refusal:
             if refusal.param not in hints:
                 raise
-        return self.request_with(target, _without(chat, hints))
+        return self._without(hints, target, chat)
+
+    def _without(self, names: frozenset[str], target: Target, chat: dict[str, Any]) -> UpstreamRequest:
+        self.dropped = [*self._left_out, *sorted(names)]
+        plain = {name: value for name, value in chat.items() if name not in names}
+        return self.request_with(target, plain)
 
     def translator(self, answer: OpenedAnswer, taps: Sequence[Tap] = ()) -> Translator:
         encoder = self._client.encoder(answer.identity, self._body)
@@ -268,9 +300,9 @@ class ClientCall(_TextCall):
         return encoded
 
     def _native_reader(self, answer: OpenedAnswer) -> NativeReader:
-        client, rules = self._client, answer.target.rules
-        identity, content_type = answer.identity, answer.content_type
-        return NativeReader(client.native, identity, content_type, rules, client.formats)
+        native, rules = self._client.native, answer.target.rules
+        formats = self._client.formats
+        return NativeReader(native, answer.identity, answer.content_type, rules, formats)
 
     def fail(self, error: RouterError) -> bytes:
         return self._client.encoder(AnswerIdentity("", 0, ""), self._body).fail(error)
@@ -284,7 +316,10 @@ class ClientCall(_TextCall):
         """`drop`: without what cannot be kept.  `is_own`: with what only upstreams of this API know."""
         if (known := self._chats.get((drop, is_own))) is not None:
             return known
-        chat = self._client.chat_request(self._body, drop_unsupported=drop)
+        if self._is_agent:
+            chat, self._left_out = self._client.agents_request(self._body, drop_unsupported=drop)
+        else:
+            chat = self._client.chat_request(self._body, drop_unsupported=drop)
         self._chats[drop, is_own] = made = chat if is_own else self._client.for_others(chat)
         return made
 
@@ -294,7 +329,3 @@ class ClientCall(_TextCall):
 
     def _is_native(self, target: Target) -> bool:
         return self._client.name in target.native
-
-
-def _without(fields: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if name not in names} if names else fields

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.base import UpstreamRequest
 from trio_router.dialects.gemini.client_embeddings import (
+    counted,
     embedding_request,
     read_openai,
     resource,
@@ -13,7 +14,9 @@ from trio_router.dialects.gemini.client_embeddings import (
     with_model,
 )
 from trio_router.dialects.native import PlainAnswer
-from trio_router.errors import InvalidRequest, MalformedJSON, NotFound
+from trio_router.errors import MalformedJSON
+from trio_router.relay.counting import CountCall
+from trio_router.relay.side_calls import SideCall, embeddings_of
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
@@ -28,38 +31,22 @@ _BYTES_A_TOKEN = 4  # a rough guess, as of answers whose upstream reports no usa
 _MEDIUM = 258 * _BYTES_A_TOKEN  # Gemini counts a small picture as 258 tokens
 
 
-class _GoogleCall:
-    """What these calls share; see WholeCall.  `body` is the client's request."""
+class GoogleCountCall(CountCall):
+    """`:countTokens`.  `body` has the model's name under the hub's name for it."""
 
-    max_answer: int | None = None
+    def _own_request(self, path: str, target: Target) -> UpstreamRequest:
+        body = {name: value for name, value in self._body.items() if name != "model"}
+        return UpstreamRequest(f"{path}:countTokens", dumps(with_model(body, resource(path))))
 
-    def __init__(self, body: dict[str, Any], *, is_heavy: bool = False) -> None:
-        self.is_heavy = is_heavy
-        self._body = body
+    def _asked(self) -> dict[str, Any]:
+        return {**counted(self._body), "model": self._body["model"]}
 
-    def forget(self) -> None:
-        self._body = {}
+    @staticmethod
+    def told(tokens: int) -> bytes:
+        return dumps({"totalTokens": tokens})
 
-
-class GoogleCountCall(_GoogleCall):
-    """`:countTokens`, for targets that speak the API."""
-
-    def request_for(self, target: Target) -> UpstreamRequest:
-        if _API not in target.native:
-            raise NotFound(f"{target.provider} cannot count tokens: its API has no such endpoint")
-        path = target.native[_API]
-        return UpstreamRequest(f"{path}:countTokens", dumps(with_model(self._body, resource(path))))
-
-    def whole(self, answer: OpenedAnswer) -> Whole:
-        return PlainAnswer(answer.reader())
-
-
-def estimated_tokens(body: dict[str, Any]) -> int:
-    """A guess by the size of what `:countTokens` was asked.  Raises InvalidRequest."""
-    asked = body.get("generateContentRequest", body.get("generate_content_request")) or body
-    if not isinstance(asked, dict) or not isinstance(asked.get("contents"), list):
-        raise InvalidRequest("contents must be an array", param="contents")
-    return max(1, _size(asked) // _BYTES_A_TOKEN)
+    def estimated(self) -> bytes:
+        return self.told(max(1, _size(counted(self._body)) // _BYTES_A_TOKEN))
 
 
 def _size(value: Any) -> int:
@@ -77,7 +64,7 @@ def _size(value: Any) -> int:
     )
 
 
-class GoogleEmbeddingCall(_GoogleCall):
+class GoogleEmbeddingCall(SideCall):
     """`:embedContent`; if `are_many`, `:batchEmbedContents`."""
 
     max_answer: int | None = _VECTORS
@@ -96,19 +83,13 @@ class GoogleEmbeddingCall(_GoogleCall):
         self._count = len(asked["input"])
         # `taskType` and `title` are hints, for models that know them: others embed for all tasks alike.
         body = target.body_for(asked)
-        return _dialect_of(target).request(body, drop_unsupported=target.drop_unsupported)
+        return embeddings_of(target).request(body, drop_unsupported=target.drop_unsupported)
 
     def whole(self, answer: OpenedAnswer) -> Whole:
-        target, reader = answer.target, answer.reader()
+        reader, target = answer.reader(), answer.target
         if _API in target.native:
             return PlainAnswer(reader)
-        return _TranslatedVectors(reader, _dialect_of(target), self._count, are_many=self._are_many)
-
-
-def _dialect_of(target: Target) -> EmbeddingDialect:
-    if target.dialect.embeddings is None:
-        raise InvalidRequest(f"{target.provider} has no embeddings", param="model")
-    return target.dialect.embeddings
+        return _TranslatedVectors(reader, embeddings_of(target), self._count, are_many=self._are_many)
 
 
 class _TranslatedVectors(PlainAnswer):

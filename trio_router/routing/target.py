@@ -34,7 +34,7 @@ class Target:
     is_listed: bool  # named in the configuration, not just passed through
     has_own_first_event: bool  # its model or provider sets `first_event`
     betas: frozenset[str] | None = None  # of `anthropic-beta`, that it takes; None: any
-    has_tokenize: bool = False  # see Kind
+    has_tokenize: bool = False  # it has vLLM's and llama.cpp's /tokenize, or may have it
     keyed: tuple[Target, ...] = ()  # this target with each key of its provider, if there are several
 
     @property

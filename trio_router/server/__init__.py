@@ -15,6 +15,7 @@ requests; for each request it makes a `Link` and lets the application answer on 
       http2, http2_head     frames, windows, floods; heads: sans-IO
       http2_link            how an HTTP/2 answer is written
     request_body            a request's body: how much of it may be in memory
+    body_coding             what a client has compressed, made plain
     link                    the interface between a server and an application, both ways
 
 Invariants.

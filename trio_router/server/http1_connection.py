@@ -13,13 +13,14 @@ from trio_router.server.http1_link import Http1Link, refusal
 from trio_router.server.request_body import UNASKED
 from trio_router.server.request_parser import RequestParser
 from trio_router.server.service import WHOLE_HEAD
+from trio_router.server.websocket import WebSocketConnection
 from trio_router.transport.sockets import BROKEN, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_router.clock.alarms import Alarm
-    from trio_router.server.link import Answering
+    from trio_router.server.link import Answer, Answering
     from trio_router.server.request_body import RequestBody
     from trio_router.server.request_parser import RequestHead
     from trio_router.server.service import Service
@@ -51,6 +52,9 @@ class Http1Connection:
         self._waiting: list[Http1Link] = []
         self._latest: RequestBody | None = None  # the body that is read now, or was read last
         self._current: Answering | None = None
+        self._turn: Http1Link | None = None  # of the current request, until the answering task has it
+        self._is_answering = False  # the answering task lives, from the first request on
+        self._sleeper: trio.lowlevel.Task | None = None  # the answering task, while it has none
         self._is_closing = False
         self._ahead = 0  # bytes read while requests wait for their turn
         self._none_waits: trio.Event | None = None
@@ -58,6 +62,7 @@ class Http1Connection:
         self._heard = 0  # reads that returned data
         self._has_ended = False  # the client has closed its sending side
         self._lingering: trio.CancelScope | None = None
+        self._socket: WebSocketConnection | None = None  # what the client has switched to
         self._idle: Alarm = server.alarms.alarm(self._late)
 
     async def run(self, first: bytes) -> None:
@@ -70,9 +75,12 @@ class Http1Connection:
                 self._has_ended = True
                 if self._lingering is not None:
                     self._lingering.cancel()
+                if self._socket is not None:
+                    self._socket.lost()
                 if self._current is not None:
                     self._current.client_left()
                 self._forget_waiting()
+                self._wake()
         finally:
             self.server.connections.pop(self, None)
             self._idle.stop()
@@ -81,8 +89,14 @@ class Http1Connection:
 
     def close_if_idle(self) -> None:
         """Closes the connection if no request is being answered."""
-        if self._current is None:
+        if self._socket is not None:
+            self._socket.end()
+        elif self._current is None:
             self.wire.close()
+
+    def switch(self, answer: Answer, new_body: Callable[[], RequestBody]) -> None:
+        self._socket = WebSocketConnection(self, answer, new_body, self._nursery)
+        self._socket.receive(self._parser.take_behind())
 
     def _late(self) -> None:
         """No request has come for too long."""
@@ -96,12 +110,17 @@ class Http1Connection:
 
     async def _read(self, data: bytes) -> None:
         while data:
-            if not self._is_closing:
+            if self._socket is not None:
+                self._socket.receive(data)
+            elif not self._is_closing:
                 self._parser.receive_data(data)
                 self._go_on()
                 if self._current is None and self._parser.is_in_head and not self._is_head_timed:
                     self._rest()
-            if self._waiting:
+            if self._socket is not None:
+                if self._socket.is_full:
+                    await self._wait_while_watching(self._socket.wait_room)
+            elif self._waiting:
                 self._ahead += len(data)
                 if self._ahead >= UNASKED:
                     await self._wait_while_watching(self._wait_turns)
@@ -166,14 +185,37 @@ class Http1Connection:
             self._idle.when = math.inf
             self._is_head_timed = False
             self._current = self.server.app.request(link)
-            self._nursery.start_soon(self._answer, self._current, link)
+            self._turn = link
+            self._wake()
+            if not self._is_answering:
+                self._is_answering = True
+                self._nursery.start_soon(self._answer_all)
         elif self._parser.fault is not None:
             self._is_closing = True
             self._nursery.start_soon(self._refuse, self._parser.fault)
         elif self.server.is_ending:
             self.wire.close()
 
-    # -- the answering task
+    # -- the answering task: one for all requests, because a task costs 10 us to begin and to end
+
+    async def _answer_all(self) -> None:
+        while self._current is not None and self._turn is not None:
+            link, self._turn = self._turn, None
+            await self._answer(self._current, link)
+            del link
+            if self._turn is None and not self._has_ended:
+                self._sleeper = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._give_up)
+        self._is_answering = False
+
+    def _wake(self) -> None:
+        sleeper, self._sleeper = self._sleeper, None
+        if sleeper is not None:
+            trio.lowlevel.reschedule(sleeper)
+
+    def _give_up(self, _: object) -> trio.lowlevel.Abort:
+        self._sleeper = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     async def _answer(self, request: Answering, link: Http1Link) -> None:
         try:
@@ -181,7 +223,9 @@ class Http1Connection:
         except Exception:
             logger.exception("a request failed")
         self._current = None
-        if not link.is_finished:
+        if self._socket is not None:
+            await self._converse(self._socket)
+        elif not link.is_finished:
             self._forget_waiting()
             self.wire.close()  # the answer broke off: nothing more can be sent here
         elif not link.keep_alive:
@@ -189,6 +233,13 @@ class Http1Connection:
         else:
             self._rest()
             self._go_on()
+
+    async def _converse(self, socket: WebSocketConnection) -> None:
+        """The rest of the connection is a WebSocket's."""
+        if self._has_ended:
+            socket.lost()
+        await socket.serve()
+        self._socket = None
 
     def _rest(self) -> None:
         self._is_head_timed = self._parser.is_in_head

@@ -13,12 +13,13 @@ from trio_router.server.arrived import ArrivedRequest, Carrier
 from trio_router.server.request_parser import chunk, response_head
 from trio_router.transport.sockets import BROKEN
 from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.websocket import accept_of
 from trio_router.wire.written import Written, unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_router.server.link import Headers
+    from trio_router.server.link import Answer, Headers
     from trio_router.server.request_body import RequestBody
     from trio_router.server.request_parser import RequestHead
     from trio_router.transport.sockets import Wire
@@ -40,6 +41,10 @@ class Http1Carrier(Carrier, Protocol):
 
     wire: Wire
 
+    def switch(self, answer: Answer, new_body: Callable[[], RequestBody]) -> None:
+        """What comes from now on is a WebSocket's."""
+        ...
+
 
 class Http1Link(ArrivedRequest[Http1Carrier]):
     """See `Link`.  The head, and what the socket did not take, wait for the next write."""
@@ -57,6 +62,16 @@ class Http1Link(ArrivedRequest[Http1Carrier]):
         self._expects = head.header(b"expect").lower() == b"100-continue" and not head.is_old
         if self._expects:
             body.on_wanted = self._invite
+
+    @property
+    def offer(self) -> SwitchOffer | None:
+        head = self._head
+        if not head.offers_other or head.is_old or head.header(b"upgrade").lower() != b"websocket":
+            return None
+        accept = accept_of(head.header(b"sec-websocket-key"))
+        if accept is None or head.header(b"sec-websocket-version") != b"13" or self.method != "GET":
+            return None
+        return SwitchOffer(self, accept)
 
     @property
     def may_wait_for_body(self) -> bool:
@@ -91,6 +106,13 @@ class Http1Link(ArrivedRequest[Http1Carrier]):
             fields.append((b"connection", b"keep-alive"))
         self._held = response_head(status, fields)
         self._free_headers()
+
+    async def switch(self, head: bytes, answer: Answer) -> None:
+        """Sends `head`; what follows it is a WebSocket's."""
+        await self._send(head)
+        self.is_finished = True
+        path, app = self.path, self._connection.server.app
+        self._connection.switch(answer, lambda: app.new_body(path, None))
 
     async def write(self, data: bytes) -> None:
         await self._send(self._framed(data))
@@ -147,6 +169,22 @@ class Http1Link(ArrivedRequest[Http1Carrier]):
         """Sends 100 Continue to a client that waits for it before its body (RFC 9110, 10.1.1)."""
         self._expects = False
         await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+class SwitchOffer:
+    """See `Offer`.  `accept` answers the client's key."""
+
+    def __init__(self, link: Http1Link, accept: bytes) -> None:
+        self._link = link
+        self._accept = accept
+
+    async def accept(self, headers: Headers, answer: Answer) -> None:
+        own = [
+            (b"connection", b"Upgrade"),
+            (b"upgrade", b"websocket"),
+            (b"sec-websocket-accept", self._accept),
+        ]
+        await self._link.switch(response_head(101, [*own, *headers]), answer)
 
 
 def refusal(status: int, wall: float) -> bytes:

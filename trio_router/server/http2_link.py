@@ -76,6 +76,10 @@ class Http2Link(ArrivedRequest[Http2Carrier]):
     def may_wait_for_body(self) -> bool:
         return not self._expects and self.method != "CONNECT"
 
+    @property
+    def offer(self) -> None:
+        return None  # RFC 8441 is not offered
+
     # -- the request's body
 
     def expect_body(self) -> None:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from trio_router.server.request_body import RequestBody
     from trio_router.wire.written import Written
 
+    Answer = Callable[[RequestBody, "MessageWriter"], "Answering"]
+
 Headers = list[tuple[bytes, bytes]]  # names in lower case
 
 
@@ -37,6 +39,37 @@ class App(Protocol):
         ...
 
 
+class MessageWriter(Protocol):
+    """The way to answer a message of a WebSocket.  The method that waits raises ClientStalled.
+
+    Writes to a client that has left do not fail: the task that reads from it cancels the request.
+    """
+
+    on_moved: Callable[[], None]  # called each time that the client has taken a part of a long write
+    is_answered: bool  # set by whoever has sent the whole answer: else the connection is closed
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing waits to be written."""
+        ...
+
+    def send_now(self, frames: bytes) -> Written:
+        """Writes what goes without waiting, and holds the rest back.  Only if it `is_free`."""
+        ...
+
+    async def send(self, frames: bytes = b"") -> None:
+        """Writes whole frames, and what is held back."""
+        ...
+
+
+class Offer(Protocol):
+    """A client's offer to go on as a WebSocket."""
+
+    async def accept(self, headers: Headers, answer: Answer) -> None:
+        """Switches; `answer` makes a request of each message, with the way to answer it."""
+        ...
+
+
 class Link(Protocol):
     """One request and its answer.  The methods that write raise ClientStalled.
 
@@ -52,6 +85,11 @@ class Link(Protocol):
     @property
     def server(self) -> str | None:
         """The server's address that the request came in on; None if it has none (a Unix socket)."""
+        ...
+
+    @property
+    def offer(self) -> Offer | None:
+        """None if the client offers none that this server can take."""
         ...
 
     @property

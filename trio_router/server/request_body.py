@@ -62,6 +62,16 @@ class RequestBody:
         self.is_given_up = False  # the client has stopped sending: nobody should wait for the rest
         self.is_complete = False  # nothing more will come
 
+    @property
+    def size(self) -> int:
+        """Bytes that have come."""
+        return self._size
+
+    @property
+    def is_refused(self) -> bool:
+        """It is larger than it may be."""
+        return self._is_refused
+
     def feed(self, data: bytes) -> None:
         """Takes the next bytes of the body from its connection."""
         self._size += len(data)

@@ -30,7 +30,7 @@ _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus} | {
 class RequestHead:
     """The head of a request.  Header names are in lower case."""
 
-    __slots__ = ("headers", "is_old", "keep_alive", "method", "query", "raw_path")
+    __slots__ = ("headers", "is_old", "keep_alive", "method", "offers_other", "query", "raw_path")
 
     def __init__(
         self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], *, is_old: bool
@@ -39,6 +39,7 @@ class RequestHead:
         self.headers = headers
         self.is_old = is_old  # HTTP/1.0, which has no chunked bodies
         self.keep_alive = False
+        self.offers_other = False  # it has no body, and offers another protocol behind it
         if not target.startswith((b"/", b"*")):
             self._put_first(_authority_of(target))
             target = _path_of(target)
@@ -96,6 +97,8 @@ class RequestParser:
         # There while a request is being read: it and its hold on us are a kilobyte.
         self._parser: httptools.HttpRequestParser | None = None
         self._offered: RequestBody | None = None  # of a request that offers another protocol
+        self.behind = b""  # what came behind a request that does, and has no body
+        self._keeps_behind = False
 
     @property
     def is_in_head(self) -> bool:
@@ -109,6 +112,8 @@ class RequestParser:
     def receive_data(self, data: bytes) -> None:
         """Parses `data`: calls `begin` for each head, and feeds the bodies."""
         if self.fault is not None or self._place is _OVER:
+            if self._keeps_behind:
+                self.behind = (self.behind + data)[:HEAD_LIMIT]
             return
         parser = self._parser
         if parser is None:
@@ -140,6 +145,11 @@ class RequestParser:
         self.close()
         self._begin = _no_body
 
+    def take_behind(self) -> bytes:
+        """What came behind a request that offers another protocol, which is not parsed here."""
+        behind, self.behind, self._keeps_behind = self.behind, b"", False
+        return behind
+
     def _decline(self, rest: bytes) -> None:
         """Declines an Upgrade: the request is answered over HTTP/1.1.
 
@@ -148,6 +158,7 @@ class RequestParser:
         body = self._offered
         if body is None:
             self._place = _Place.OVER
+            self.behind, self._keeps_behind = rest[:HEAD_LIMIT], True
             return
         framing = [f for f in self._headers if f[0] in (b"content-length", b"transfer-encoding")]
         head = b"".join([b"%b: %b\r\n" % field for field in framing])
@@ -210,7 +221,9 @@ class RequestParser:
                 self._fail(400)  # RFC 9112, 3.2
         self._size = 0
         if self.fault is None:
-            head.keep_alive = parser.should_keep_alive() and not parser.should_upgrade()
+            offers_other = parser.should_upgrade()
+            head.keep_alive = parser.should_keep_alive() and not offers_other
+            head.offers_other = offers_other and not self._has_body()
             self._next = _Place.BETWEEN if head.keep_alive else _Place.OVER
             self._body = self._begin(head)
             if self._body is None:

@@ -66,6 +66,10 @@ class Case:
     def is_lost(self) -> bool:
         """Its router may have died before it could book it."""
         begin, end = self.got.begun_at, self.got.ended_at
+        if self.route is not None and "on_disconnect" in self.route:
+            end += (
+                self.route["on_disconnect"]["drain"]["seconds"] + 1
+            )  # the word of its leaving travels
         machines = self.world.machines
         return not self.lines and any(m.is_dead and begin <= m.died_at <= end for m in machines)
 

@@ -33,6 +33,7 @@ _OF_FAULT: dict[str, set[str]] = {
     "comments": {"provider_timeout", *_LOST},
     "trickle": {"provider_timeout", *_LOST},
     "cut": _CUT,
+    "early_done": {*_LOST, "upstream_empty"},
     "no_finish": {*_LOST, "upstream_empty"},
     "error_event": {"provider_stream_error", "503", "UNAVAILABLE", *_LOST},
     "bad_json": {"malformed_json", "upstream_truncated", "provider_network_error"},
@@ -72,7 +73,7 @@ def is_lenient(case: Case, told: Told) -> bool:
         case "chunked":
             return fault.kind not in ("broken", "fin", "bad_framing")
         case "length":
-            return fault.kind not in ("broken", "fin", "bad_framing", "cut", "no_finish")
+            return fault.kind not in ("broken", "fin", "bad_framing", "cut", "no_finish", "early_done")
     return fault.kind != "broken"  # the connection's end is the body's
 
 
@@ -169,9 +170,10 @@ def _of_connects(case: Case) -> set[str]:
 
 
 def _tells_late(provider: Provider) -> bool:
-    """Whether the way to it and back may take nearly a second or more."""
+    """Whether the way there and back may take a second, or a head goes in many pieces."""
     return any(
         there.rate
+        or (there.room < 1000 and there.latency + there.jitter > 0)
         or back.rate
         or there.latency + there.jitter + back.latency + back.jitter > 0.8
         or max(there.hole, back.hole) >= 0

@@ -32,7 +32,7 @@ _FAULTS_BEFORE = ("status", "status", "status", "close", "reset", "silence", "re
 _FAULTS_INSTEAD = ("html", "empty", "usage_only")
 _FAULTS_WITHIN = (
     "cut", "cut", "fin", "fin", "broken", "broken", "stall", "comments", "trickle", "error_event",
-    "bad_json", "bad_shape", "bad_framing", "too_large", "no_finish",
+    "bad_json", "bad_shape", "bad_framing", "too_large", "no_finish", "no_finish", "early_done",
 )  # fmt: skip
 _STATUSES = (400, 401, 402, 403, 404, 408, 413, 422, 429, 429, 500, 502, 503, 529)
 _NONSENSE = (
@@ -69,7 +69,7 @@ class AskMaker:
         ask.prompt = self._text() if chance.odds(0.3) else "hello"
         if ask.api in ("chat", "messages", "responses") and chance.odds(0.2):
             ask.extra = {"tools": [_tool(ask.api)]}
-        if ask.api == "chat" and self._is_of_openai(ask) and chance.odds(0.1):
+        if ask.api == "chat" and self._is_of_openai(ask) and chance.odds(0.25):
             ask.extra["n"] = 2
         if self.has_keys:
             ask.auth = chance.pick_by(((20, "good"), (1, "bad"), (1, "none"), (2, "header")))
@@ -223,8 +223,8 @@ class AskMaker:
             return Fault(kind, at=self._place())
         status = chance.pick(_STATUSES)
         retry_after = ""
-        if status in (429, 503) and chance.odds(0.5):
-            retry_after = chance.pick(("0", "1", "3", "40", "0.5", "soon"))
+        if status in (429, 503) and chance.odds(0.7):
+            retry_after = chance.pick(("0", "1", "3", "10", "40", "40", "0.5", "soon"))
         body = chance.pick(("own", "own", "html", "empty", "key"))
         return Fault(kind, status=status, retry_after=retry_after, body=body)
 

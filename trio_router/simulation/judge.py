@@ -9,6 +9,7 @@ from trio_router.simulation.cases import cases_of
 from trio_router.simulation.judge_answers import ANSWERS
 from trio_router.simulation.judge_books import BOOKS, BOOKS_OF_WORLD
 from trio_router.simulation.judge_reloads import RELOADS, RELOADS_OF_WORLD
+from trio_router.simulation.judge_routes import ROUTES_OF_WORLD
 from trio_router.simulation.judge_streams import STREAMS
 from trio_router.simulation.judge_upstreams import UPSTREAMS, UPSTREAMS_OF_WORLD
 
@@ -29,6 +30,7 @@ OF_WORLDS: tuple[Callable[[World], Iterator[str]], ...] = (
     *BOOKS_OF_WORLD,
     *UPSTREAMS_OF_WORLD,
     *RELOADS_OF_WORLD,
+    *ROUTES_OF_WORLD,
 )
 
 

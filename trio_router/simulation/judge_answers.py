@@ -43,7 +43,10 @@ def _reads_badly(case: Case) -> bool:
     is_deaf = any(ask.stall >= stall for ask in asks)
     # Who sends ahead does not read meanwhile.
     is_deaf |= any(a.piece_gap or a.framing == "expect" for a in caller.asks) or is_sending_ahead(case)
-    return is_deaf or caller.back.hole >= 0
+    # At a rate, what was sent at once is taken at once, and nothing before that.
+    back = caller.back
+    is_deaf |= bool(back.rate) and back.room / back.rate + back.jitter + back.latency >= stall
+    return is_deaf or back.hole >= 0
 
 
 def request_is_answered(case: Case) -> Iterator[str]:
@@ -124,13 +127,19 @@ def good_end_is_whole(case: Case) -> Iterator[str]:
         return
     for told in _speakers(case):
         answer = _meant(case, told, said)
-        if is_lenient(case, told):
-            return
-        has_ended = told.is_whole or told.has_said_finish
+        if is_lenient(case, told) or _is_done_early(told):
+            return  # text may end without a reason to; calls are checked by themselves
+        # A second choice that has not begun cannot be missed.
+        is_only_one = told.choices == 2 and not said.others
+        has_ended = told.is_whole or told.has_said_finish or is_only_one
         is_its_finish = said.finish in finish_for(case.ask.api, answer)
         if has_ended and is_its_finish and _is_all(case, said, answer):
             return
     yield f"a good end ({said.finish}) of what nobody has said to its end: {said.text[-60:]!r}"
+
+
+def _is_done_early(told: Told) -> bool:
+    return told.fault is not None and told.fault.kind == "early_done"
 
 
 def _is_all(case: Case, said: Said, answer: Meaning) -> bool:
@@ -193,7 +202,7 @@ def same_dialect_is_exact(case: Case) -> Iterator[str]:
         return
     if case.route is not None and case.route.get("midstream", "error") != "error":
         return
-    if any(is_lenient(case, told) for told in case.told):
+    if any(is_lenient(case, told) or _is_done_early(told) for told in case.told):
         return  # the end may be the router's own
     if said.error is not None and limits_of(case)["early_commit"] is not None:
         return  # the router may have had to begin by itself

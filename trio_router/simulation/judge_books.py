@@ -121,6 +121,8 @@ def nothing_is_left(world: World) -> Iterator[str]:
         for name in ("streams_open", "upstreams_open", "requests_open"):
             if gauges.values.get(name):
                 yield f"{name} is {gauges.values[name]:g}"
+        if any(gauges.taken_slots):
+            yield f"{gauges.taken_slots} slots are taken"
         idle = gauges.values.get("idle_upstreams", 0)
         if len(gauges.open_upstreams) != idle:
             yield f"{len(gauges.open_upstreams)} upstream connections, {idle:g} idle ones"

@@ -117,8 +117,8 @@ def status_inside_a_200_counts(case: Case) -> Iterator[str]:
     style, is_early = told.take.style, limits_of(case)["early_commit"] is not None
     if told.speech != "gemini" or style.as_array or style.as_json or is_early or not told.words:
         return
-    if case.is_call and case.ask.is_stream and case.got.end == "whole" and case.status == 200:
-        yield "its status is 200, not 503"
+    if case.is_call and case.got.end == "whole" and case.status in (200, 502):
+        yield f"its status is {case.status}, not 503"
 
 
 def every_choice_is_told(case: Case) -> Iterator[str]:

@@ -30,11 +30,16 @@ def upstream_is_released(case: Case) -> Iterator[str]:
         return
     ended_at = case.line.at
     for told in case.told:
-        if told.end is None or told.is_whole:
+        if told.end is None or told.is_whole or _goes_on_beyond(told):
             continue
         closed_at = told.end.peer.closed_at
         if closed_at > ended_at + _AT_ONCE and told.ended_at > ended_at + _AT_ONCE:
             yield f"{told.provider} was closed {closed_at - ended_at:.4f} s after the request's end"
+
+
+def _goes_on_beyond(told: Told) -> bool:
+    """What it goes on sending lies beyond its answer, whose length it told: it may be kept."""
+    return told.fault is not None and told.take.style.framing == "length"
 
 
 def leaving_is_seen(case: Case) -> Iterator[str]:
@@ -65,8 +70,8 @@ def no_upstream_outlives_its_request(case: Case) -> Iterator[str]:
     for told in case.told:
         if told.end is None or told.is_whole or told.ended_at <= case.line.at + _AT_ONCE:
             continue
-        if told.take.style.framing == "length":
-            continue  # what it goes on sending is beyond its answer
+        if _goes_on_beyond(told):
+            continue
         closed_at = told.end.peer.closed_at
         if closed_at > case.line.at + _LINGER + _AT_ONCE:
             yield f"{told.provider} {closed_at - case.line.at:.4f} s longer"

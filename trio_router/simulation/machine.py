@@ -171,6 +171,13 @@ class Machine:
         return len(self.router.engine.running)
 
     @property
+    def taken_slots(self) -> list[int]:
+        """Of the router's own gate and of each provider's: how many are inside."""
+        clients = self.router.generation.upstreams.clients.values()
+        gates = [self.router.engine.gate, *(client._gate for client in clients)]
+        return [gate.admission.inside for gate in gates if gate is not None]
+
+    @property
     def idle_upstreams(self) -> int:
         """Connections that are kept for the next request."""
         clients = self.router.generation.upstreams.clients.values()

@@ -35,7 +35,8 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `kind`, before the headers: status, close, reset, silence, redirect, garbage; instead of an answer:
     html, empty, usage_only; in mid-answer, after the share `at` of its events: cut, fin, broken, stall,
-    comments, trickle, error_event, bad_json, bad_shape, bad_framing, too_large, no_finish.
+    comments, trickle, error_event, bad_json, bad_shape, bad_framing, too_large, no_finish, early_done
+    (`[DONE]` comes at once, where the dialect has it).
     """
 
     kind: str
@@ -173,8 +174,10 @@ class WorldPlan(msgspec.Struct, omit_defaults=True):
 
 
 def plan_from(text: bytes) -> WorldPlan:
-    """A plan from YAML or JSON.  Raises msgspec.ValidationError, msgspec.DecodeError."""
-    return msgspec.yaml.decode(text, type=WorldPlan)
+    """A plan from YAML or JSON.  Raises msgspec.DecodeError (msgspec.ValidationError is one)."""
+    # YAML takes some characters for line ends, or refuses them, that JSON's strings may have.
+    decode = msgspec.json.decode if text.lstrip().startswith(b"{") else msgspec.yaml.decode
+    return decode(text, type=WorldPlan)
 
 
 def plan_text(plan: WorldPlan) -> str:

@@ -26,6 +26,8 @@ class Shrinker:
     def run(self) -> WorldPlan:
         self._drop("callers")
         self._drop("deeds")
+        if self.plan.machines > 1:
+            self._holds(structs.replace(self.plan, machines=1))
         self._drop_asks()
         for simpler in (_simpler_ask, _simpler_takes):
             self._simplify_asks(simpler)

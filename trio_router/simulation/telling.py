@@ -121,6 +121,9 @@ class Telling:
                 return False
             case "comments" | "trickle":
                 return (yield from self._babble(fault.kind))
+            case "early_done" if self.made.kind == b"text/event-stream":
+                yield from self._write(b"data: [DONE]\n\n")
+                return (yield from self._stop())
             case "cut" | "no_finish" if self.framing == "chunked":
                 yield from self.end.send_all(b"0\r\n\r\n")
                 return True

@@ -47,6 +47,7 @@ class Gauges:
     values: dict[str, float] = field(default_factory=dict)
     open_upstreams: list[str] = field(default_factory=list)
     open_requests: int = 0
+    taken_slots: list[int] = field(default_factory=list)  # of each gate
     held: list[str] = field(default_factory=list)  # by configurations that were replaced
 
 
@@ -151,6 +152,7 @@ class World:
             if who == machine.name and not end.is_closed:
                 found.open_upstreams.append(end.name)
         found.values["idle_upstreams"] = machine.idle_upstreams
+        found.taken_slots = machine.taken_slots
         return found
 
     def _outlet(self, provider: Provider) -> Outlet:

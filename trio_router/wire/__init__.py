@@ -9,7 +9,7 @@ What flows through.  Bytes in any pieces go in; complete records come out, as by
     jsoncodec               JSON on the data path: msgspec, with a fallback
     jsonslices, jsonwriter, jsonexact
                             long JSON in slices; numbers that no float holds
-    inflate                 gzip and deflate, in bounded slices
+    inflate, unzstd         gzip and deflate, and zstd, in bounded slices
     multipart, parameters   forms, one field rewritten; header parameters
     names                   what may be the name of a model
 

@@ -65,14 +65,12 @@ class TestStreams:
             **frame,
         }
 
-    def test_every_record_has_a_part_with_something_in_it(self):
+    @pytest.mark.parametrize(
+        "said", [{"content": "Hi"}, {"reasoning_content": "Hm"}, call(0, "f", "{}", id="a")]
+    )
+    def test_every_record_has_a_part_with_something_in_it(self, said):
         """The SDKs' chats leave an answer out of their history otherwise."""
-        made = records(
-            chunk({"role": "assistant", "content": ""}),
-            chunk({"reasoning_content": "Hm"}),
-            chunk(call(0, "f", "{}", id="a")),
-            chunk({}, "tool_calls"),
-        )
+        made = records(chunk({"role": "assistant", "content": ""}), chunk(said), chunk({}, "stop"))
         assert all(one["candidates"][0]["content"]["parts"][0] for one in made)
 
     def test_thoughts_are_marked(self):

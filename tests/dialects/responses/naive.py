@@ -167,7 +167,9 @@ class Checked:
     def _done(self, held: dict[str, Any], item: dict[str, Any]) -> None:
         for name in ("id", "type", "call_id", "name", "role"):
             assert item.get(name) == held["item"].get(name)
-        if "call_id" in item:
+        if item["type"] == "tool_search_call":
+            assert not held["pieces"]  # it is told whole
+        elif "call_id" in item:
             said = item["input" if item["type"] == "custom_tool_call" else "arguments"]
             assert (held["open"], said) == ("said", "".join(held["pieces"]))
         else:

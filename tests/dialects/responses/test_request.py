@@ -115,9 +115,8 @@ class TestInput:
     def test_a_custom_tools_call_and_its_output(self):
         made = {"type": "custom_tool_call", "call_id": "c", "name": "sh", "input": "ls"}
         messages = talk(made, {"type": "custom_tool_call_output", "call_id": "c", "output": "x"})
-        assert messages[0]["tool_calls"] == [
-            {"id": "c", "type": "custom", "custom": {"name": "sh", "input": "ls"}}
-        ]
+        function = {"name": "sh", "arguments": '{"input":"ls"}'}
+        assert messages[0]["tool_calls"] == [{"id": "c", "type": "function", "function": function}]
         assert messages[1] == {"role": "tool", "tool_call_id": "c", "content": "x"}
 
     def test_a_refusal(self):
@@ -267,7 +266,24 @@ class TestFields:
                 "type": "function",
                 "function": {"name": "f", "parameters": {"type": "object"}, "strict": True},
             },
-            {"type": "custom", "custom": {"name": "sh", "description": "d"}},
+            {
+                "type": "function",
+                "function": {
+                    "name": "sh",
+                    "description": "d",
+                    "parameters": {
+                        "type": "object",
+                        "properties": {
+                            "input": {
+                                "type": "string",
+                                "description": "The tool's whole input, as plain text.",
+                            }
+                        },
+                        "required": ["input"],
+                        "additionalProperties": False,
+                    },
+                },
+            },
         ]
         assert made["tool_choice"] == {"type": "function", "function": {"name": "f"}}
         assert made["parallel_tool_calls"] is False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.words import FORMAT, Block
 from trio_router.dialects.hub import as_dict, dicts, tool_input as tool_input
-from trio_router.wire.jsoncodec import dumps, loads
+from trio_router.wire.jsoncodec import dumps_text, loads_text
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity
@@ -80,13 +80,13 @@ def extra_block(call_id: str, extra: dict[str, Any]) -> Block:
 
     A tool_use block has no place for them; clients send redacted thinking back as it is.
     """
-    data = dumps({"id": call_id, "extra_content": extra}).decode()
+    data = dumps_text({"id": call_id, "extra_content": extra})
     return {"type": "redacted_thinking", "data": f"{CALL_EXTRA}:{data}"}
 
 
 def extra_of(data: str) -> tuple[str, dict[str, Any]]:
     """What `extra_block` was made of, without the format's name.  Raises JSONError, LookupError."""
-    value = loads(data.encode(errors="surrogatepass"))
+    value = loads_text(data)
     return value["id"], value["extra_content"]
 
 

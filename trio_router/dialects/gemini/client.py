@@ -25,12 +25,16 @@ if TYPE_CHECKING:
 
 KEY_HEADER = b"x-goog-api-key"
 VERSIONS = ("/v1beta/", "/v1alpha/")  # what lies below them, in Google's APIs alone
+VERBS = frozenset(
+    {"generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents"}
+)
 
 
 class GeminiClient(ClientDialect):
     """`is_array`: streams are arrays of records, not server-sent events."""
 
     name = "gemini"
+    dialect = "gemini"
     path = "/v1beta/models"
     header = KEY_HEADER
     models = GeminiListing()
@@ -53,7 +57,8 @@ class GeminiClient(ClientDialect):
         return exposed(body)
 
     def owns(self, path: str) -> bool:
-        return path.startswith(VERSIONS) or (path.startswith("/v1/models/") and ":" in path)
+        """Under `/v1` a colon may also stand in a model's name, of which OpenAI's clients ask."""
+        return path.startswith(VERSIONS) or path.rpartition(":")[2] in VERBS
 
     def check(self, body: dict[str, Any]) -> None:
         client_request.check(body)

@@ -17,6 +17,14 @@ def resource(path: str) -> str:
     return unquote(path.removeprefix("/"))
 
 
+def counted(body: dict[str, Any]) -> dict[str, Any]:
+    """What `countTokens` is asked about, as a request for content.  Raises InvalidRequest."""
+    asked = next((body[name] for name in _WRAPPED if body.get(name) is not None), body)
+    if not isinstance(asked, dict) or not isinstance(asked.get("contents"), list):
+        raise InvalidRequest("contents must be an array", param="contents")
+    return asked
+
+
 def with_model(body: dict[str, Any], name: str) -> dict[str, Any]:
     """`body`, and the requests in it, with the upstream's name of the model; it is not changed."""
     told = dict(body)

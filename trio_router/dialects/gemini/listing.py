@@ -40,11 +40,18 @@ class GeminiListing:
         return models, mark if isinstance(mark, str) and mark else None
 
     def model(self, model: ListedModel) -> dict[str, Any]:
-        return {
+        told: dict[str, Any] = {
             "name": f"models/{model.id}",
             "displayName": model.title or model.id,
             "supportedGenerationMethods": list(_VERBS),
         }
+        if model.context:
+            told["inputTokenLimit"] = model.context
+        if model.output:
+            told["outputTokenLimit"] = model.output
+        if "thinking" in model.abilities:
+            told["thinking"] = True
+        return told
 
     def models(self, models: Sequence[ListedModel]) -> dict[str, Any]:
         """All of them, as one page."""

@@ -14,6 +14,8 @@ from trio_router.dialects.responses.response import error_body
 from trio_router.dialects.responses.stream import ResponsesEncoder, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trio_router.dialects.base import AnswerIdentity, Completion, NativeApi, StreamEncoder
     from trio_router.errors import RouterError
 
@@ -33,6 +35,20 @@ class ResponsesClient(ClientDialect):
 
     def chat_request(self, body: dict[str, Any], *, drop_unsupported: bool = False) -> dict[str, Any]:
         return chat_request(body, drop_unsupported=drop_unsupported)
+
+    def is_agent(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Codex, whichever of its forms asks: they say so in both of these headers."""
+        return any(
+            name in (b"originator", b"user-agent") and value[:5].lower() == b"codex"
+            for name, value in headers
+        )
+
+    def agents_request(
+        self, body: dict[str, Any], *, drop_unsupported: bool = False
+    ) -> tuple[dict[str, Any], list[str]]:
+        left_out: list[str] = []
+        chat = chat_request(body, drop_unsupported=drop_unsupported, left_out=left_out)
+        return chat, left_out
 
     def for_others(self, chat: dict[str, Any]) -> dict[str, Any]:
         return chat

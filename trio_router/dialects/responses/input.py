@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from trio_router.dialects.freeform import INPUT
 from trio_router.dialects.hub import dicts
+from trio_router.dialects.responses.names import SEARCH, brings, flat, names_of
 from trio_router.dialects.responses.parts import Part, content, simple, string, wrong
 from trio_router.dialects.responses.reasoning import unseal
+from trio_router.wire.jsoncodec import dumps
 
 Message = dict[str, Any]
 # The API's developer messages are system messages to every server, and those are known everywhere.
 _ROLES = {"user": "user", "system": "system", "developer": "system"}
-_CALLS = {"function_call": ("function", "arguments"), "custom_tool_call": ("custom", "input")}
-_OUTPUTS = ("function_call_output", "custom_tool_call_output")
+_CALLS = ("function_call", "custom_tool_call", f"{SEARCH}_call")
+_OUTPUTS = ("function_call_output", "custom_tool_call_output", f"{SEARCH}_output")
 
 
 class ResponsesInput:
@@ -44,16 +47,22 @@ class ResponsesInput:
             self._message(item, place)
         elif kind == "reasoning":
             self._open().think(item, place)
-        elif isinstance(kind, str) and kind in _CALLS:
+        elif kind == "additional_tools":
+            pass  # see `names.placed_tools`
+        elif kind in _CALLS and not self._is_of_server(item):
             call_id = self._open().call(item, place)
             self._turns[call_id] = self._open()
-        elif kind in _OUTPUTS:
+        elif kind in _OUTPUTS and not self._is_of_server(item):
             self._output(item, place)
         elif kind == "item_reference" or (kind is None and "id" in item):
             raise wrong(f"{place}.type", "item_reference is not supported: nothing is stored here")
         elif not self._drop:
             why = f"{kind!r} is no item that this model's provider takes"
             raise wrong(f"{place}.type", why)
+
+    def _is_of_server(self, item: dict[str, Any]) -> bool:
+        """Whether the API's own server has searched for tools."""
+        return item["type"].startswith(SEARCH) and item.get("execution") != "client"
 
     def _message(self, item: dict[str, Any], place: str) -> None:
         role = item["role"]
@@ -69,9 +78,12 @@ class ResponsesInput:
     def _output(self, item: dict[str, Any], place: str) -> None:
         call_id = string(item, "call_id", place)
         turn = self._turns.get(call_id)
+        if turn is None and self._drop:
+            return  # of a call that was dropped
         if turn is None:
             raise wrong(f"{place}.call_id", "no call before it has this id")
-        made = content(item.get("output"), f"{place}.output")
+        output = _names_found(item) if brings(item) else item.get("output")
+        made = content(output, f"{place}.output")
         turn.results.append({"role": "tool", "tool_call_id": call_id, "content": made})
         if turn is self._turn:
             self._turn = None
@@ -81,6 +93,13 @@ class ResponsesInput:
             self._turn = _Turn()
             self._entries.append(self._turn)
         return self._turn
+
+
+def _names_found(item: dict[str, Any]) -> str:
+    """What a search for tools has found, as text: the tools themselves are in the request now."""
+    found = [tool for tool in dicts(item.get("tools")) if isinstance(tool.get("name"), str)]
+    names = [n for tool in found for n in names_of({"tools": [tool]}) or [tool["name"]]]
+    return f"These tools can be called now: {', '.join(names)}" if names else "No tools were found."
 
 
 class _Turn:
@@ -101,9 +120,15 @@ class _Turn:
     def call(self, item: dict[str, Any], place: str) -> str:
         """The call's id."""
         call_id = string(item, "call_id", place)
-        kind, field = _CALLS[item["type"]]
-        told = {name: string(item, name, place) for name in ("name", field)}
-        self._calls.append({"id": call_id, "type": kind, kind: told})
+        if item["type"] == f"{SEARCH}_call":
+            told = {"name": SEARCH, "arguments": dumps(item.get("arguments") or {}).decode()}
+        else:
+            told = {"name": flat(string(item, "name", place), item.get("namespace"))}
+            if item["type"] == "function_call":
+                told["arguments"] = string(item, "arguments", place)
+            else:
+                told["arguments"] = dumps({INPUT: string(item, "input", place)}).decode()
+        self._calls.append({"id": call_id, "type": "function", "function": told})
         return call_id
 
     def think(self, item: dict[str, Any], place: str) -> None:

@@ -8,8 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from trio_router.dialects.freeform import FreeForm
+from trio_router.dialects.hub import as_dict
+from trio_router.wire.jsoncodec import JSONError, loads
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from trio_router.dialects.responses.names import ToolName
 
 Event = dict[str, Any]
 Part = dict[str, Any]
@@ -201,16 +207,19 @@ class ReasoningItem(TextItem):
 
 
 class CallItem(OutputItem):
-    """A call of a function, or of a tool that takes plain text (`custom`)."""
+    """A call of a function, or of a tool that takes plain text."""
 
     def __init__(
-        self, numbered: Numbered, index: int, item_id: str, call_id: str, name: str, *, is_custom: bool
+        self, numbered: Numbered, index: int, item_id: str, call_id: str, name: ToolName
     ) -> None:
         super().__init__(numbered, index, item_id)
+        is_custom = name.kind == "custom"
         self.kind = "custom_tool_call" if is_custom else "function_call"
         self._field = "input" if is_custom else "arguments"
         self._events = f"response.{self.kind}_{self._field}"
-        self._call = {"call_id": call_id, "name": name}
+        self._call = {"call_id": call_id, "name": name.name}
+        if name.namespace is not None:
+            self._call["namespace"] = name.namespace
         self._pieces: list[str] = []
         self._is_custom = is_custom
 
@@ -234,3 +243,43 @@ class CallItem(OutputItem):
         if not self._is_custom:
             told["name"] = self._call["name"]
         return [*events, self.event(f"{self._events}.done", **told), *super().close(status)]
+
+
+class FreeFormItem(CallItem):
+    """A call of a plain-text tool by a model that calls it as a function."""
+
+    def __init__(
+        self, numbered: Numbered, index: int, item_id: str, call_id: str, name: ToolName
+    ) -> None:
+        super().__init__(numbered, index, item_id, call_id, name)
+        self._form = FreeForm()
+
+    def take(self, piece: str) -> list[Event]:
+        return super().take(self._form.take(piece))
+
+    def close(self, status: str) -> list[Event]:
+        return [*super().take(self._form.end()), *super().close(status)]
+
+
+class SearchItem(CallItem):
+    """A call of the client's own search for tools, which is told whole."""
+
+    def __init__(
+        self, numbered: Numbered, index: int, item_id: str, call_id: str, name: ToolName
+    ) -> None:
+        super().__init__(numbered, index, item_id, call_id, name)
+        self.kind = f"{name.kind}_call"
+
+    def fields(self) -> dict[str, Any]:
+        try:
+            arguments = as_dict(loads("".join(self._pieces).encode()))
+        except JSONError:  # not whole yet
+            arguments = {}
+        return {"call_id": self._call["call_id"], "execution": "client", "arguments": arguments}
+
+    def take(self, piece: str) -> list[Event]:
+        self._pieces.append(piece)
+        return []
+
+    def close(self, status: str) -> list[Event]:
+        return OutputItem.close(self, status)

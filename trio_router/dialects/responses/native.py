@@ -23,7 +23,8 @@ _CONTENT = ("item", "part", "text", "refusal", "arguments", "input", "annotation
 class ResponsesApi:
     end = b""
     needs_end = True
-    forwarded: frozenset[bytes] = frozenset()
+    # By these the API keeps a conversation where it is cached.
+    forwarded = frozenset({b"session-id", b"session_id", b"thread-id", b"conversation_id"})
     tells_errors = True
 
     def request(self, body: dict[str, Any], *, ask_usage: bool) -> dict[str, Any]:

@@ -74,6 +74,7 @@ _READ = frozenset(
         "prompt_cache_retention",
         "prompt_cache_options",
         "background_options",
+        "client_metadata",
         "access_programs",
     }
 )
@@ -89,27 +90,48 @@ def check(body: dict[str, Any]) -> None:
         raise wrong("stream", "must be a boolean")
 
 
-def chat_request(body: dict[str, Any], *, drop_unsupported: bool = False) -> dict[str, Any]:
+def chat_request(
+    body: dict[str, Any], *, drop_unsupported: bool = False, left_out: list[str] | None = None
+) -> dict[str, Any]:
     """Fields nobody here has heard of are passed on: servers have some of their own.
 
-    Raises InvalidRequest, which names the field.
+    With `left_out` the API's own tools and settings are left out, whatever else is unsupported, and so
+    are items that tell of the tools' use; what was left out is added to it.  Raises InvalidRequest,
+    which names the field.
     """
     check(body)
     _check_kinds(body)
     unsupported = Unsupported(str(body["model"]), drop=drop_unsupported)
     _refuse(body, unsupported)
-    told: dict[str, Any] = {"model": body["model"], "messages": _messages(body, drop_unsupported)}
+    drops = drop_unsupported or left_out is not None
+    told: dict[str, Any] = {"model": body["model"], "messages": _messages(body, drops)}
     if body.get("stream"):
         told |= {"stream": True, "stream_options": {"include_usage": True}}
     told |= {n: body[n] for n in ("temperature", "top_p") if body.get(n) is not None}
     if body.get("max_output_tokens") is not None:
         told["max_tokens"] = body["max_output_tokens"]
-    told |= tools(body, unsupported)
+    of_tools = Unsupported(str(body["model"]), drop=drops)
+    told |= tools(body, of_tools)
+    if left_out is not None:
+        left_out += of_tools.dropped
+        body = _without_own(body, left_out)
     told |= _text(body.get("text") or {})
     told |= _reasoning(body.get("reasoning") or {}, unsupported)
     told |= _logprobs(body)
     told |= _account(body)
     return {k: v for k, v in body.items() if k not in _READ and v is not None} | told
+
+
+def _without_own(body: dict[str, Any], left_out: list[str]) -> dict[str, Any]:
+    """Without those settings that agents send unasked, and that no other API's models have."""
+    text = body.get("text") or {}
+    if text.get("verbosity") is not None:
+        body = {**body, "text": {k: v for k, v in text.items() if k != "verbosity"}}
+        left_out.append("text.verbosity")
+    if body.get("service_tier") not in (None, "auto", "default"):
+        body = {k: v for k, v in body.items() if k != "service_tier"}
+        left_out.append("service_tier")
+    return body
 
 
 def _check_kinds(body: dict[str, Any]) -> None:
@@ -132,7 +154,8 @@ def _check_kinds(body: dict[str, Any]) -> None:
 def _refuse(body: dict[str, Any], unsupported: Unsupported) -> None:
     for name, why in _STORED.items():
         if body.get(name):
-            raise InvalidRequest(f"{name} is not supported: {why}", param=name)
+            code = "previous_response_not_found" if name == "previous_response_id" else None
+            raise InvalidRequest(f"{name} is not supported: {why}", param=name, code=code)
     for name in _REFUSED:
         if body.get(name):
             unsupported.field(name)

@@ -13,11 +13,14 @@ from trio_router.dialects.hub import CallSorter, as_dict, dicts, legacy_call, te
 from trio_router.dialects.responses.items import (
     CallItem,
     Event,
+    FreeFormItem,
     MessageItem,
     Numbered,
     OutputItem,
     ReasoningItem,
+    SearchItem,
 )
+from trio_router.dialects.responses.names import SEARCH, ToolName, names_of
 from trio_router.dialects.responses.reasoning import ReasoningPiece, is_sealed, seal, thoughts
 from trio_router.dialects.responses.response import (
     Response,
@@ -27,12 +30,14 @@ from trio_router.dialects.responses.response import (
     tail,
     usage_from_hub,
 )
-from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps, dumps_text
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Chunk
     from trio_router.errors import RouterError
 
+_ITEMS: dict[str, type[CallItem]] = {"custom": FreeFormItem, SEARCH: SearchItem}
+_IDS = {"custom": "ctc", SEARCH: "tsc"}
 # Of a chunk: what some providers found for the answer, kept as extra fields.
 _EXTRA = ("citations", "search_results")
 
@@ -56,6 +61,7 @@ class ResponseWriter:
         self._body = body
         reasoning = as_dict(body.get("reasoning"))
         self._wants_summary = bool(reasoning.get("summary") or reasoning.get("generate_summary"))
+        self._names = names_of(body)
         self._tail = tail(identity)
         self._numbered = Numbered()
         self._response: Response = {}
@@ -198,7 +204,7 @@ class ResponseWriter:
             call.name = name
         text = told.get("input" if is_custom else "arguments")
         if text is not None and not isinstance(text, str):
-            text = dumps(text).decode()
+            text = dumps_text(text)
         events = self._keep_extra(piece, call, number)
         call.held.append(text or "")
         return events + (self._tell(call, number) if call.name else [])
@@ -208,11 +214,12 @@ class ResponseWriter:
         events: list[Event] = []
         if call.item is None:
             call.id = call.id or f"call_{self._tail}_{number}"
-            kind = "ctc" if call.is_custom else "fc"
-            index, item_id = len(self._items), self._id(kind)
-            call.item = CallItem(
-                self._numbered, index, item_id, call.id, call.name, is_custom=call.is_custom
-            )
+            name = self._names.get(call.name) or ToolName(call.name)
+            if call.is_custom:
+                name = ToolName(call.name, kind="custom")
+            kind = CallItem if call.is_custom else _ITEMS.get(name.kind, CallItem)
+            item_id = self._id(_IDS.get(name.kind, "fc"))
+            call.item = kind(self._numbered, len(self._items), item_id, call.id, name)
             events += self._end_open()
             self._items.append(call.item)
             events.append(call.item.open())

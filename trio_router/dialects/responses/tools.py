@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
+from trio_router.dialects.freeform import function_for
 from trio_router.dialects.hub import dicts
+from trio_router.dialects.responses.names import flat, is_search, placed_tools
 from trio_router.dialects.responses.parts import string, wrong
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import Unsupported
 
 Tool = dict[str, Any]
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OF_FUNCTIONS = ("name", "description", "parameters", "strict")
-_OF_CUSTOM = ("name", "description", "format")
 
 
 def tools(asked: dict[str, Any], unsupported: Unsupported) -> dict[str, Any]:
     """The hub's fields.  What the API's own server would run is not supported."""
     made: list[Tool] = []
-    for number, tool in enumerate(asked.get("tools") or ()):
-        made += _tool(tool, f"tools[{number}]", unsupported)
+    known: set[str] = set()
+    for tool, place in placed_tools(asked):
+        for one in _tool(tool, place, unsupported):
+            # The input may bring a tool again.
+            if one["function"]["name"] not in known or not place.startswith("input"):
+                known.add(one["function"]["name"])
+                made.append(one)
     choice, allowed = _choice(asked.get("tool_choice"), unsupported)
     if allowed is not None:
-        made = [t for t in made if (t["type"], t[t["type"]]["name"]) in allowed]
+        made = [tool for tool in made if tool["function"]["name"] in allowed]
     if not made:
         return {}
     told: dict[str, Any] = {"tools": made}
@@ -33,46 +41,65 @@ def tools(asked: dict[str, Any], unsupported: Unsupported) -> dict[str, Any]:
     return told
 
 
-def _tool(tool: Any, place: str, unsupported: Unsupported) -> list[Tool]:
-    """None, if it was dropped."""
+def _tool(tool: Any, place: str, unsupported: Unsupported, namespace: str = "") -> list[Tool]:
+    """The hub's functions: none if the tool was dropped, several for a namespace."""
     if not isinstance(tool, dict):
         raise wrong(place, "must be an object")
-    match tool.get("type"):
-        case "function":
-            names: tuple[str, ...] = _OF_FUNCTIONS
-        case "custom":
-            names = _OF_CUSTOM
-        case str() as kind:
-            where = f"{place}.type"
-            why = f"{where}: there is no tool {kind!r} where this model runs, only functions"
-            unsupported.field(where, why)
-            return []
-        case _:
-            raise wrong(f"{place}.type", "must be a string")
+    kind = tool.get("type")
+    if not isinstance(kind, str):
+        raise wrong(f"{place}.type", "must be a string")
+    if kind == "namespace" and not namespace:
+        return _namespace(tool, place, unsupported)
+    if is_search(tool) and not namespace:
+        tool = {**tool, "name": kind}
+    elif kind not in ("function", "custom"):
+        where = f"{place}.type"
+        why = f"{where}: there is no tool {kind!r} where this model runs, only functions"
+        unsupported.field(where, why, _word(kind))
+        return []
     if not string(tool, "name", place):
         raise wrong(f"{place}.name", "must not be empty")
-    if not isinstance(tool.get("parameters"), dict | None):
+    if kind == "custom":
+        function = function_for(tool)
+    elif not isinstance(tool.get("parameters"), dict | None):
         raise wrong(f"{place}.parameters", "must be an object")
-    kind = tool["type"]
-    return [{"type": kind, kind: {n: tool[n] for n in names if tool.get(n) is not None}}]
+    else:
+        function = {n: tool[n] for n in _OF_FUNCTIONS if tool.get(n) is not None}
+    return [{"type": "function", "function": function | {"name": flat(tool["name"], namespace)}}]
 
 
-def _choice(choice: Any, unsupported: Unsupported) -> tuple[Any, set[tuple[str, str]] | None]:
+def _word(kind: str) -> str:
+    """A type as a log and a header can hold it."""
+    return kind if _WORD.fullmatch(kind) else "other"
+
+
+def _namespace(tool: Tool, place: str, unsupported: Unsupported) -> list[Tool]:
+    if not string(tool, "name", place):
+        raise wrong(f"{place}.name", "must not be empty")
+    if not isinstance(tool.get("tools"), list):
+        raise wrong(f"{place}.tools", "must be an array")
+    made: list[Tool] = []
+    for number, inner in enumerate(tool["tools"]):
+        made += _tool(inner, f"{place}.tools[{number}]", unsupported, tool["name"])
+    return made
+
+
+def _choice(choice: Any, unsupported: Unsupported) -> tuple[Any, set[str] | None]:
     """The hub's choice, and which tools there are to choose from; None: all."""
     if choice is None or choice in ("auto", "none", "required"):
         return choice, None
     kind = choice.get("type") if isinstance(choice, dict) else None
     match kind:
         case "function" | "custom":
-            name = string(choice, "name", "tool_choice")
-            return {"type": kind, kind: {"name": name}}, None
+            name = flat(string(choice, "name", "tool_choice"), choice.get("namespace"))
+            return {"type": "function", "function": {"name": name}}, None
         case "allowed_tools":
             if choice.get("mode") not in ("auto", "required"):
                 raise wrong("tool_choice.mode", "must be auto or required")
             named = dicts(choice.get("tools"))
-            return choice["mode"], {(str(t.get("type")), str(t.get("name"))) for t in named}
+            return choice["mode"], {flat(str(t.get("name")), t.get("namespace")) for t in named}
         case str():
             why = f"tool_choice.type: there is no tool {kind!r} where this model runs"
-            unsupported.field("tool_choice.type", why)
+            unsupported.field("tool_choice.type", why, "tool_choice")
             return None, None
     raise wrong("tool_choice", "must be auto, none, required or an object with a type")
