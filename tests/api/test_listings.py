@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import anthropic
 import pytest
 
-from tests.clients.sdk import LEFT_GENERATORS
-from tests.stack import memory_stack, real_stack
+from tests.stack import memory_stack
 from trio_router.demo.answers import json_answer
 
 PROVIDERS = """
@@ -146,18 +144,3 @@ async def test_a_page_that_there_is_not_is_refused(query, autojump_clock):
             assert response.status_code == 400
         elsewhere = await stack.client.get(f"/v1/models?{query}")
         assert elsewhere.status_code == 200
-
-
-class TestTheAnthropicSdk:
-    pytestmark = [
-        *LEFT_GENERATORS,
-        pytest.mark.client("pypi:anthropic", name="anthropic (Python)", api="Messages", shows="models"),
-    ]
-
-    async def test_goes_through_all_pages(self):
-        async with real_stack(providers=PROVIDERS) as stack:
-            stack.upstream.script = lists
-            async with anthropic.AsyncAnthropic(base_url=stack.url, api_key="x") as client:
-                assert [model.id async for model in client.models.list(limit=2)] == IDS
-                found = await client.models.retrieve("claude/claude-x")
-        assert found.display_name == "Claude X"

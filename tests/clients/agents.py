@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.serve.command import Served
 
 NODE = Path(__file__).parent / "node" / "node_modules" / ".bin"
-PATIENCE = 60  # s that an agent may take
+PATIENCE = 150  # s that an agent may take, on a busy machine
 _DEAD = "http://127.0.0.1:9"  # a proxy that is not there
 
 
@@ -82,7 +82,7 @@ async def agents(folder: Path, settings: str = "", *, routes: str = "") -> Async
         file = folder / "router.yaml"
         server = "server: {demo: true, reload: false%s}" % (f", {settings}" if settings else "")
         file.write_text(f"{server}\n{PROVIDERS.format(url=f'http://127.0.0.1:{port}')}\n{routes}")
-        opened = served("--config", str(file))
+        opened = served("--config", str(file), within=2 * PATIENCE)
         running = await trio.to_thread.run_sync(opened.__enter__)
         try:
             yield Agents(folder, running, upstream)

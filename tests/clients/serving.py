@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from tests.clients.saying import PROVIDERS
-from tests.serve.command import served
+from tests.serve.command import CLEAN, COMMAND
 from trio_router.demo import DemoUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+_URL = re.compile(rb"http://127\.0\.0\.1:\d+(?=\s)")
+_PATIENCE = 90  # s until it serves, on a busy machine
 
+
+@dataclass
 class Serving:
-    def __init__(self, url: str, upstream: DemoUpstream) -> None:
-        self.url = url
-        self.upstream = upstream
+    url: str
+    upstream: DemoUpstream
 
 
 @asynccontextmanager
@@ -31,12 +38,29 @@ async def serving(
         upstream = DemoUpstream()
         port = await nursery.start(upstream.serve)
         file = folder / "router.yaml"
-        text = "\n".join(["server: {demo: true}", settings, providers])
-        file.write_text(text.replace("http://upstream", f"http://127.0.0.1:{port}"))
-        router = served("--config", str(file))
-        process = await trio.to_thread.run_sync(router.__enter__)
-        try:
-            yield Serving(process.url, upstream)
-        finally:
-            router.__exit__(None, None, None)
+        file.write_text(
+            f"{settings}\n{providers}".replace("http://upstream", f"http://127.0.0.1:{port}")
+        )
+        run = partial(
+            trio.run_process,
+            [COMMAND, "serve", "--port", "0", "--config", str(file)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=CLEAN,
+            check=False,
+        )
+        process = await nursery.start(run)
+        with trio.fail_after(_PATIENCE):
+            url = await _url(process.stdout)
+        yield Serving(url, upstream)
         nursery.cancel_scope.cancel()
+
+
+async def _url(told: trio.abc.ReceiveStream) -> str:
+    """Where it serves, from what it prints first."""
+    banner = b""
+    while (found := _URL.search(banner)) is None:
+        data = await told.receive_some()
+        assert data, banner.decode()
+        banner += data
+    return found[0].decode()

@@ -63,7 +63,9 @@ class TestAider:
     @ALL_DIALECTS
     async def test_it_edits_a_file(self, tmp_path, dialect):
         said = "notes.txt\n```\nGrüße, 世界\n```\n"
-        async with agents(tmp_path) as there:
+        # LiteLLM takes `responses/` in a name for an API.
+        fast = f"routes: {{fast: {{targets: [{{model: {dialect}/m}}]}}}}"
+        async with agents(tmp_path, routes=fast) as there:
             there.upstream.script = script([said], otherwise=said)
             flags = [
                 "--yes-always",
@@ -73,7 +75,7 @@ class TestAider:
                 "--no-show-model-warnings",
                 "--no-pretty",
                 "--edit-format=whole",
-                f"--model=openai/{dialect}/m",
+                "--model=openai/fast",
             ]
             asked = ["--message", "Please write the notes.", "notes.txt"]
             env = {"OPENAI_API_BASE": f"{there.url}/v1", "OPENAI_API_KEY": "sk-x"}

@@ -10,7 +10,10 @@ import trio
 from tests.clients.agents import agents, program
 from tests.clients.speech import DIALECTS, Call, Fail, Stay, script
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.client("npm:@openai/codex", name="Codex", api="Responses, over HTTP and WebSocket"),
+]
 
 PATCH = """*** Begin Patch
 *** Add File: notes.txt
@@ -57,6 +60,7 @@ def words(there, *, websockets="false", model="gpt-5.5"):
     return asked, {"CODEX_HOME": str(home), "ROUTER_KEY": "sk-x"}
 
 
+@pytest.mark.client(shows="text, streaming")
 @TRANSPORTS
 @ALL_DIALECTS
 async def test_it_says_a_text(tmp_path, dialect, websockets):
@@ -69,6 +73,7 @@ async def test_it_says_a_text(tmp_path, dialect, websockets):
     assert (b"stream_responses_websocket" in done.stderr) is (websockets == "true")
 
 
+@pytest.mark.client(shows="tools")
 @TRANSPORTS
 @ALL_DIALECTS
 async def test_it_edits_a_file(tmp_path, dialect, websockets):
@@ -89,6 +94,7 @@ async def test_it_edits_a_file(tmp_path, dialect, websockets):
     assert sent is (dialect == "responses")  # others have no such tool
 
 
+@pytest.mark.client(shows="errors")
 @TRANSPORTS
 @ALL_DIALECTS
 async def test_an_error_is_told(tmp_path, dialect, websockets):
@@ -100,6 +106,7 @@ async def test_an_error_is_told(tmp_path, dialect, websockets):
     assert b"the upstream has no more of it" in done.stderr
 
 
+@pytest.mark.client(shows="leaving")
 @TRANSPORTS
 @ALL_DIALECTS
 async def test_leaving_in_the_middle_releases_the_upstream(tmp_path, dialect, websockets):
@@ -118,6 +125,7 @@ async def test_leaving_in_the_middle_releases_the_upstream(tmp_path, dialect, we
         assert there.upstream.open_streams == 0
 
 
+@pytest.mark.client(shows="426")
 async def test_it_goes_on_over_http_where_websockets_are_off(tmp_path):
     async with agents(tmp_path, "websocket: false", routes=route("openai")) as there:
         there.upstream.script = script(["Fine."])

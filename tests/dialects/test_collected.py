@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trio_router.config.schema import ProviderConfig
-from trio_router.dialects import CLIENTS, DIALECTS, MODELS, MODELS_BY_HEADER
+from trio_router.dialects import APIS, CLIENTS, DIALECTS, GEMINI, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.base import Dialect
 
 HAVE = {
@@ -39,11 +39,12 @@ def test_a_dialect_that_says_nothing_of_it_has_only_chat():
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda d: d.name)
 def test_native_paths_are_those_of_clients_that_there_are(dialect):
-    assert dialect.native_paths("m", {}).keys() <= {client.name for client in CLIENTS.values()}
+    assert dialect.native_paths("m", {}).keys() <= {client.name for client in APIS}
 
 
 def test_a_request_without_a_model_has_no_path_that_would_hold_one():
     assert DIALECTS["azure"].native_paths("", {}) == {}
+    assert DIALECTS["gemini"].native_paths("", {}) == {}
 
 
 @pytest.mark.parametrize("end", ["/v1", "/api", "/api/chat"])
@@ -64,5 +65,6 @@ def test_clients_are_found_by_the_path_that_they_ask():
 
 def test_clients_with_a_header_of_their_own_are_told_of_models_in_their_own_way():
     messages = CLIENTS["/v1/messages"]
-    assert {b"anthropic-version": messages.models} == MODELS_BY_HEADER
-    assert all(client.models is not MODELS for client in CLIENTS.values())
+    told = {b"anthropic-version": messages.models, b"x-goog-api-key": GEMINI.models}
+    assert told == MODELS_BY_HEADER
+    assert all(client.models is not MODELS for client in APIS)

@@ -11,6 +11,7 @@ from hypothesis import example, given, strategies as st
 
 from trio_router.dialects import media
 from trio_router.errors import InvalidRequest
+from trio_router.wire import slicing
 
 
 def is_base64(text: str) -> bool:
@@ -33,7 +34,7 @@ def test_base64_is_the_same_in_slices(text):
     except ValueError:
         whole = False
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(media, "_SLICE", 8)
+        patch.setattr(slicing, "SLICE", 8)
         assert is_base64(text) == whole
         is_image = bool(text) and not text.encode().translate(None, media._ALPHABET)
         assert media.is_base64_image(f"data:image/png;base64,{text}") == is_image

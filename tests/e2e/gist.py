@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.e2e.reading import split_sse
+from tests.e2e.replay import GEMINI, GEMINI_ARRAY
 
 Value = dict[str, Any]
 
@@ -26,6 +27,7 @@ class Gist:
     calls: list[tuple[str, Any]] = field(default_factory=list)  # names, and arguments as values
     finish: str | None = None  # in OpenAI's words
     output_tokens: int | None = None
+    thought_tokens: int = 0  # that are counted beside `output_tokens`, and not in them
     failed: bool = False
     is_cut: bool = False
 
@@ -77,11 +79,18 @@ def _openai(records: list[tuple[bytes, Any]]) -> Gist:
     for chunk in _good(records, gist):
         usage = chunk.get("usage") or {}
         gist.output_tokens = usage.get("completion_tokens", gist.output_tokens)
+        gist.thought_tokens = _beside(usage) if usage else gist.thought_tokens
         for choice in chunk.get("choices") or ():
             if choice.get("index", 0) == 0:
                 _openai_choice(choice, gist, calls)
     gist.calls = [(name, _arguments(arguments)) for name, arguments in calls.values()]
     return gist
+
+
+def _beside(usage: Value) -> int:
+    thoughts = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    both = sum(usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens"))
+    return thoughts if usage.get("total_tokens") == both + thoughts else 0
 
 
 def _openai_choice(choice: Value, gist: Gist, calls: dict[Any, list[str]]) -> None:
@@ -195,7 +204,8 @@ def _gemini(records: list[tuple[bytes, Any]]) -> Gist:
             )
         if (record.get("promptFeedback") or {}).get("blockReason"):
             gist.finish = "content_filter"
-        for candidate in (record.get("candidates") or ())[:1]:
+        first = (c for c in record.get("candidates") or () if c.get("index", 0) == 0)
+        for candidate in first:
             for part in (candidate.get("content") or {}).get("parts") or ():
                 if part.get("thought"):
                     gist.reasoning += part.get("text") or ""
@@ -264,6 +274,11 @@ def got(path: str, body: bytes) -> Gist:
         return _responses(records)
     if path == "/v1/completions":
         return _completions(records)
+    if path in (GEMINI, GEMINI_ARRAY):
+        gist = _gemini(records)
+        if gist.is_cut:  # the router tells a fault with an error; an end without a reason is one too
+            gist.failed = gist.is_cut = False
+        return gist
     return _anthropic(records) if path == "/v1/messages" else _openai(records)
 
 

@@ -36,12 +36,16 @@ providers:
 """
 AT_ONCE = 4  # replays
 CHAT = "/v1/chat/completions"
+GEMINI = "/v1beta/models"  # the model and the verb come behind it; streams are events
+GEMINI_ARRAY = "/v1/models"  # the same, with streams that are arrays
 # What each endpoint is asked.
 ASK: dict[str, dict[str, Any]] = {
     CHAT: {"messages": [{"role": "user", "content": "?"}]},
     "/v1/messages": {"messages": [{"role": "user", "content": "?"}], "max_tokens": 64},
     "/v1/responses": {"input": "?"},
     "/v1/completions": {"prompt": "?"},
+    GEMINI: {"contents": [{"role": "user", "parts": [{"text": "?"}]}]},
+    GEMINI_ARRAY: {"contents": [{"role": "user", "parts": [{"text": "?"}]}]},
 }
 
 
@@ -100,6 +104,10 @@ class Replayer:
         model = f"m{len(self._answers)}"
         self._answers[model] = answer
         body = {**ASK[path], **fields, "model": f"{provider}/{model}"}
+        if path in (GEMINI, GEMINI_ARRAY):
+            verb = "streamGenerateContent" if body.pop("stream", False) else "generateContent"
+            query = "?alt=sse" if path == GEMINI else ""
+            path = f"{path}/{body.pop('model')}:{verb}{query}"
         return await self.client.post(path, json=body)
 
     async def check_all(

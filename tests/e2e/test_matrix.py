@@ -12,7 +12,18 @@ from functools import cache
 import pytest
 
 from tests.e2e.gist import Gist, got, told
-from tests.e2e.replay import CHAT, Record, body_of, random_cuts, recordings, replayer, tiny, whole
+from tests.e2e.replay import (
+    CHAT,
+    GEMINI,
+    GEMINI_ARRAY,
+    Record,
+    body_of,
+    random_cuts,
+    recordings,
+    replayer,
+    tiny,
+    whole,
+)
 
 pytestmark = [pytest.mark.corpus, pytest.mark.slow]
 WAYS = pytest.mark.parametrize(
@@ -25,7 +36,10 @@ WAYS = pytest.mark.parametrize(
 )
 ALL = ("openai", "anthropic", "ollama", "gemini", "cohere")
 DIALECTS = pytest.mark.parametrize("dialect", ALL)
-ENDPOINTS = pytest.mark.parametrize("path", [CHAT, "/v1/messages", "/v1/responses", "/v1/completions"])
+GOOGLES = (GEMINI, GEMINI_ARRAY)
+ENDPOINTS = pytest.mark.parametrize(
+    "path", [CHAT, "/v1/messages", "/v1/responses", "/v1/completions", *GOOGLES]
+)
 
 
 @cache
@@ -59,12 +73,13 @@ def compare(record: Record, path: str, given: Gist) -> None:
     if said.finish is not None:
         assert given.finish == expected_finish(path, said, given)
     if said.output_tokens is not None:
-        assert given.output_tokens == said.output_tokens
+        beside = said.thought_tokens if path in GOOGLES else 0  # whose sum has all of them
+        assert given.output_tokens == said.output_tokens + beside
 
 
 def expected_arguments(path: str, said):
-    """A Messages client takes an object; what is none reaches it in one."""
-    if path == "/v1/messages" and not isinstance(said, dict):
+    """Messages and Gemini's clients take an object; what is none reaches them in one."""
+    if path in ("/v1/messages", *GOOGLES) and not isinstance(said, dict):
         return {"INVALID_JSON": said}
     return said
 
@@ -131,6 +146,10 @@ async def test_every_recorded_error_is_told_in_the_clients_own_shape(dialect, pa
         if path == "/v1/messages":
             assert set(value) == {"type", "error"}
             assert set(error) == {"type", "message"}
+        elif path in GOOGLES:
+            assert set(value) == {"error"}
+            assert set(error) - {"details"} == {"code", "message", "status"}
+            assert error["code"] == response.status_code
         else:
             assert set(error) == {"message", "type", "code", "param"}
         if status in (401, 403) or said_of_the_key(record):

@@ -43,7 +43,9 @@ class Served:
 
 
 @contextmanager
-def served(*words: str, port: int = 0, stderr: int = subprocess.DEVNULL) -> Iterator[Served]:
+def served(
+    *words: str, port: int = 0, stderr: int = subprocess.DEVNULL, within: float = 60
+) -> Iterator[Served]:
     process = subprocess.Popen(
         [COMMAND, "serve", "--port", str(port), *words],
         stdout=subprocess.PIPE,
@@ -51,7 +53,7 @@ def served(*words: str, port: int = 0, stderr: int = subprocess.DEVNULL) -> Iter
         text=True,
         env=CLEAN,
     )
-    watch = threading.Timer(60, process.kill)
+    watch = threading.Timer(within, process.kill)
     watch.start()
     try:
         lines = []

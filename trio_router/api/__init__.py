@@ -9,6 +9,7 @@ nursery, its exchange.  The endpoint for its method and path checks the key and 
     paths                   the paths that clients write, put right
     app                     the application: its table, for every server below it
     endpoints               chat completions, the other APIs of clients, models, health
+    google                  Gemini's API, whose paths hold the model
     sides                   embeddings, counting tokens
     passing, upload         what passes through unchanged: audio, images, files, forms
     front                   `/`
@@ -18,7 +19,7 @@ nursery, its exchange.  The endpoint for its method and path checks the key and 
 Invariants.
 - The table has every endpoint.  Whatever serves asks it, and all errors go through `ClientRequest`.
 - A request's key is checked before its body is read.
-- Each request has one nursery.  When the client leaves, the nursery is cancelled, and everything that
+- Each request has its tasks.  When the client leaves, they are cancelled, and everything that
   the request has opened is closed.
 - Every error that a client sees is a `RouterError`, in the shape of the API that was asked.  Anything
   else is our own fault: logged in full, answered with 500 and the request id.

@@ -14,6 +14,7 @@ from quart_trio import QuartTrio
 from trio_router.api.asgi import NoWebsocket, RelayConnection
 from trio_router.api.endpoints import CHAT_COMPLETIONS, MODELS_BELOW, OWN, chat_completions, client_call
 from trio_router.api.front import FRONT
+from trio_router.api.google import GOOGLE, GOOGLE_BELOW
 from trio_router.api.metrics_side import METRICS
 from trio_router.api.passing import FILES_BELOW, PASSING_THROUGH, UPLOADS
 from trio_router.api.request import ClientRequest
@@ -61,6 +62,7 @@ class RouterApp(QuartTrio):
             ("POST", CHAT_COMPLETIONS): EndpointRow(chat_completions),
             **{("POST", path): EndpointRow(client_call) for path in CLIENTS},
             **FRONT,
+            **GOOGLE,
             **SIDES,
             **PASSING_THROUGH,
             **OWN,
@@ -69,7 +71,7 @@ class RouterApp(QuartTrio):
         }
         if router.generation.config.server.metrics.port is None:
             exact["GET", METRICS] = EndpointRow(metrics, is_booked=False)
-        self.table = EndpointTable(exact, (MODELS_BELOW, FILES_BELOW))
+        self.table = EndpointTable(exact, (MODELS_BELOW, *GOOGLE_BELOW, FILES_BELOW))
         self.before_serving(self._start)
         self.after_serving(self._stop)
 

@@ -13,6 +13,7 @@ from trio_router.dialects import CLIENTS, MODELS, MODELS_BY_HEADER
 from trio_router.dialects.anthropic.listing import AnthropicListing
 from trio_router.dialects.chat_request import parse_object
 from trio_router.dialects.conversations import continued_by, conversation_of
+from trio_router.dialects.gemini.client import KEY_HEADER
 from trio_router.errors import Draining
 from trio_router.relay.call import ClientCall
 from trio_router.relay.heavy import in_slices, understood
@@ -75,7 +76,8 @@ async def answer_call(asked: ClientRequest, model: str, call: Call) -> Reply:
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
         asked.record.dropped = tuple(dict.fromkeys(call.dropped))
-        return Reply(200, {**STREAM_HEADERS, **origin(asked.record)}, stream=stream)
+        headers = {**STREAM_HEADERS, "content-type": call.content_type, **origin(asked.record)}
+        return Reply(200, headers, stream=stream)
     answer = await asked.exchange.whole(target, call)
     asked.record.dropped = tuple(dict.fromkeys(call.dropped))
     return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
@@ -151,4 +153,4 @@ OWN = {
 def _teller(asked: ClientRequest) -> ModelTeller:
     """How this client is told of models."""
     found = (MODELS_BY_HEADER[name] for name, _ in asked.link.headers if name in MODELS_BY_HEADER)
-    return next(found, MODELS)
+    return next(found, MODELS_BY_HEADER[KEY_HEADER] if asked.query_key else MODELS)

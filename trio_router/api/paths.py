@@ -50,7 +50,7 @@ def _candidates(path: str) -> Iterator[str]:
     yield path
     plain = "/" + "/".join(filter(None, path.split("/")))
     yield plain
-    while plain.startswith(f"{_VERSION}{_VERSION}/") or plain == _VERSION * 2:
+    while plain.startswith(_VERSION * 2):  # before Google's /v1beta, too
         plain = plain.removeprefix(_VERSION)
     yield _ALIASES.get(plain, plain)
     if not plain.startswith(f"{_VERSION}/"):

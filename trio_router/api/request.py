@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import re
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import parse_qsl
 
 import trio
 
 from trio_router.api.reply import Reply, error_reply
-from trio_router.dialects import CLIENTS
+from trio_router.dialects import APIS
+from trio_router.dialects.gemini.client import KEY_HEADER, VERSIONS
 from trio_router.errors import ClientStalled, InternalError, RouterError
 from trio_router.observe.record import RequestRecord
 from trio_router.relay.exchange import Exchange
+from trio_router.relay.tasks import RequestTasks
 from trio_router.server.body_coding import CONTENT_ENCODING, BodyCoding
 from trio_router.server.seats import current_seat
 from trio_router.wire.written import unheard
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trio_router")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_MODELS = "/v1/models"  # whose answers have the shape of the API whose header a request has
+_KEYED_BY_QUERY = (*VERSIONS, _MODELS)
 _DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already
 
 
@@ -63,7 +68,6 @@ class ClientRequest:
 
     exchange: Exchange
     generation: Generation  # kept to the request's end, whatever is configured meanwhile
-    nursery: trio.Nursery  # of all that is done for the request
 
     def __init__(self, app: ApiApp, link: Link) -> None:
         self.app = app
@@ -80,17 +84,31 @@ class ClientRequest:
             number=self.router.engine.next_number(),
         )
         self._more: dict[str, str] = {}  # headers of the answer, whatever it will be
+        self.tasks = RequestTasks()  # all that is done for the request
         self._has_left = False
-        self._scope: trio.CancelScope | None = None
+        self._has_begun = False
         self._seat: Seat | None = None  # the connection's, once the request was admitted
 
     def authenticate(self) -> None:
         """Notes whose key the request has.  Raises Unauthorized."""
         given = self.header(b"authorization").decode("latin-1")
-        if not given and (key := self.header(b"x-api-key")):  # as Anthropic's clients send it
-            given = f"Bearer {key.decode('latin-1')}"
+        if not given:  # as Anthropic's clients send it, or Google's
+            key = self.header(b"x-api-key") or self.header(KEY_HEADER)
+            if own := key.decode("latin-1") or self.query_key:
+                given = f"Bearer {own}"
         self.record.key = self.generation.keys.check(given, self.link.server)
         self.admitted()
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The fields of the URL's query: one of them can be a secret."""
+        raw = self.link.query
+        return dict(parse_qsl(raw.decode("latin-1"))) if raw else {}
+
+    @property
+    def query_key(self) -> str:
+        """The key in the URL, where Google's clients may put it; empty elsewhere."""
+        return self.query.get("key", "") if self.link.path.startswith(_KEYED_BY_QUERY) else ""
 
     def admitted(self) -> None:
         """Notes that the request was admitted: its connection is not closed for another one."""
@@ -109,12 +127,7 @@ class ClientRequest:
         On cancel the client counts as gone.
         """
         try:
-            async with trio.open_nursery() as nursery:
-                self.nursery = nursery
-                self._scope = nursery.cancel_scope
-                await self._run(nursery)
-                if nursery.child_tasks:
-                    nursery.cancel_scope.cancel()
+            await self.tasks.run(self._run)
         except trio.Cancelled:  # from outside: the connection is given up
             self.exchange.client_left()
             raise
@@ -125,17 +138,18 @@ class ClientRequest:
             # Cut short: booked when its tasks have ended, for they count up to their last moment.
             self.exchange.close()
 
-    async def _run(self, nursery: trio.Nursery) -> None:
+    async def _run(self) -> None:
         row = self.app.row_of(self.link.method, self.link.path)
         # At the moment in which the exchange begins to use it: one that nobody uses is closed.
         self.generation = self.router.generation
         self.exchange = Exchange(
             self.router.engine,
             self.generation.upstreams,
-            nursery,
+            self.tasks,
             self.record,
             is_booked=row.is_booked,
         )
+        self._has_begun = True
         if self._has_left:
             self.client_left()
         try:
@@ -147,9 +161,9 @@ class ClientRequest:
     def client_left(self) -> None:
         """The client has left: cancels the request, which closes all that it has opened."""
         self._has_left = True
-        if self._scope is not None:
+        if self._has_begun:
             self.exchange.client_left()
-            self._scope.cancel()
+            self.tasks.cancel()
 
     async def _answer(self, endpoint: Endpoint) -> Reply:
         origins = self.app.origins(self.generation)
@@ -179,8 +193,9 @@ class ClientRequest:
     def error_body(self) -> Callable[[RouterError], dict[str, Any]]:
         """What gives errors their shape in the API that the request's path belongs to."""
         path = self.link.path
-        for known, client in CLIENTS.items():
-            if path == known or path.startswith(f"{known}/"):
+        is_shared = path == _MODELS or path.startswith(f"{_MODELS}/")
+        for client in APIS:
+            if client.owns(path) or (is_shared and client.header and self.header(client.header)):
                 return client.error_body
         return RouterError.body
 

@@ -44,13 +44,17 @@ async def count_tokens(asked: ClientRequest) -> Reply:
     body, heavy = await understood(await asked.body.read(), parse_object)
     model = named_model(body.get("model"))
     client.check({"max_tokens": 1, **body})
+    return await count(asked, model, CountCall(client, body, asked.link.headers, is_heavy=heavy))
+
+
+async def count(asked: ClientRequest, model: str, call: CountCall) -> Reply:
+    """What `call` counts, or an estimate that is marked.  Raises RouterError."""
     asked.trace("count_tokens")
     target = asked.generation.table.resolve(model)
-    call = CountCall(client, body, asked.link.headers, is_heavy=heavy)
     answer = await _counted(asked, target, call)
     if answer is not None:
         return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
-    estimate = await in_slices(call.estimated) if heavy else call.estimated()
+    estimate = await in_slices(call.estimated) if call.is_heavy else call.estimated()
     return Reply(200, {"content-type": "application/json", ESTIMATED: "true"}, estimate)
 
 

@@ -106,7 +106,7 @@ class Dashboard:
             "content-type": "text/event-stream; charset=utf-8",
             "x-accel-buffering": "no",
         }
-        return Reply(200, headers, stream=WatchReply(self._board, asked.nursery))
+        return Reply(200, headers, stream=WatchReply(self._board, await asked.tasks.nursery()))
 
     async def stop(self, asked: ClientRequest) -> Reply:
         """Ends one live request: `{"worker", "number", "request_id"}`."""

@@ -7,8 +7,8 @@ chunks of the hub, then the client's frames.  Where both sides speak the same AP
     base                    the protocols that a dialect implements
     openai, anthropic, gemini, cohere, ollama
                             upstreams (`DIALECTS`; Azure is in `openai`), their embeddings and lists
-    anthropic, responses, completions
-                            clients' APIs other than chat (`CLIENTS`)
+    anthropic, responses, completions, gemini
+                            clients' APIs other than chat (`APIS`)
     answer, translate       an upstream's answer to chunks, and to what the client gets
     native                  an answer that passes through, read along the way
     chat_request, chat_messages, embedding
@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 from trio_router.dialects.anthropic import AnthropicDialect, MessagesClient
 from trio_router.dialects.cohere import CohereDialect
 from trio_router.dialects.completions import CompletionsClient
-from trio_router.dialects.gemini import GeminiDialect
+from trio_router.dialects.gemini import GeminiClient, GeminiDialect
 from trio_router.dialects.ollama.dialect import OllamaDialect
 from trio_router.dialects.openai.dialect import AzureDialect, OpenAIDialect
 from trio_router.dialects.openai.listing import OpenAIListing
@@ -61,12 +61,15 @@ DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in _UPSTREAMS}
 # Of clients of other APIs than the hub's, by the path that they ask.
 _CLIENTS: tuple[ClientDialect, ...] = (MessagesClient(), CompletionsClient(), ResponsesClient())
 CLIENTS: dict[str, ClientDialect] = {client.path: client for client in _CLIENTS}
+# Gemini's has the model in its paths; what is streamed without `alt=sse` is an array.
+GEMINI, GEMINI_ARRAY = GeminiClient(), GeminiClient(is_array=True)
+APIS: tuple[ClientDialect, ...] = (*_CLIENTS, GEMINI)
 
 # How clients are told of models: those of other APIs than OpenAI's by a header that they send.
 MODELS: ModelTeller = OpenAIListing()
 MODELS_BY_HEADER: dict[bytes, ModelTeller] = {
     client.header: client.models
-    for client in _CLIENTS
+    for client in APIS
     if client.header is not None and client.models is not None
 }
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from trio_router.errors import RouterError
+    from trio_router.wire.sse import ServerSentEvent
 
 Chunk = dict[str, Any]  # a chat.completion.chunk
 Completion = dict[str, Any]  # a chat.completion
@@ -270,6 +271,14 @@ class StreamEncoder(Protocol):
         ...
 
 
+class FramingEncoder(StreamEncoder, Protocol):
+    """An encoder of an API whose streams are not always server-sent events."""
+
+    def framed(self, event: ServerSentEvent) -> bytes:
+        """An upstream's event that passes, as the client gets it."""
+        ...
+
+
 class NativeApi(Protocol):
     """A client's API as upstreams themselves offer it: what passes through is read for the record."""
 
@@ -327,6 +336,21 @@ class ClientDialect(Protocol):
     native: NativeApi
     dialect: str = ""  # the upstreams' dialect that is this API too, if there is one
     keepalive: bytes  # what bridges silence in this API's streams
+    content_type: str = "text/event-stream; charset=utf-8"  # of its streams
+    formats: frozenset[str] = frozenset({"sse"})  # of upstreams' streams, whose events can pass
+    hints: frozenset[str] = frozenset()  # fields of the hub that its clients send unasked
+
+    def owns(self, path: str) -> bool:
+        """Whether errors at `path` are told in this API's shape."""
+        return path == self.path or path.startswith(f"{self.path}/")
+
+    def native_path(self, path: str, body: dict[str, Any]) -> str:
+        """Where an upstream is asked in this API; `path` is what its dialect says of the model."""
+        return path
+
+    def exposed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """`body` as the configuration's fields, which have the hub's names, are merged with it."""
+        return body
 
     def check(self, body: dict[str, Any]) -> None:
         """Raises InvalidRequest, which names the field, for what no target could answer.

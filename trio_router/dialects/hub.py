@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trio_router.wire.json_end import JSONEnd
-from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps_text
 
 # Strings under these names describe the form of an answer, not its content.
 _FRAME = frozenset({"role", "id", "call_id", "type", "index", "object", "format", "status"})
@@ -42,7 +42,7 @@ def text_of(content: Any) -> tuple[str, str]:
     if isinstance(content, str):
         return content, ""
     if content is not None and not isinstance(content, list):
-        return dumps(content).decode(), ""
+        return dumps_text(content), ""
     text = thinking = ""
     for part in content if isinstance(content, list) else ():
         if isinstance(part, str):

@@ -7,9 +7,10 @@ import re
 from typing import Any
 
 from trio_router.errors import InvalidRequest
+from trio_router.wire.slicing import SLICE, decoded, encoded, joined, slices
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=\r\n"
-_SLICE = 65536  # characters that are looked at in one step: the step holds the interpreter's lock
+_BYTES = SLICE // 4 * 3  # bytes that make SLICE characters of base64
 _HEAD = 1024  # characters of a data URL's head; the pattern takes memory for each parameter in it
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*);base64,", re.IGNORECASE)
 
@@ -40,8 +41,18 @@ def is_base64_image(url: str) -> bool:
     head = _DATA_URL.match(url, 0, _HEAD)
     if head is None or not head[1].lower().startswith("image/"):
         return False
-    slices = (url[at : at + _SLICE] for at in range(head.end(), len(url), _SLICE))
-    return len(url) > head.end() and all(map(_is_in_alphabet, slices))
+    return len(url) > head.end() and all(map(_is_in_alphabet, slices(url, head.end())))
+
+
+def text_of_base64(data: str) -> str:
+    """The text whose base64 is `data`, which was checked; U+FFFD where it is not UTF-8."""
+    return joined(decoded(map(binascii.a2b_base64, slices(data)), "replace"))
+
+
+def base64_of_text(text: str) -> str:
+    """The base64 of `text` in UTF-8, with a question mark for a lone surrogate."""
+    pieces = slices(encoded(text, "replace"), size=_BYTES)
+    return joined(binascii.b2a_base64(piece, newline=False).decode() for piece in pieces)
 
 
 def _is_in_alphabet(text: str) -> bool:
@@ -49,13 +60,13 @@ def _is_in_alphabet(text: str) -> bool:
 
 
 def _is_base64(text: str) -> bool:
-    for at in range(0, len(text), _SLICE):
-        part = text[at : at + _SLICE]
+    end = len(text)
+    for part in slices(text):
+        end -= len(part)
         try:
             made = binascii.a2b_base64(part, strict_mode=True)
         except ValueError:
             return False
-        is_last = at + _SLICE >= len(text)
-        if not made or (part.endswith("=") and not is_last):  # what is padded ends there
+        if not made or (part.endswith("=") and end):  # what is padded ends there
             return False
     return True

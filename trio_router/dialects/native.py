@@ -36,20 +36,35 @@ if TYPE_CHECKING:
     from trio_router.wire.sse import ServerSentEvent
 
 
+_SSE = frozenset({"sse"})
+
+
 class NativeReader(AnswerReader):
     """Gives each event as it came, `chunk` being what it says; of a whole answer, the chunks it could
     have been.
 
-    `told` is an error that the upstream's own events have told the client already.
+    `told` is an error that the upstream's own events have told the client already.  Streams in one of
+    `formats` pass; what comes in another is translated.
     """
 
     def __init__(
-        self, api: NativeApi, identity: AnswerIdentity, content_type: str, rules: ReadingRules
+        self,
+        api: NativeApi,
+        identity: AnswerIdentity,
+        content_type: str,
+        rules: ReadingRules,
+        formats: frozenset[str] = _SSE,
     ) -> None:
         super().__init__(cast("Dialect", api), identity, content_type, rules)
         self._api = api
+        self._formats = formats
         self._is_own = True  # the answer is in the API that was asked
         self.told: StreamError | None = None
+
+    @property
+    def takes_arrays(self) -> bool:
+        """Whether the API's own streams can be arrays."""
+        return "json-array" in self._formats
 
     @property
     def decoder(self) -> ChunkDecoder | None:
@@ -113,7 +128,7 @@ class NativeReader(AnswerReader):
         return dialect.decoder(self._identity)
 
     def _items(self, chunks: list[Chunk], value: dict[str, Any], record: ServerSentEvent) -> list[Item]:
-        if self._is_own and self.format == "sse":
+        if self._is_own and self.format in self._formats:
             if not chunks and self._api.says(value):
                 self.said += 1
                 self.has_first = True
@@ -145,6 +160,8 @@ class NativeTranslator:
         self._api = api
         self._own = reader
         self._encoder = encoder
+        # A FramingEncoder has it.
+        self._framed = getattr(encoder, "framed", encode_event)
         self._is_encoded = False
 
     def receive_data(self, data: bytes) -> bytes:
@@ -171,7 +188,7 @@ class NativeTranslator:
 
     def _frame(self, item: Item) -> bytes:
         if item.event is not None:
-            return encode_event(item.event) if self._encoder.passes(item.chunk) else b""
+            return self._framed(item.event) if self._encoder.passes(item.chunk) else b""
         self._is_encoded = True
         return self._encoder.encode(item.chunk)
 
@@ -199,10 +216,13 @@ class PlainAnswer:
         except JSONError:
             return self._no_json(body)
         if not isinstance(value, dict):
-            raise MalformedJSON("the upstream's answer is no JSON object")
+            return self._no_object(body, value)
         if value.get("error"):
             raise stream_error(value)
         return self._read(body, value, text, wrong)
+
+    def _no_object(self, body: bytes, value: Any) -> bytes:
+        raise MalformedJSON("the upstream's answer is no JSON object")
 
     def _no_json(self, body: bytes) -> bytes:
         raise no_object(body, "the upstream's answer")
@@ -223,6 +243,11 @@ class NativeAnswer(PlainAnswer):
         self._native = reader
         self._api = api
         self._other = other
+
+    def _no_object(self, body: bytes, value: Any) -> bytes:
+        """A stream that is an array."""
+        is_stream = isinstance(value, list) and self._native.takes_arrays
+        return self._no_json(body) if is_stream else super()._no_object(body, value)
 
     def _no_json(self, body: bytes) -> bytes:
         """A stream, although none was asked for: the whole answer, where its end holds it."""

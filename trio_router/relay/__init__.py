@@ -11,8 +11,9 @@ to the request's `Exchange`.  The exchange asks one target, or walks along a rou
       StreamRun                 the bounded channel from the upstream's task to the client's
 
 Files: `engine` is all of the router that an exchange may touch; `books` keeps outcome and record;
-`call`, `side_calls`, `counting`, `resume` are the kinds of call; `passage` moves what passes through
-unchanged; `sinks` hold a route's frames back or pass them on; `gate` and `heavy` bound work.
+`call`, `side_calls`, `google_sides`, `counting`, `resume` are the kinds of call; `passage` moves what
+passes through unchanged; `sinks` hold a route's frames back or pass them on; `gate` and `heavy` bound
+work.
 
 Invariants.
 - An upstream is opened, read and closed by one task, inside one `with`.  So cancelling that task is

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from trio_router.config.kinds import kind_at
 from trio_router.dialects.answer import AnswerReader
 from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
 from trio_router.dialects.chat_freeform import FreeFormAnswer, FreeFormCalls
@@ -21,6 +22,7 @@ from trio_router.dialects.translate import (
     WholeAnswer,
     render_error,
 )
+from trio_router.errors import InvalidRequest
 from trio_router.relay.forwarded import allowed, forwarded
 from trio_router.wire.jsoncodec import dumps
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from trio_router.errors import RouterError
     from trio_router.routing.target import Target
 
-_CONVERSATION = frozenset({"messages", "input", "prompt"})
+_CONVERSATION = frozenset({"messages", "input", "prompt", "contents"})
 
 
 class OpenedAnswer(NamedTuple):
@@ -145,6 +147,7 @@ class Call(HubCall, WholeCall, Protocol):
     """A request for text: `is_stream` says which of the two ways the client wants its answer."""
 
     is_stream: bool
+    content_type: str  # of a stream
     dropped: Sequence[str]  # what an agent sends, and the target asked last does not have
 
     @property
@@ -176,6 +179,7 @@ class ChatCall(_TextCall):
     """`POST /v1/chat/completions`.  `body` has been checked and is in the hub's shape."""
 
     keepalive = KEEPALIVE
+    content_type = "text/event-stream; charset=utf-8"
 
     def __init__(self, body: dict[str, Any], *, is_heavy: bool = False) -> None:
         super().__init__(body, is_heavy=is_heavy)
@@ -241,6 +245,7 @@ class ClientCall(_TextCall):
     ) -> None:
         super().__init__(body, is_heavy=is_heavy)
         self.keepalive = client.keepalive
+        self.content_type = client.content_type
         self._client = client
         self._headers = forwarded(client.native, headers)
         self._is_agent = client.is_agent(headers)
@@ -254,14 +259,33 @@ class ClientCall(_TextCall):
     def request_for(self, target: Target) -> UpstreamRequest:
         path = target.native.get(self._client.name)
         if path is None:
-            is_own = target.dialect.name == self._client.dialect
-            chat = self._chat(drop=target.drop_unsupported, is_own=is_own)
-            self.dropped = self._left_out
-            return self.request_with(target, chat)
+            return self._translated(target)
         self.dropped = ()
         ask_usage = target.ask_usage and self.is_stream
-        body = self._client.native.request(target.body_for(self._body), ask_usage=ask_usage)
+        merged = target.body_for(self._client.exposed(self._body))
+        body = self._client.native.request(merged, ask_usage=ask_usage)
+        path = self._client.native_path(path, self._body)
         return UpstreamRequest(path, dumps(body), allowed(self._headers, target))
+
+    def _translated(self, target: Target) -> UpstreamRequest:
+        """What clients send unasked is left out for targets that refuse it."""
+        is_own = target.dialect.name == self._client.dialect
+        chat = self._chat(drop=target.drop_unsupported, is_own=is_own)
+        self.dropped = self._left_out
+        hints = self._client.hints & chat.keys()
+        if not hints:
+            return self.request_with(target, chat)
+        try:
+            return self._without(hints & kind_at(target.base_url).refuses, target, chat)
+        except InvalidRequest as refusal:
+            if refusal.param not in hints:
+                raise
+        return self._without(hints, target, chat)
+
+    def _without(self, names: frozenset[str], target: Target, chat: dict[str, Any]) -> UpstreamRequest:
+        self.dropped = [*self._left_out, *sorted(names)]
+        plain = {name: value for name, value in chat.items() if name not in names}
+        return self.request_with(target, plain)
 
     def translator(self, answer: OpenedAnswer, taps: Sequence[Tap] = ()) -> Translator:
         encoder = self._client.encoder(answer.identity, self._body)
@@ -277,7 +301,8 @@ class ClientCall(_TextCall):
 
     def _native_reader(self, answer: OpenedAnswer) -> NativeReader:
         native, rules = self._client.native, answer.target.rules
-        return NativeReader(native, answer.identity, answer.content_type, rules)
+        formats = self._client.formats
+        return NativeReader(native, answer.identity, answer.content_type, rules, formats)
 
     def fail(self, error: RouterError) -> bytes:
         return self._client.encoder(AnswerIdentity("", 0, ""), self._body).fail(error)

@@ -12,7 +12,7 @@ from trio_router.relay.side_calls import SideCall
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from trio_router.dialects.answer import AnswerReader
     from trio_router.dialects.base import ClientDialect, TokenCounter
@@ -24,6 +24,8 @@ _BYTES_A_TOKEN = 4  # a rough guess, as of answers whose upstream reports no usa
 _MEDIUM = 1600  # tokens of a picture or a page; Anthropic counts no picture as more
 _COUNTED = ("system", "messages", "tools")
 _MISSING = (404, 405, 501)  # how upstreams say that they have no such endpoint
+
+_USES_NOTHING = {"prompt_tokens": 0, "completion_tokens": 0}  # no provider takes money for counting
 
 
 class CountCall(SideCall):
@@ -60,25 +62,41 @@ class CountCall(SideCall):
     def request_for(self, target: Target) -> UpstreamRequest:
         """Without the configuration's defaults: they concern answers, and endpoints refuse them."""
         if (path := self._own_path(target)) is not None:
-            body = {**self._body, "model": target.upstream_model}
-            return UpstreamRequest(f"{path}/count_tokens", dumps(body), allowed(self._headers, target))
+            return self._own_request(path, target)
         counter = _counter(target)
         if counter is None:
             raise NotFound(f"{target.provider} cannot count tokens: its API has no such endpoint")
-        chat = self._client.chat_request({"max_tokens": 1, **self._body}, drop_unsupported=True)
+        chat = self._client.chat_request(self._asked(), drop_unsupported=True)
         asked = {**self._client.for_others(chat), "model": target.upstream_model}
         return counter.request(asked, target.base_url)
 
     def whole(self, answer: OpenedAnswer) -> Whole:
         reader, target = answer.reader(), answer.target
         counter = _counter(target)
+        reader.usage = dict(_USES_NOTHING)
         if self._own_path(target) is not None or counter is None:
             return PlainAnswer(reader)
-        return _Counted(reader, counter)
+        return _Counted(reader, counter, self.told)
+
+    # -- what depends on the client's API
+
+    def _own_request(self, path: str, target: Target) -> UpstreamRequest:
+        """To a target that speaks the client's own API, which has `path` there."""
+        body = {**self._body, "model": target.upstream_model}
+        return UpstreamRequest(f"{path}/count_tokens", dumps(body), allowed(self._headers, target))
+
+    def _asked(self) -> dict[str, Any]:
+        """What is counted, as a request in the client's API for an answer."""
+        return {"max_tokens": 1, **self._body}
+
+    @staticmethod
+    def told(tokens: int) -> bytes:
+        """The client's answer."""
+        return dumps({"input_tokens": tokens})
 
     def estimated(self) -> bytes:
         """The answer where nobody can be asked."""
-        return _told(estimated_tokens([self._body.get(name) for name in _COUNTED]))
+        return self.told(estimated_tokens([self._body.get(name) for name in _COUNTED]))
 
     def _own_path(self, target: Target) -> str | None:
         """Where the target speaks the client's own API, although a route may reach it another way."""
@@ -89,16 +107,19 @@ class CountCall(SideCall):
 class _Counted(PlainAnswer):
     """What another API has counted, in the shape of the client's."""
 
-    def __init__(self, reader: AnswerReader, counter: TokenCounter) -> None:
+    def __init__(
+        self, reader: AnswerReader, counter: TokenCounter, told: Callable[[int], bytes]
+    ) -> None:
         super().__init__(reader)
         self._counter = counter
+        self._told = told
 
     def _read(self, body: bytes, value: dict[str, Any], text: bytes, wrong: int) -> bytes:
         super()._read(body, value, text, wrong)
         tokens = self._counter.tokens(value)
         if tokens is None:
             raise MalformedJSON("the upstream's answer does not tell how many tokens there are")
-        return _told(tokens)
+        return self._told(tokens)
 
 
 def estimated_tokens(value: Any) -> int:
@@ -126,7 +147,3 @@ def estimated_tokens(value: Any) -> int:
 def _counter(target: Target) -> TokenCounter | None:
     counter = target.dialect.counter
     return None if counter is not None and counter.is_guess and not target.has_tokenize else counter
-
-
-def _told(tokens: int) -> bytes:
-    return dumps({"input_tokens": tokens})

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from trio_router.relay.gate import Gate
     from trio_router.relay.passage import Opening
     from trio_router.relay.stream import StreamReply
+    from trio_router.relay.tasks import RequestTasks
     from trio_router.routing.target import Target
 
 logger = logging.getLogger("trio_router")
@@ -57,15 +58,15 @@ class _Phase(Enum):
 class Exchange:
     """Serves one request: asks the upstream, moves the answer.
 
-    A stream is moved by a task in `nursery`, the request's own: when the client leaves, the nursery is
-    cancelled, and the upstream is closed by the `async with` that opened it.
+    A stream is moved by one of `tasks`, the request's own: when the client leaves, they are cancelled,
+    and the upstream is closed by the `async with` that opened it.
     """
 
     def __init__(
         self,
         engine: Engine,
         upstreams: Upstreams,
-        nursery: trio.Nursery,
+        tasks: RequestTasks,
         record: RequestRecord,
         *,
         is_booked: bool = True,
@@ -74,7 +75,7 @@ class Exchange:
         self.affinity = NO_AFFINITY  # what the request has in common with others on its route
         self._engine = engine
         self._upstreams = upstreams
-        self._nursery = nursery
+        self._tasks = tasks
         self._books = Books(record, engine, upstreams)
         self._work = trio.CancelScope()
         self._aborted: tuple[RouterError, Outcome] | None = None
@@ -118,7 +119,8 @@ class Exchange:
             self._books.asks_target(asked)
         keeps_request = isinstance(asked, Route) and asked.keeps_request
         run = StreamRun(self.record, call, self._upstreams.stream.buffer, keeps_request=keeps_request)
-        self._nursery_of(run, asked).start_soon(self._run_stream, run, asked, call)
+        nursery = await self._nursery_of(run, asked)
+        nursery.start_soon(self._run_stream, run, asked, call)
         if asked.timeouts.early_commit is None:
             await run.begun.wait()
         else:
@@ -141,14 +143,15 @@ class Exchange:
         `opening` is entered by the task that asks the upstream, and left when the answer has ended.
         """
         passage = Passage(opening, self._upstreams.stream.buffer)
-        self._nursery.start_soon(self._run_passage, passage)
+        nursery = await self._tasks.nursery()
+        nursery.start_soon(self._run_passage, passage)
         await passage.begun.wait()
         if passage.error is not None:
             raise passage.error
         return passage
 
     def client_left(self) -> None:
-        """The client's connection is gone; the nursery is about to be cancelled."""
+        """The client's connection is gone; its tasks are about to be cancelled."""
         self._note_abort(self._abort_fault())
         self._books.client_left()
         if self._detached is not None:
@@ -157,7 +160,7 @@ class Exchange:
     def client_stalled(self) -> None:
         """The client takes nothing: cancels the whole request."""
         self._books.end_as(Outcome.CLIENT_STALLED)
-        self._nursery.cancel_scope.cancel()
+        self._tasks.cancel()
 
     def abort(self, error: RouterError, outcome: Outcome) -> None:
         """Ends the request with `error`, as an answer or in the stream, and releases its upstream.
@@ -233,14 +236,17 @@ class Exchange:
             target.name,
         )
         client, metrics = self._upstreams.clients[target.provider], self._engine.metrics
-        return Attempt(target, client, identity, record, metrics, is_impatient=is_impatient)
+        prices = self._upstreams.prices
+        return Attempt(
+            target, client, identity, record, metrics, is_impatient=is_impatient, prices=prices
+        )
 
     # -- the task of a stream
 
-    def _nursery_of(self, run: StreamRun, asked: Target | Route) -> trio.Nursery:
+    async def _nursery_of(self, run: StreamRun, asked: Target | Route) -> trio.Nursery:
         nursery, limits = self._engine.nursery, _drain_of(asked)
         if limits is None or nursery is None:
-            return self._nursery
+            return await self._tasks.nursery()
         self._detached = run, limits
         return nursery
 

@@ -34,16 +34,16 @@ class EmbeddingCall(SideCall):
     max_answer: int | None = _EMBEDDINGS
 
     def request_for(self, target: Target) -> UpstreamRequest:
-        dialect = _embeddings_of(target)
+        dialect = embeddings_of(target)
         body = target.body_for(self._body)
         return dialect.request(body, drop_unsupported=target.drop_unsupported)
 
     def whole(self, answer: OpenedAnswer) -> Whole:
         target = answer.target
-        return EmbeddingAnswer(_embeddings_of(target), self._body, target.model, answer.reader())
+        return EmbeddingAnswer(embeddings_of(target), self._body, target.model, answer.reader())
 
 
-def _embeddings_of(target: Target) -> EmbeddingDialect:
+def embeddings_of(target: Target) -> EmbeddingDialect:
     """Raises InvalidRequest if the target's providers have none."""
     if target.dialect.embeddings is None:
         raise InvalidRequest(f"{target.provider} has no embeddings", param="model")

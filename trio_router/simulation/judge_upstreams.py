@@ -38,7 +38,7 @@ def upstream_is_released(case: Case) -> Iterator[str]:
 
 
 def _goes_on_beyond(told: Told) -> bool:
-    """What it goes on sending is beyond the length that it told: the connection may be kept."""
+    """What it goes on sending lies beyond its answer, whose length it told: it may be kept."""
     return told.fault is not None and told.take.style.framing == "length"
 
 

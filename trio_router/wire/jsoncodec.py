@@ -9,24 +9,20 @@ JSON that `is_heavy` is handled in a thread, under `sliced`: see `jsonslices`.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from trio_router.wire import jsonslices, jsonwriter
+from trio_router.wire import jsonslices, jsonwriter, slicing
 from trio_router.wire.jsonexact import Number, encode as encode_at_once
 from trio_router.wire.jsonslices import (
     EXACT,
     MISFITS,
     PLAIN,
-    SLICE,
     JSONError,
     JSONTooLarge,
     parse_small,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from trio_router.wire.slicing import SLICE, is_sliced, pauses as _pauses, sliced
 
 __all__ = [
     "SLICE",
@@ -34,10 +30,12 @@ __all__ = [
     "JSONTooLarge",
     "Number",
     "dumps",
+    "dumps_text",
     "is_heavy",
     "is_sliced",
     "loads",
     "loads_exactly",
+    "loads_text",
     "skim",
     "sliced",
 ]
@@ -46,7 +44,6 @@ _SHORT = 1 << 17  # bytes: up to this length nothing is heavy
 _LONG = 1 << 20  # bytes beyond which it is heavy whatever is in it
 _OBJECTS = 4000  # objects beyond which a text between the two is heavy
 _decode = PLAIN.decode
-_pauses: dict[int, Callable[[], object]] = {}  # by the threads that work in slices
 
 
 def loads_exactly(data: bytes | bytearray) -> Any:
@@ -66,6 +63,11 @@ def loads(data: bytes | bytearray) -> Any:
         return parse_small(data)
 
 
+def loads_text(text: str) -> Any:
+    """As `loads`, of JSON that stands in a string, such as a call's arguments.  Raises JSONError."""
+    return loads(slicing.encoded(text))
+
+
 def skim(data: bytes | bytearray) -> Any:
     """As `loads`, but of what is long its arrays in the value are only checked, and empty: if this
     thread works in slices.  Raises JSONError.
@@ -75,16 +77,18 @@ def skim(data: bytes | bytearray) -> Any:
     return parse_small(data)
 
 
-def is_sliced() -> bool:
-    """Whether this thread works in slices."""
-    return bool(_pauses) and get_ident() in _pauses
-
-
 def dumps(value: Any) -> bytes:
     """Compact JSON; non-ASCII text stays as it is, except for lone surrogates, which are escaped."""
     if _pauses and (pause := _pauses.get(get_ident())):
         return jsonwriter.encode(value, pause)
     return encode_at_once(value)
+
+
+def dumps_text(value: Any) -> str:
+    """`dumps(value)` as a string, such as a call's arguments."""
+    if _pauses and (pause := _pauses.get(get_ident())):
+        return jsonwriter.encode_text(value, pause)
+    return encode_at_once(value).decode()
 
 
 def is_heavy(data: bytes | bytearray) -> bool:
@@ -97,14 +101,3 @@ def is_heavy(data: bytes | bytearray) -> bool:
     if len(data) <= _SHORT:
         return False
     return len(data) > _LONG or data.count(b"{") > _OBJECTS
-
-
-@contextmanager
-def sliced(pause: Callable[[], object]) -> Iterator[None]:
-    """In this thread `loads` and `dumps` work in slices, and call `pause` after each."""
-    own = get_ident()
-    _pauses[own] = pause
-    try:
-        yield
-    finally:
-        del _pauses[own]

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from trio_router.wire.jsonexact import exact_float, exact_integer
+from trio_router.wire.slicing import SLICE, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-SLICE = 65536  # bytes or characters
 _FLOOR = 16 << 20  # bytes of memory that the values of any text may take, by the weights below
 _SHARE = 1.5  # additional bytes of memory for each byte of the text
 _MOST = 64 << 20  # the most in any case: freeing so many values takes 40 ms, in one step
@@ -243,7 +243,9 @@ class _Parser:
 
     def _string(self) -> str:
         self._at += 1
-        parts: list[str] = []
+        return joined(self._texts())
+
+    def _texts(self) -> Iterator[str]:
         size, width = 0, 1
         while True:
             window = self._window()
@@ -255,13 +257,13 @@ class _Parser:
                 raise self._wrong()
             text = parse_small(b'"' + piece + b'"')
             self._at += len(piece) + is_end
-            parts.append(text)
             size, width = size + len(text), max(width, _width(text))
             if size * width > _WIDEST:
                 raise JSONTooLarge(f"a text takes more than {_WIDEST >> 20} MiB")
             self._pause()
+            yield text
             if is_end:
-                return "".join(parts)
+                return
 
     def _charge(self, taken: bytes) -> None:
         if self._is_skim:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.wire.jsonexact import encode as encode_at_once
-from trio_router.wire.jsonslices import SLICE
+from trio_router.wire.slicing import SLICE, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _RUN = 512  # elements of an array that are looked at together
 _SMALL = 4096  # values, or as many times 32 characters, that are encoded at once
@@ -16,12 +16,33 @@ _SMALL = 4096  # values, or as many times 32 characters, that are encoded at onc
 
 def encode(value: Any, pause: Callable[[], object]) -> bytes:
     """Compact JSON; `pause` is called after each slice."""
+    return b"".join(_pieces(value, pause))  # join releases the interpreter's lock
+
+
+def encode_text(value: Any, pause: Callable[[], object]) -> str:
+    """As `encode`, as a string."""
+    return joined(piece.decode() for piece in _paused(_pieces(value, pause), pause))
+
+
+def _pieces(value: Any, pause: Callable[[], object]) -> list[bytes]:
+    """Compact JSON, cut between characters."""
     writer = _Writer(pause)
     try:
         writer.write(value)
     except RecursionError:
-        return encode_at_once(value)
-    return b"".join(writer.out)  # join releases the interpreter's lock
+        return [encode_at_once(value)]
+    return writer.out
+
+
+def _paused(pieces: list[bytes], pause: Callable[[], object]) -> Iterator[bytes]:
+    """`pieces`, with a pause after each slice of them."""
+    written = 0
+    for piece in pieces:
+        yield piece
+        written += len(piece) + 64
+        if written > SLICE:
+            written = 0
+            pause()
 
 
 class _Writer:

@@ -11,8 +11,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from trio_router.wire.slicing import SLICE, decoded, is_sliced, slices
+
 _ANY_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
+_REPLACEMENT = "\ufffd".encode()
 
 
 class LineTooLongError(Exception):
@@ -104,10 +107,22 @@ def repair_utf8(data: bytes) -> tuple[bytes, int]:
     """
     if data.isascii():
         return data, 0
+    if len(data) > SLICE and is_sliced():
+        return _repaired_in_slices(data)
     try:
         data.decode()
     except UnicodeDecodeError:
         mended = data.decode(errors="replace").encode()
-        genuine = data.count(b"\xef\xbf\xbd")
-        return mended, mended.count(b"\xef\xbf\xbd") - genuine
+        return mended, mended.count(_REPLACEMENT) - data.count(_REPLACEMENT)
+    return data, 0
+
+
+def _repaired_in_slices(data: bytes) -> tuple[bytes, int]:
+    try:
+        for _ in decoded(slices(data)):
+            pass
+    except UnicodeDecodeError:
+        mended = [text.encode() for text in decoded(slices(data), "replace")]
+        inserted = sum([piece.count(_REPLACEMENT) for piece in mended])
+        return b"".join(mended), inserted - data.count(_REPLACEMENT)
     return data, 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trio_router.dialects.anthropic.answer import to_completion, to_message
 from trio_router.dialects.anthropic.client_request import chat_request, check_kinds
 from trio_router.dialects.anthropic.client_stream import MessagesEncoder, frame
+from trio_router.dialects.anthropic.counting import AnthropicCounter
 from trio_router.dialects.anthropic.errors import error_body
 from trio_router.dialects.anthropic.listing import AnthropicListing
 from trio_router.dialects.anthropic.others import for_others
@@ -57,6 +58,7 @@ class AnthropicDialect(Dialect):
     trims_beginning = True
     headers: Mapping[str, str] = {"anthropic-version": "2023-06-01"}
     listing = AnthropicListing()
+    counter = AnthropicCounter()
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.hub import extra_block, thinking_block
-from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps_text
 
 if TYPE_CHECKING:
     from trio_router.dialects.anthropic.calls import CallPiece, ToolUse
@@ -79,7 +79,7 @@ class BlockWriter:
         """A block that comes in one piece."""
         if block.get("type") in _CALLING and isinstance(block.get("input"), dict) and block["input"]:
             events = self._open({**block, "input": {}})
-            text = dumps(block["input"]).decode()
+            text = dumps_text(block["input"])
             events.append(self._delta("input_json_delta", partial_json=text))
         else:
             events = self._open(block)

@@ -7,7 +7,7 @@ from typing import Any
 
 from trio_router.dialects.anthropic.hub import call_extra, tool_input
 from trio_router.dialects.hub import CallSorter, as_dict, dicts, legacy_call
-from trio_router.wire.jsoncodec import JSONError, dumps, loads
+from trio_router.wire.jsoncodec import JSONError, dumps_text, loads_text
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +33,7 @@ class ToolUse:
         if not self._is_object or not last.rstrip().endswith("}"):
             return False
         try:
-            loads("".join(self._arguments).encode(errors="surrogatepass"))
+            loads_text("".join(self._arguments))
         except JSONError:
             return False
         return True
@@ -53,7 +53,7 @@ class ToolUse:
     def take_rest(self) -> str:
         """The arguments of a call that ended without being an object, as one; "" for none."""
         held, self._held = tool_input(self._held), ""
-        return dumps(held).decode() if held else ""
+        return dumps_text(held) if held else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,5 +95,5 @@ class CallReader:
         call.foreign |= foreign
         arguments = function.get("arguments")
         if arguments is not None and not isinstance(arguments, str):
-            arguments = dumps(arguments).decode()
+            arguments = dumps_text(arguments)
         return CallPiece(call, arguments or "")

@@ -8,7 +8,7 @@ from trio_router.dialects.anthropic.client_parts import Part, part, parts, simpl
 from trio_router.dialects.anthropic.hub import CALL_EXTRA, extra_of, unsealed
 from trio_router.dialects.anthropic.order import OUTLINE, Row
 from trio_router.errors import InvalidRequest
-from trio_router.wire.jsoncodec import JSONError, dumps
+from trio_router.wire.jsoncodec import JSONError, dumps_text
 
 if TYPE_CHECKING:
     from trio_router.dialects.anthropic.words import Block
@@ -174,7 +174,7 @@ def _call(block: Block, place: str) -> dict[str, Any]:
     given = block.get("input")
     if not isinstance(given, dict):
         raise InvalidRequest(f"{place}.input must be an object", param=f"{place}.input")
-    function = {"name": block["name"], "arguments": dumps(given).decode()}
+    function = {"name": block["name"], "arguments": dumps_text(given)}
     made: dict[str, Any] = {"id": block["id"], "type": "function", "function": function}
     if block.get("cache_control") is not None:
         made["cache_control"] = block["cache_control"]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from trio_router.dialects.anthropic.words import Block, is_native
-from trio_router.dialects.media import check_base64
+from trio_router.dialects.media import base64_of_text, check_base64
 from trio_router.errors import InvalidRequest
 
 Part = dict[str, Any]
@@ -97,7 +96,7 @@ def _document(block: Block, source: Block, place: str) -> Part | None:
         case "text":
             if not isinstance(source.get("data"), str):
                 raise InvalidRequest(f"{place}.data must be a string", param=f"{place}.data")
-            data = base64.b64encode(source["data"].encode(errors="replace")).decode()
+            data = base64_of_text(source["data"])
             if not data:
                 return None
             file["file_data"] = f"data:text/plain;base64,{data}"

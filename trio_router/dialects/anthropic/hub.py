@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.words import FORMAT, Block
 from trio_router.dialects.hub import as_dict, dicts
-from trio_router.wire.jsoncodec import JSONError, dumps, loads
+from trio_router.wire.jsoncodec import JSONError, dumps_text, loads_text
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity
@@ -80,13 +80,13 @@ def extra_block(call_id: str, extra: dict[str, Any]) -> Block:
 
     A tool_use block has no place for them; clients send redacted thinking back as it is.
     """
-    data = dumps({"id": call_id, "extra_content": extra}).decode()
+    data = dumps_text({"id": call_id, "extra_content": extra})
     return {"type": "redacted_thinking", "data": f"{CALL_EXTRA}:{data}"}
 
 
 def extra_of(data: str) -> tuple[str, dict[str, Any]]:
     """What `extra_block` was made of, without the format's name.  Raises JSONError, LookupError."""
-    value = loads(data.encode(errors="surrogatepass"))
+    value = loads_text(data)
     return value["id"], value["extra_content"]
 
 
@@ -109,9 +109,9 @@ def tool_input(arguments: Any) -> dict[str, Any]:
         return arguments
     if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
         return {}
-    text = arguments if isinstance(arguments, str) else dumps(arguments).decode()
+    text = arguments if isinstance(arguments, str) else dumps_text(arguments)
     try:
-        value = loads(text.encode(errors="surrogatepass"))
+        value = loads_text(text)
     except JSONError:
         value = text
     if value is None:  # "null": what some models call a tool without parameters with

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.words import IMAGE_TYPES, Block, is_native
-from trio_router.dialects.media import check_base64, data_url
+from trio_router.dialects.media import check_base64, data_url, text_of_base64
 from trio_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -116,8 +115,7 @@ def _source(kind: str, data: str) -> Block | None:
     if kind == "application/pdf":
         return {"type": "base64", "media_type": kind, "data": data}
     if kind.startswith("text/"):
-        text = base64.b64decode(data).decode(errors="replace")
-        return {"type": "text", "media_type": "text/plain", "data": text}
+        return {"type": "text", "media_type": "text/plain", "data": text_of_base64(data)}
     return None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.order import OUTLINE, Row
 from trio_router.dialects.anthropic.words import FINISH, FORMAT, TELLING, Block, usage_to_hub
-from trio_router.wire.jsoncodec import JSONError, dumps, loads
+from trio_router.wire.jsoncodec import JSONError, dumps_text, loads_text
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Chunk
@@ -158,7 +158,7 @@ class MessagesDecoder:
                 if not opened.json:
                     # The input was whole in the block's start, or there is none: `{}`.
                     whole = opened.block.get("input") or {}
-                    chunks = self._arguments(opened, dumps(whole).decode())
+                    chunks = self._arguments(opened, dumps_text(whole))
             case "thinking" | "redacted_thinking":
                 pass
             case _:
@@ -298,6 +298,6 @@ def _finished(opened: _Open) -> Block:
         return opened.block
     text = "".join(opened.json)
     try:
-        return {**opened.block, "input": loads(text.encode(errors="surrogatepass"))}
+        return {**opened.block, "input": loads_text(text)}
     except JSONError:
         return {**opened.block, "partial_json": text}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from trio_router.dialects.chat_fields import role_of
 from trio_router.dialects.media import data_url
 from trio_router.errors import InvalidRequest
-from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps_text
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import Unsupported
@@ -67,7 +67,7 @@ def _call(call: Any, place: str) -> dict[str, Any]:
         raise InvalidRequest(f"{place}.function must have a name", param=f"{place}.function")
     arguments = function.get("arguments")
     if isinstance(arguments, dict):
-        arguments = dumps(arguments).decode()
+        arguments = dumps_text(arguments)
     if not isinstance(arguments, str | None):
         where = f"{place}.function.arguments"
         raise InvalidRequest(f"{where} must be a string", param=where)

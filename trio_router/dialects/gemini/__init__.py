@@ -1,5 +1,7 @@
 """Google's Gemini API: `models/MODEL:generateContent` and `:streamGenerateContent`.
 
+It is an upstream's dialect and a client's (`client`).
+
 Field names and rules are from the API reference (ai.google.dev/api/generate-content) and the guides
 under ai.google.dev/gemini-api/docs.  Vertex AI speaks the same under another base URL.
 """
@@ -16,20 +18,23 @@ from trio_router.dialects.base import (
     UpstreamRequest,
 )
 from trio_router.dialects.fold import Fold
+from trio_router.dialects.gemini.client import GeminiClient
 from trio_router.dialects.gemini.counting import GeminiCounter
 from trio_router.dialects.gemini.embeddings import GeminiEmbeddings
 from trio_router.dialects.gemini.listing import GeminiListing
+from trio_router.dialects.gemini.native import is_own
 from trio_router.dialects.gemini.request import build_body
 from trio_router.dialects.gemini.stream import GeminiDecoder
 from trio_router.wire.jsoncodec import dumps
 from trio_router.wire.names import path_segment
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trio_router.dialects.base import ChunkDecoder, TokenCounter
 
-__all__ = ["GeminiDialect"]
+__all__ = ["GeminiClient", "GeminiDialect"]
 
-_OWN = frozenset({"candidates", "promptFeedback", "usageMetadata"})  # one of these is in every record
 # Where models live; a name without one of these is in the first.
 _COLLECTIONS = ("models", "tunedModels", "endpoints")
 
@@ -52,7 +57,7 @@ class GeminiDialect(Dialect):
         return GeminiCounter(_resource)
 
     def recognises(self, record: dict[str, Any]) -> bool:
-        return "choices" not in record and not record.keys().isdisjoint(_OWN)
+        return is_own(record)
 
     def decoder(self, identity: AnswerIdentity) -> ChunkDecoder:
         return GeminiDecoder(identity)
@@ -66,6 +71,10 @@ class GeminiDialect(Dialect):
 
     def auth_headers(self, api_key: str) -> dict[str, str]:
         return {"x-goog-api-key": api_key}
+
+    def native_paths(self, model: str, query: Mapping[str, str]) -> dict[str, str]:
+        """The model's own; the verb comes behind it."""
+        return {"gemini": f"/{_resource(model)}"} if model else {}
 
 
 def _resource(model: str) -> str:

@@ -12,7 +12,7 @@ from trio_router.dialects.gemini.models import asks_for_signatures, takes_media_
 from trio_router.dialects.gemini.parts import image, parts
 from trio_router.dialects.gemini.words import NO_SIGNATURE, Part, dicts
 from trio_router.errors import InvalidRequest
-from trio_router.wire.jsoncodec import JSONError, loads
+from trio_router.wire.jsoncodec import JSONError, loads_text
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import Unsupported
@@ -117,7 +117,7 @@ def _arguments(arguments: Any, place: str) -> dict[str, Any]:
     value = arguments
     if isinstance(arguments, str) and arguments.strip():
         try:
-            value = loads(arguments.encode(errors="surrogatepass"))
+            value = loads_text(arguments)
         except JSONError:
             value = arguments
     if value is None or value == "":
@@ -131,7 +131,7 @@ def _arguments(arguments: Any, place: str) -> dict[str, Any]:
 def _response(text: str) -> dict[str, Any]:
     """ "`output`" is the API's own word for what a function gives."""
     try:
-        value = loads(text.encode(errors="surrogatepass"))
+        value = loads_text(text)
     except JSONError:
         value = None
     return value if isinstance(value, dict) else {"output": text}

@@ -17,7 +17,7 @@ from trio_router.dialects.gemini.words import (
     url_citations,
     usage_to_hub,
 )
-from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps_text
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Chunk
@@ -136,7 +136,7 @@ class GeminiDecoder:
             "type": "function",
             "function": {
                 "name": call["name"],
-                "arguments": dumps({} if arguments is None else arguments).decode(),
+                "arguments": dumps_text({} if arguments is None else arguments),
             },
         }
         return _signed(told, signature)

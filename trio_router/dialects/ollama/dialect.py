@@ -19,7 +19,7 @@ from trio_router.dialects.ollama.embeddings import OllamaEmbeddings
 from trio_router.dialects.ollama.listing import OllamaListing
 from trio_router.dialects.ollama.request import build_body
 from trio_router.errors import Truncated
-from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps, dumps_text
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import ChunkDecoder
@@ -115,7 +115,7 @@ class _Records:
         function = call.get("function") or {}
         arguments = function.get("arguments")
         if not isinstance(arguments, str):
-            arguments = dumps({} if arguments is None else arguments).decode()
+            arguments = dumps_text({} if arguments is None else arguments)
         tail = self._identity.id.removeprefix("chatcmpl-")
         return {
             "index": index,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.chat_fields import format_of
 from trio_router.errors import InvalidRequest
-from trio_router.wire.jsoncodec import JSONError, loads
+from trio_router.wire.jsoncodec import JSONError, loads_text
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import Unsupported
@@ -152,7 +152,7 @@ def _tool_call(call: Any, place: str, names: dict[str, str]) -> dict[str, Any]:
     arguments = function.get("arguments") or "{}"
     if isinstance(arguments, str):
         try:
-            arguments = loads(arguments.encode(errors="surrogatepass"))
+            arguments = loads_text(arguments)
         except JSONError:
             raise InvalidRequest(f"{place}: arguments are not JSON", param=place) from None
     told: dict[str, Any] = {"function": {"name": name, "arguments": arguments}}

@@ -17,7 +17,7 @@ from trio_router.dialects.openai.embeddings import AzureEmbeddings, OpenAIEmbedd
 from trio_router.dialects.openai.listing import OpenAIListing
 from trio_router.dialects.openai.passing import AzurePassing, OpenAIPassing
 from trio_router.errors import Truncated
-from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps, dumps_text
 from trio_router.wire.names import path_segment
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def completion_to_chunks(completion: Completion) -> list[Chunk]:
 def _message_to_delta(message: dict[str, Any]) -> dict[str, Any]:
     delta = {"role": "assistant", **message}
     if isinstance(message.get("content"), dict):  # a structured answer of Cloudflare's
-        delta["content"] = dumps(message["content"]).decode()
+        delta["content"] = dumps_text(message["content"])
     if isinstance(calls := message.get("tool_calls"), list):
         delta["tool_calls"] = [{"index": i, **call} for i, call in enumerate(calls)]
     return delta

@@ -30,7 +30,7 @@ from trio_router.dialects.responses.response import (
     tail,
     usage_from_hub,
 )
-from trio_router.wire.jsoncodec import dumps
+from trio_router.wire.jsoncodec import dumps, dumps_text
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity, Chunk
@@ -204,7 +204,7 @@ class ResponseWriter:
             call.name = name
         text = told.get("input" if is_custom else "arguments")
         if text is not None and not isinstance(text, str):
-            text = dumps(text).decode()
+            text = dumps_text(text)
         events = self._keep_extra(piece, call, number)
         call.held.append(text or "")
         return events + (self._tell(call, number) if call.name else [])
