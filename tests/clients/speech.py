@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from trio_router.demo import SeenRequest
 
 _SSE = [("content-type", "text/event-stream")]
+PICTURE = (  # one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 _PIECE = 9  # characters at a time
 DIALECTS = ("openai", "responses", "anthropic", "gemini", "ollama")
 PROVIDERS = """

@@ -8,16 +8,13 @@ import json
 import pytest
 
 from tests.clients.agents import agents, program
-from tests.clients.speech import DIALECTS, Break, Call, Fail, Stay, has_tools, script
+from tests.clients.speech import DIALECTS, PICTURE, Break, Call, Fail, Stay, has_tools, script
 
 pytestmark = pytest.mark.slow
 
 ALL_DIALECTS = pytest.mark.parametrize("dialect", DIALECTS)
 TEXT = "Fine: 世界 👋🏽."
 TURNS = 50
-PICTURE = (  # one pixel
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
 SAD = "the upstream broke in the middle"
 PACKAGES = [
     "@ai-sdk/openai-compatible",
