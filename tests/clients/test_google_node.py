@@ -144,7 +144,7 @@ async def test_gemini_cli_tells_of_an_error_in_the_stream(tmp_path, dialect):
 @DIALECTS
 async def test_when_gemini_cli_leaves_the_upstream_is_released(tmp_path, dialect):
     async with agents(tmp_path) as run:
-        run.upstream.script = script([Stay()])
+        run.upstream.script = script([Stay()], otherwise=Stay())
         words, own = cli_words(run, f"{dialect}/m", "Hello?")
         await run.leave(*words, **own)
 

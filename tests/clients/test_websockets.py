@@ -18,7 +18,7 @@ websockets = pytest.importorskip("websockets.sync.client")
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402  after it is there
 
 pytestmark = [
-    LEFT_GENERATORS,
+    *LEFT_GENERATORS,
     pytest.mark.client("pypi:websockets", api="Responses, over WebSocket"),
 ]
 
