@@ -215,6 +215,9 @@ class Exchange:
         refusal = "the router has too many open requests"
         if not await gate.enter(trio_seconds(limits.pool), refusal):
             raise Overloaded(refusal, retry_after="1")
+        if self._phase is _Phase.CLOSED or self._phase is _Phase.BOOKED:
+            gate.leave()  # the client left before the stream's task began: `close` has been
+            return
         self._gate = gate  # a new configuration may have another
 
     def _along(self, route: Route) -> RouteRun:

@@ -84,7 +84,8 @@ class OllamaClient(ClientDialect):
         self.native: NativeApi = OllamaApi("message" if is_chat else "response")
 
     def owns(self, path: str) -> bool:
-        return path.startswith("/api/")
+        """`/api/v1/...` is asked by OpenAI's clients whose base URL has a word too many."""
+        return path.startswith("/api/") and not path.startswith("/api/v1/")
 
     def exposed(self, body: dict[str, Any]) -> dict[str, Any]:
         return exposed(body)
