@@ -83,21 +83,6 @@ def idle_router_leaves_at_once(world: World) -> Iterator[str]:
             yield f"{machine.name}: {machine.ended_at - last:.3f} s after its last request"
 
 
-def idle_client_is_let_go_at_the_end(world: World) -> Iterator[str]:
-    """After SIGTERM a router closes the connections of clients that wait for nothing, at once."""
-    stops = {machine.name: machine.stopped_at for machine in world.machines if not machine.is_dead}
-    for client in world.clients:
-        for got, after in zip(client.got, [*client.got[1:], None], strict=True):
-            if got.over is None or got.end != "whole" or got.ask.framing == "expect":
-                continue
-            stop = stops.get(got.over.name.partition(">")[2].partition("#")[0])
-            is_last = after is None or after.over is not got.over or after.begun_at > (stop or 0)
-            if stop is None or not is_last or got.ended_at > stop - _SOON:
-                continue
-            if got.over.closed_at > stop and got.over.peer.closed_at > stop + _AT_ONCE:
-                yield f"{got.over.name}: {got.over.peer.closed_at - stop:.3f} s after the end"
-
-
 def dead_connection_is_not_used(world: World) -> Iterator[str]:
     """A kept connection whose provider has closed it, or said more, gets no further request."""
     for end, seconds in world.network.dead_ends:
@@ -112,6 +97,5 @@ MACHINES = (
 )
 MACHINES_OF_WORLD = (
     idle_router_leaves_at_once,
-    idle_client_is_let_go_at_the_end,
     dead_connection_is_not_used,
 )
