@@ -68,6 +68,8 @@ class _Maker:
         rare = Rare(Chance(self.seed, "rare"), plan)
         if rare.chance.odds(0.4) and not plan.configs:
             rare.add()
+        if rare.chance.odds(0.05) and not plan.configs:
+            rare.passing()
 
     # -- providers
 

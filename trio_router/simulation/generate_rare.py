@@ -82,6 +82,25 @@ class Rare:
         for place in range(6):
             self._come([self._ask(route[0], self._well)], at=place * 0.7)
 
+    def passing(self) -> None:
+        """Each target of a route fails once, in a way that may pass."""
+        route = self._route()
+        if route is None:
+            return
+        route[1].pop("hedge", None)
+        route[1].update(
+            {"retry": {"attempts": 2, "base": 0.1}, "cooldown": {"failures": 4, "base": 10}}
+        )
+        for target in route[1]["targets"]:
+            provider = self._target(target)
+            provider.courses, provider.connects, provider.outages = ((WELL, WELL),), (Connect(),), ()
+            for limit in ("max_in_flight", "max_queue", "api_keys"):
+                self._of(provider).pop(limit, None)
+        ask = self._ask(route[0], self._well)
+        failed = Take(Meaning(), fault=Fault("status", status=self.chance.pick((500, 502))))
+        ask.takes = {name: (failed, *takes) for name, takes in ask.takes.items()}
+        self._come([ask])
+
     def refused_key(self) -> None:
         """One of two keys is refused; the other one is good."""
         provider = self._provider()

@@ -130,9 +130,8 @@ def passing_fault_is_tried_again(case: Case) -> Iterator[str]:
     ):
         return
     last = told.ended_at + retry.get("base", 0.5) + _SLACK
-    others = [
-        other for other in case.world.outlets[name].told if other.at <= last and other is not told
-    ]
+    before = [other for other in case.world.outlets[name].told if other.at <= last]
+    others = [other for other in before if other is not told and not other.is_whole]
     is_counted = len(others) + 1 >= cooldown.get("failures", _FAILURES)  # a cooldown may have begun
     is_lost = any(at <= last for at, who, _ in case.world.connects if who == name)
     if is_counted or is_lost or fault.kind != "status" or told.left_at < inf:

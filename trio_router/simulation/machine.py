@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 from msgspec import json
-from prometheus_client import Gauge
 
 from trio_router.config.schema import Config
 from trio_router.observe.record import Outcome
@@ -196,12 +195,12 @@ class Machine:
         return found
 
     def gauges(self) -> Iterator[tuple[str, float]]:
-        """The gauges of `/metrics`, one for each set of labels."""
-        for metric in vars(self.router.metrics).values():
-            if isinstance(metric, Gauge):
-                for family in metric.collect():
-                    for sample in family.samples:
-                        yield sample.name.removeprefix("trio_router_"), sample.value
+        """The gauges of `/metrics` that count what is open, one for each set of labels."""
+        metrics = self.router.metrics
+        for metric in (metrics.requests_open, metrics.streams_open, metrics.upstreams_open):
+            for family in metric.collect():
+                for sample in family.samples:
+                    yield sample.name.removeprefix("trio_router_"), sample.value
 
     def metrics(self) -> bytes:
         return self.router.metrics.text()
