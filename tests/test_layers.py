@@ -24,6 +24,7 @@ LAYERS = [
     {"demo", "observe", "transport"},
     {"clock"},
     {"policy"},
+    {"money"},
     {"routing"},
     {"config"},
     {"dialects"},

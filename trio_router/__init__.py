@@ -14,6 +14,7 @@ The rooms, from the client to the upstream; each has a page in its own `__init__
     clock             time and chance, in one value that is passed in; alarms
     routing           which target answers; pure
     config            the configuration: its schema, its file, what is found without one
+    money             prices, and what a usage costs, in nano-dollars
     dialects          what requests and answers mean: OpenAI's chat JSON is the hub; pure
     wire              how bytes are framed: lines, events, JSON, forms, compression; pure
     errors            every error, and how a client is told

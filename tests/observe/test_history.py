@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
+from trio_router.dialects.usage import Usage
 from trio_router.observe.history import RATIO, SLOT, SLOTS, History, bucket
 from trio_router.observe.record import Outcome, RequestRecord, Try
 
@@ -96,7 +97,7 @@ def test_a_bucket_is_no_further_off_than_its_ratio(seconds):
 
 def test_what_was_read_from_caches_is_counted_beside_the_prompts_that_were_reported():
     history = History(labels)
-    history.ended(request(prompt_tokens=100, cached_tokens=70), 0)
-    history.ended(request(prompt_tokens=50), 0)
-    history.ended(request(prompt_tokens=900, is_estimated=True), 0)
+    history.ended(request(used=Usage(100, cached=70)), 0)
+    history.ended(request(used=Usage(50)), 0)
+    history.ended(request(used=Usage(900, is_estimated=True)), 0)
     assert (total(history, "prompt"), total(history, "cached")) == (150, 70)

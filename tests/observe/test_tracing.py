@@ -11,6 +11,7 @@ import trio
 from tests.observe.otlp import attributes, otlp_receiver
 from tests.serve.command import CLEAN, ask, served
 from tests.stack import chat, memory_stack, real_stack
+from trio_router.dialects.usage import Usage
 from trio_router.observe.tracing import passed_on, tracing_from
 from trio_router.testing import json_answer
 
@@ -104,7 +105,7 @@ def test_the_names_are_those_of_the_package_of_conventions():
     from trio_router.observe import tracing
     from trio_router.observe.record import RequestRecord
 
-    record = RequestRecord("r", 0.0, first_event_at=1.0, prompt_tokens=1, completion_tokens=1)
+    record = RequestRecord("r", 0.0, first_event_at=1.0, used=Usage(1, 1))
     ours = {name for name in tracing._attributes(record, "") if name.startswith("gen_ai.")}
     assert ours <= known
     providers = {value.value for value in gen_ai_attributes.GenAiProviderNameValues}

@@ -7,6 +7,7 @@ import trio
 
 from tests.routing.tables import TARGETS, fleet, route, table
 from trio_router.config.schema import StreamConfig
+from trio_router.dialects.usage import Usage
 from trio_router.errors import (
     InternalError,
     NetworkError,
@@ -122,7 +123,7 @@ class TestAttempts:
         for number in (3, 4):
             attempt = RequestRecord("", 0.0)
             kept.books.begin(kept.target(), attempt)
-            attempt.bytes_received, attempt.prompt_tokens = number, number
+            attempt.bytes_received, attempt.used = number, Usage(number)
             kept.books.end(attempt)
         assert (kept.record.bytes_received, kept.record.prompt_tokens) == (7, 7)
 

@@ -9,8 +9,8 @@ from tests.relay.native_events import body as native_body, told
 from tests.stack import chat, memory_stack
 from trio_router.demo import Answer, sse
 from trio_router.demo.answers import json_answer
+from trio_router.dialects.usage import cached_tokens
 from trio_router.observe.log import request_fields
-from trio_router.relay.tally import cached_tokens
 
 PROVIDERS = """
 providers:

@@ -30,7 +30,7 @@ LINK, CONNECTION, CONNECTIONS, REQUEST_BODY = (
     "server/http1_link.py", "server/http1_connection.py", "server/connections.py",
     "server/request_body.py",
 )  # fmt: skip
-PUMP, WATCHDOG, TALLY = "relay/pump.py", "relay/watchdog.py", "relay/tally.py"
+PUMP, WATCHDOG, USAGE = "relay/pump.py", "relay/watchdog.py", "dialects/usage.py"
 ANSWER, TRANSLATE, NATIVE = "dialects/answer.py", "dialects/translate.py", "dialects/native.py"
 
 MUTANTS = [
@@ -154,11 +154,11 @@ MUTANTS = [
     Mutant("streams are not counted down", BOOKS, "            self._open_streams.dec()\n", "            pass\n"),
     Mutant("upstreams are not counted down", ATTEMPT, "            self._open_upstreams.dec()\n", ""),
     Mutant("open requests are not counted down", EXCHANGE, "        self._engine.metrics.requests_open.dec()\n", ""),
-    Mutant("usage is swapped", TALLY, 'record.completion_tokens = tokens(reader.usage, "completion_tokens")',
-           'record.completion_tokens = tokens(reader.usage, "prompt_tokens")'),
+    Mutant("usage is swapped", USAGE, 'tokens(told, "prompt_tokens"), tokens(told, "completion_tokens")',
+           'tokens(told, "prompt_tokens"), tokens(told, "prompt_tokens")'),
     Mutant("usage is told to who did not ask", TRANSLATE, "if not self._with_usage and not chunk.get(\"choices\") and chunk.get(\"usage\"):",
            "if False:"),
-    Mutant("an attempt's usage is lost", "observe/record.py", "        self.prompt_tokens = _sum(self.prompt_tokens, attempt.prompt_tokens)\n", ""),
+    Mutant("an attempt's usage is lost", "observe/record.py", "self.used = attempt.used if self.used is None else self.used + attempt.used", "self.used = self.used or attempt.used"),
     Mutant("an error's key is told", ATTEMPT, "            fault.message = without_secrets(fault.message, self.target.headers)\n", ""),
     # The server
     Mutant("answers of a pipeline in the wrong order", CONNECTION, "link = self._waiting.pop(0)", "link = self._waiting.pop()"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from trio_router.errors import MethodNotAllowed, Stopped
+from trio_router.money import plain
 from trio_router.routing.retry import told_retry_after
 from trio_router.wire.jsoncodec import dumps
 
@@ -63,7 +64,9 @@ def error_reply(
 
 
 def origin(record: RequestRecord) -> dict[str, str]:
-    """The headers that tell who answered, and after how many attempts.
+    """The headers that tell who answered, after how many attempts, and at what cost if it is known.
+
+    While a stream runs nobody knows what it will cost.
 
     Clients make up model names: what no header can hold (and `%`) is percent-encoded, as UTF-8.
     """
@@ -74,6 +77,8 @@ def origin(record: RequestRecord) -> dict[str, str]:
     }
     if record.dropped:
         told["x-trio-router-dropped"] = ", ".join(record.dropped)
+    if not record.is_stream and (cost := record.cost) is not None:
+        told["x-trio-router-cost"] = plain(cost)
     return told
 
 

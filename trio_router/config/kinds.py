@@ -40,6 +40,8 @@ class Kind:
     ask_usage: bool = True  # it knows `stream_options.include_usage`
     lenient_end: bool = False  # its streams may just end
     betas: frozenset[str] | None = None  # of `anthropic-beta`, that it takes; None: any
+    sells_as: str = ""  # what `model-prices` calls it; empty: it has no prices of it
+    tells_cost: bool = False  # in its answers' usage, in dollars
     refuses: frozenset[str] = frozenset()  # fields of a chat request that others take, or pass over
     traced_as: str = ""  # `gen_ai.provider.name` of the semantic conventions; empty: its name
 
@@ -67,6 +69,7 @@ KINDS: tuple[Kind, ...] = (
         "https://api.openai.com/v1",
         variables=("OPENAI_API_KEY",),
         has_responses=True,
+        sells_as="openai",
         refuses=_STRICT,
     ),
     Kind(
@@ -74,6 +77,7 @@ KINDS: tuple[Kind, ...] = (
         "https://api.deepseek.com/v1",
         variables=("DEEPSEEK_API_KEY",),
         has_completions=False,
+        sells_as="deepseek",
     ),
     Kind(
         "anthropic",
@@ -81,6 +85,7 @@ KINDS: tuple[Kind, ...] = (
         dialect="anthropic",
         variables=("ANTHROPIC_API_KEY",),
         has_completions=False,
+        sells_as="anthropic",
         refuses=frozenset({"top_p", "top_k"}),  # its newest models; others take `top_p` alone
     ),
     Kind(
@@ -90,6 +95,7 @@ KINDS: tuple[Kind, ...] = (
         variables=("GEMINI_API_KEY",),
         has_completions=False,
         traced_as="gcp.gemini",
+        sells_as="google",
     ),
     Kind(
         "mistral",
@@ -98,6 +104,7 @@ KINDS: tuple[Kind, ...] = (
         has_completions=False,
         refuses=_STRICT,
         traced_as="mistral_ai",
+        sells_as="mistral",
     ),
     Kind(
         "groq",
@@ -112,6 +119,7 @@ KINDS: tuple[Kind, ...] = (
         "https://openrouter.ai/api/v1",
         variables=("OPENROUTER_API_KEY",),
         has_responses=True,
+        tells_cost=True,
     ),
     Kind("together", "https://api.together.xyz/v1", variables=("TOGETHER_API_KEY",)),
     Kind(
@@ -120,6 +128,7 @@ KINDS: tuple[Kind, ...] = (
         variables=("XAI_API_KEY",),
         has_responses=True,
         traced_as="x_ai",
+        sells_as="xai",
     ),
     Kind("cerebras", "https://api.cerebras.ai/v1", variables=("CEREBRAS_API_KEY",)),
     Kind(
@@ -127,12 +136,14 @@ KINDS: tuple[Kind, ...] = (
         "https://api.cohere.com/v2",
         dialect="cohere",
         variables=("COHERE_API_KEY", "CO_API_KEY"),
+        sells_as="cohere",
     ),
     Kind(
         "perplexity",
         "https://api.perplexity.ai",
         variables=("PERPLEXITY_API_KEY",),
         has_completions=False,
+        tells_cost=True,
     ),
     Kind("ollama", dialect="ollama", local_address=("127.0.0.1", 11434)),
     Kind(
@@ -142,6 +153,7 @@ KINDS: tuple[Kind, ...] = (
         has_responses=True,
         refuses=_STRICT,
         traced_as="azure.ai.openai",
+        sells_as="openai",
     ),
     Kind("bedrock", traced_as="aws.bedrock"),
 )

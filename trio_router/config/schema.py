@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from trio_router.config.kinds import Kind, embedded_in, kind_at
+from trio_router.config.prices import PriceConfig  # noqa: TC001 - pydantic reads it
 from trio_router.config.routes import RouteConfig  # noqa: TC001 - pydantic reads it
 from trio_router.config.section import Seconds, Section
 from trio_router.dialects import DIALECTS
@@ -318,6 +319,7 @@ class Config(Section):
     stream: StreamConfig = Field(default_factory=StreamConfig)
     providers: dict[Name, ProviderConfig] = Field(default_factory=dict)
     routes: dict[Name, RouteConfig] = Field(default_factory=dict)
+    prices: dict[str, PriceConfig] = Field(default_factory=dict)  # of provider/model or provider/*
 
     @model_validator(mode="before")
     @classmethod

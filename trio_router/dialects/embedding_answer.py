@@ -75,7 +75,9 @@ class EmbeddingAnswer:
 
     def _told(self, found: Embeddings) -> dict[str, Any]:
         tokens = found.prompt_tokens or 0
-        self.reader.usage = usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        if found.prompt_tokens is not None:
+            self.reader.usage = usage
         data = [
             {"object": "embedding", "index": index, "embedding": self._encoded(vector)}
             for index, vector in enumerate(found.vectors)

@@ -78,7 +78,9 @@ def request_fields(record: RequestRecord) -> dict[str, Any]:
         "prompt_tokens": record.prompt_tokens,
         "cached_tokens": record.cached_tokens,
         "completion_tokens": record.completion_tokens,
+        "reasoning_tokens": None if record.used is None else record.used.reasoning,
         "usage": record.usage,
+        "cost_usd": record.cost_usd,
     }
 
 

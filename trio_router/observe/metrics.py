@@ -68,6 +68,9 @@ class Metrics:
         self.tokens_cached = self._counter(
             "cached_tokens", "Input tokens that upstreams say they read from their caches", _BY_MODEL
         )
+        self.cost = self._counter(
+            "cost_usd", "US dollars that attempts cost, where a price is known", _BY_MODEL
+        )
         self.tokens_estimated = self._counter(
             "tokens_estimated",
             "Tokens of answers whose upstream reported no usage, estimated from sizes",
@@ -274,6 +277,7 @@ class ModelMetrics:
                 (metrics.json, "json_errors"),
                 (metrics.backpressure, "backpressure"),
                 (metrics.tokens_cached, "cached_tokens"),
+                (metrics.cost, "cost_usd"),
             )
         ]
         self._requests: dict[Outcome | None, Counter] = {}

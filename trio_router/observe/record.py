@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from trio_router.dialects.usage import Usage
+
+_NANO = 1_000_000_000
 
 
 class Outcome(StrEnum):
@@ -63,6 +68,9 @@ class Try:
     error_text: str = ""
     outcome: str | None = None  # an Outcome's value, or "gave_way" for the loser of a race
     code: str | None = None  # the error's code
+    used: Usage | None = None
+    cost: int | None = None  # nano-dollars; None if nothing was used or no price is known
+    price_source: str = ""  # where the price is from, with its version
     is_listed: bool = False  # as RequestRecord has it
 
     @property
@@ -118,9 +126,9 @@ class RequestRecord:
     json_errors: int = 0
     backpressure: float = 0.0  # s that the upstream waited for the client
     response_id: str | None = None  # by which its provider may have stored the answer
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None  # of the prompt, read from the provider's cache as it says
-    completion_tokens: int | None = None
+    used: Usage | None = None  # by all attempts that have ended
+    spent: int | None = None  # nano-dollars, of the attempts whose price is known
+    is_unpriced: bool = False  # an attempt used something, and nobody knows what it costs
     bytes_waiting: int = 0  # bytes between the upstream and the client
     operation: str = "chat"  # one of a few
     span: Any = None  # of a tracer, if there is one
@@ -130,7 +138,6 @@ class RequestRecord:
     seen_first: bool = False
 
     running: RequestRecord | None = None  # a route's latest attempt that is still running
-    is_estimated: bool = False  # the tokens are estimated: the upstream reported no usage
     route: str | None = None  # the route that the client asked for
     is_hedged: bool = False  # a second target was asked too
     dropped: tuple[str, ...] = ()  # of an agent's request: what was left out
@@ -140,6 +147,39 @@ class RequestRecord:
     def is_counted_singly(self) -> bool:
         """Whether its attempts were counted one by one, as a route's are."""
         return bool(self.tries) and self.tries[0].outcome is not None
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        return None if self.used is None else self.used.input
+
+    @property
+    def cached_tokens(self) -> int | None:
+        """Of the prompt, read from the provider's cache as it says."""
+        return None if self.used is None else self.used.cached
+
+    @property
+    def completion_tokens(self) -> int | None:
+        return None if self.used is None else self.used.output
+
+    @property
+    def is_estimated(self) -> bool:
+        """Some of the tokens are estimated: an upstream reported no usage."""
+        return self.used is not None and self.used.is_estimated
+
+    @property
+    def cost(self) -> int | None:
+        """Nano-dollars, of all attempts; None if nothing was used or a price is not known."""
+        return None if self.is_unpriced else self.spent
+
+    @property
+    def cost_usd(self) -> float | None:
+        return None if self.is_unpriced or self.spent is None else self.spent / _NANO
+
+    def used_at(self, entry: Try, cost: int | None, source: str) -> None:
+        """The attempt of `entry` has ended, and what it used costs `cost` nano-dollars, if known."""
+        entry.used, entry.cost, entry.price_source = self.used, cost, source
+        self.spent = cost
+        self.is_unpriced = cost is None
 
     @property
     def usage(self) -> str | None:
@@ -157,10 +197,10 @@ class RequestRecord:
         self.unicode_errors += attempt.unicode_errors
         self.json_errors += attempt.json_errors
         self.backpressure += attempt.backpressure
-        self.prompt_tokens = _sum(self.prompt_tokens, attempt.prompt_tokens)
-        self.cached_tokens = _sum(self.cached_tokens, attempt.cached_tokens)
-        self.completion_tokens = _sum(self.completion_tokens, attempt.completion_tokens)
-        self.is_estimated |= attempt.is_estimated
+        if attempt.used is not None:
+            self.used = attempt.used if self.used is None else self.used + attempt.used
+        self.spent = _sum(self.spent, attempt.spent)
+        self.is_unpriced |= attempt.is_unpriced
         self.last_read_at = attempt.last_read_at or self.last_read_at
         self.max_gap = max(self.max_gap, attempt.max_gap)
 

@@ -163,6 +163,7 @@ def _attributes(record: RequestRecord, base_url: str) -> dict[str, Any]:
         "gen_ai.usage.input_tokens": record.prompt_tokens,
         "gen_ai.usage.cache_read.input_tokens": record.cached_tokens,
         "gen_ai.usage.output_tokens": record.completion_tokens,
+        "trio_router.cost_usd": record.cost_usd,
         "http.response.status_code": record.status or None,
         "trio_router.request_id": record.request_id,
         "trio_router.outcome": str(record.outcome),

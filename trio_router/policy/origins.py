@@ -51,6 +51,7 @@ _EXPOSED = ", ".join(
         "x-trio-router-target",
         "x-trio-router-attempts",
         "x-trio-router-dropped",
+        "x-trio-router-cost",
         "x-trio-router-estimated",
         "x-should-retry",
         "retry-after",

@@ -20,6 +20,7 @@ from trio_router.errors import (
     RouterError,
     UpstreamTimeout,
 )
+from trio_router.money import NO_PRICES
 from trio_router.observe.failure import kind_of, text_of
 from trio_router.observe.record import Stage, Try
 from trio_router.relay.heavy import in_slices
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trio_router.dialects.base import AnswerIdentity
+    from trio_router.dialects.usage import Usage
+    from trio_router.money import PriceBook
     from trio_router.observe.metrics import Metrics
     from trio_router.observe.record import RequestRecord
     from trio_router.relay.call import AnyCall
@@ -62,6 +65,7 @@ class Attempt:
         metrics: Metrics,
         *,
         is_impatient: bool = False,
+        prices: PriceBook = NO_PRICES,
     ) -> None:
         self.target = target
         self.identity = identity
@@ -71,6 +75,7 @@ class Attempt:
         self.watchdog = Watchdog(self.limits.total)
         self.asked_bytes = 0  # of the request's body, as it was sent to this target
         self._client = client
+        self._prices = prices
         self._is_impatient = is_impatient  # `first_event` counts from the slot on, not from on_sent
         self._open_upstreams = metrics.of(metrics.labels(record)).upstreams_open
         self.entry = Try(target.provider, target.model, trio.current_time(), is_listed=target.is_listed)
@@ -90,6 +95,8 @@ class Attempt:
         finally:
             self._open_upstreams.dec()
             self._note_release()
+            if self.record.used is not None:
+                self._note_cost(self.record.used)
             self.entry.ended_at = trio.current_time()
         if scope.cancelled_caught:
             if self.watchdog.is_over:
@@ -228,6 +235,13 @@ class Attempt:
         late = UpstreamTimeout(self.target.provider, watchdog.phase, watchdog.limit)
         self._note_failure(late)
         return late
+
+    def _note_cost(self, used: Usage) -> None:
+        price = self._prices.of(self.target, self.identity.created)
+        if price is None:
+            self.record.used_at(self.entry, None, "")
+        else:
+            self.record.used_at(self.entry, price.cost(used), price.source)
 
     def _note_release(self) -> None:
         if self.record.left_at is not None:

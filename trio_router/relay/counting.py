@@ -25,6 +25,8 @@ _MEDIUM = 1600  # tokens of a picture or a page; Anthropic counts no picture as 
 _COUNTED = ("system", "messages", "tools")
 _MISSING = (404, 405, 501)  # how upstreams say that they have no such endpoint
 
+_USES_NOTHING = {"prompt_tokens": 0, "completion_tokens": 0}  # no provider takes money for counting
+
 
 class CountCall(SideCall):
     """`POST /v1/messages/count_tokens`."""
@@ -71,6 +73,7 @@ class CountCall(SideCall):
     def whole(self, answer: OpenedAnswer) -> Whole:
         reader, target = answer.reader(), answer.target
         counter = _counter(target)
+        reader.usage = dict(_USES_NOTHING)
         if self._own_path(target) is not None or counter is None:
             return PlainAnswer(reader)
         return _Counted(reader, counter, self.told)

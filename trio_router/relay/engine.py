@@ -14,6 +14,7 @@ import trio
 
 from trio_router.clock.alarms import AlarmClock
 from trio_router.clock.clock import SYSTEM
+from trio_router.money import NO_PRICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from trio_router.clock.clock import Clock
     from trio_router.config.schema import StreamConfig
     from trio_router.errors import RouterError
+    from trio_router.money import PriceBook
     from trio_router.observe.metrics import Metrics
     from trio_router.observe.record import Outcome, RequestRecord
     from trio_router.relay.client import UpstreamClient
@@ -42,17 +44,22 @@ class Running(Protocol):
 
 
 class Upstreams:
-    """The clients, target states and stream limits that the exchanges of one configuration use.
+    """The clients, target states, stream limits and prices that the exchanges of one configuration use.
 
     `on_unused` is called whenever the last exchange that uses it has ended.
     """
 
     def __init__(
-        self, clients: Mapping[str, UpstreamClient], fleet: Fleet, stream: StreamConfig
+        self,
+        clients: Mapping[str, UpstreamClient],
+        fleet: Fleet,
+        stream: StreamConfig,
+        prices: PriceBook = NO_PRICES,
     ) -> None:
         self.clients = clients
         self.fleet = fleet
         self.stream = stream
+        self.prices = prices
         self.users = 0
         self.uncounted: set[str] = set()  # providers that turned out to have no endpoint that counts
         self.on_unused: Callable[[], None] | None = None

@@ -236,7 +236,10 @@ class Exchange:
             target.name,
         )
         client, metrics = self._upstreams.clients[target.provider], self._engine.metrics
-        return Attempt(target, client, identity, record, metrics, is_impatient=is_impatient)
+        prices = self._upstreams.prices
+        return Attempt(
+            target, client, identity, record, metrics, is_impatient=is_impatient, prices=prices
+        )
 
     # -- the task of a stream
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_router.relay.tally import cached_tokens, tokens
+from trio_router.dialects.usage import passing_usage
 from trio_router.wire.jsoncodec import JSONError, loads
 
 if TYPE_CHECKING:
@@ -165,8 +165,5 @@ class _Used:
             answer = loads(b"".join(self._parts)) if self._parts else None
         except JSONError:
             return
-        usage = answer.get("usage") if isinstance(answer, dict) else None
-        if isinstance(usage, dict):
-            record.cached_tokens = cached_tokens(usage)
-            record.prompt_tokens = tokens(usage, "input_tokens", "prompt_tokens")
-            record.completion_tokens = tokens(usage, "output_tokens", "completion_tokens")
+        if isinstance(answer, dict):
+            record.used = passing_usage(answer)

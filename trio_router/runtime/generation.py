@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_router.config.file import ConfigError
+from trio_router.money import PriceBook
 from trio_router.policy.admins import Admins
 from trio_router.policy.keys import Authenticator
 from trio_router.policy.origins import Origins
@@ -40,6 +41,7 @@ class Draft:
     keys: Authenticator
     admins: Admins
     origins: Origins  # which web pages may ask, and by which names
+    prices: PriceBook
     tls: ssl.SSLContext | None  # of clients' connections; None without TLS
     certificate: tuple[bytes, ...]  # the marks of the files that `tls` was made from
 
@@ -55,7 +57,7 @@ class Generation(Draft):
 def prepare(
     config: Config, clock: Clock, heard: Callable[[], Iterable[str]], before: Draft | None = None
 ) -> Draft:
-    """Checks the configuration and makes the slow parts (it reads certificates and derives keys).
+    """Checks the configuration and makes the slow parts (certificates, prices, keys).
 
     `heard` gives the model names in the providers' own lists.  Raises ConfigError.  It touches nothing
     that runs, so it may be called in a thread.
@@ -73,13 +75,14 @@ def prepare(
         admins = Admins(config.auth, clock.wall, trio.current_time)
     origins = Origins(config.server.cors, has_keys=bool(config.auth.keys))
     table, keys = RouteTable(config, heard), Authenticator(config.auth)
-    return Draft(config, table, keys, admins, origins, tls, certificate)
+    prices = PriceBook(config, None if before is None else before.prices)
+    return Draft(config, table, keys, admins, origins, prices, tls, certificate)
 
 
 def succeed(draft: Draft, before: Generation | None, clients: SharedClients, number: int) -> Generation:
     """The generation of `draft`; it takes over what is unchanged from the generation `before`."""
     config = draft.config
     fleet = Fleet(draft.table.standing(), None if before is None else before.upstreams.fleet)
-    upstreams = Upstreams(clients.take(config.providers), fleet, config.stream)
+    upstreams = Upstreams(clients.take(config.providers), fleet, config.stream, draft.prices)
     drafted = {field.name: getattr(draft, field.name) for field in fields(Draft)}
     return Generation(**drafted, number=number, upstreams=upstreams)

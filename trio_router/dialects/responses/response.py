@@ -22,6 +22,10 @@ _COUNTS = frozenset(
         "reasoning_tokens",
     }
 )
+# What `usage_to_hub` gives names of the hub's.
+_NATIVE_COUNTS = frozenset(
+    {"input_tokens", "output_tokens", "total_tokens", "input_tokens_details", "output_tokens_details"}
+)
 # What the hub's error names are in this API's requests.
 _FIELDS = {
     "messages": "input",
@@ -110,13 +114,14 @@ def usage_to_hub(usage: Any) -> dict[str, Any] | None:
     asked, said = _count(usage, "input_tokens"), _count(usage, "output_tokens")
     prompt = as_dict(usage.get("input_tokens_details"))
     answer = as_dict(usage.get("output_tokens_details"))
-    return {
+    told = {
         "prompt_tokens": asked,
         "completion_tokens": said,
         "total_tokens": _count(usage, "total_tokens") or asked + said,
-        "prompt_tokens_details": {"cached_tokens": _count(prompt, "cached_tokens")},
-        "completion_tokens_details": {"reasoning_tokens": _count(answer, "reasoning_tokens")},
+        "prompt_tokens_details": {**prompt, "cached_tokens": _count(prompt, "cached_tokens")},
+        "completion_tokens_details": {**answer, "reasoning_tokens": _count(answer, "reasoning_tokens")},
     }
+    return told | {k: v for k, v in usage.items() if k not in _NATIVE_COUNTS and v is not None}
 
 
 def failure(error: RouterError) -> dict[str, str]:
