@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from trio_router.ledger.accounts import Key, Team, hash_of
-from trio_router.ledger.ceilings import Ceiling, Kind, Want
+from trio_router.ledger.ceilings import Ceiling, Counting, Want
 from trio_router.ledger.queries import AuditEntry
 from trio_router.ledger.rows import LedgerRow, RowAttempt, RowState
 from trio_router.stores.memory import MemoryStore
@@ -34,15 +34,15 @@ async def opened(name: str, folder: Path) -> AsyncIterator[Store]:
 
 
 def money(most: int, counter: str = "key:web usd total", **more: Any) -> Ceiling:
-    return Ceiling(counter, Kind.BUDGET, most, "key", **more)
+    return Ceiling(counter, Counting.BUDGET, most, "key", **more)
 
 
 def requests(most: int, counter: str = "key:web requests", **more: Any) -> Ceiling:
-    return Ceiling(counter, Kind.REQUESTS, most, "key", **more)
+    return Ceiling(counter, Counting.REQUESTS, most, "key", **more)
 
 
 def slots(most: int, counter: str = "key:web parallel", **more: Any) -> Ceiling:
-    return Ceiling(counter, Kind.PARALLEL, most, "key", **more)
+    return Ceiling(counter, Counting.PARALLEL, most, "key", **more)
 
 
 def want(ceiling: Ceiling, amount: int = 1, extra: int = 0) -> Want:

@@ -21,7 +21,7 @@ _SOON = 1.0  # s; nobody knows when a running request ends
 TICK = 0.01  # s; a minute is never shorter for it, and at most two ticks longer
 
 
-class Kind(StrEnum):
+class Counting(StrEnum):
     REQUESTS = "requests"
     TOKENS = "tokens"
     PARALLEL = "parallel"
@@ -30,7 +30,7 @@ class Kind(StrEnum):
     @property
     def slides(self) -> bool:
         """Whether it counts a sliding minute, in place of what is held."""
-        return self in (Kind.REQUESTS, Kind.TOKENS)
+        return self in (Counting.REQUESTS, Counting.TOKENS)
 
 
 class Ceiling(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class Ceiling(msgspec.Struct, frozen=True):
     """
 
     counter: str
-    kind: Kind
+    kind: Counting
     most: int
     scope: str  # key, team, model, provider or key_model: few, for they label a metric
     mode: str = "strict"
@@ -126,7 +126,7 @@ def room_after(ceiling: Ceiling, amount: int, now: float) -> float | None:
     """When a ceiling of what is held may have room for `amount`: see `Refused`."""
     if amount > ceiling.most:
         return None
-    if ceiling.kind is Kind.PARALLEL:
+    if ceiling.kind is Counting.PARALLEL:
         return _SOON
     return None if ceiling.ends is None else max(0.0, ceiling.ends - now)
 

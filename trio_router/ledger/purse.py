@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_router.ledger.ceilings import SLICE, Change, Kind, Want, leaves
+from trio_router.ledger.ceilings import SLICE, Change, Counting, Want, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -168,7 +168,7 @@ class Purse:
                 continue
             for part in draw.parts:
                 pocket, counter = part.pocket, part.ceiling.counter
-                if part.ceiling.kind is Kind.TOKENS:
+                if part.ceiling.kind is Counting.TOKENS:
                     more = tokens - part.amount
                     self._change(counter, more, part.at if more < 0 else leaves(now))
                 elif not part.ceiling.kind.slides:
