@@ -88,7 +88,14 @@ def _ceilings(scope: str, id_: str, account: Account | Sold, now: float) -> Iter
         twin = sum(one.per == budget.per for one in account.budgets[:place])
         name = f"{scope}:{id_} usd {window.name}" + (f" #{twin + 1}" if twin else "")
         yield Ceiling(
-            name, Counting.BUDGET, budget.nanos, scope, budget.mode, window.ends, budget.grace
+            name,
+            Counting.BUDGET,
+            budget.nanos,
+            scope,
+            budget.mode,
+            window.ends,
+            budget.grace,
+            budget.per,
         )
 
 

@@ -175,15 +175,14 @@ class Permit:
 
         Raises as `enter` does.
         """
-        first = self._courses[0]
-        if self._is_ahead and self._asked.is_plain:
-            self._is_ahead = False
-            first.entry = entry
-            return self._paid(first)
-        course = self._course(target, entry)
         if self._is_ahead:  # what was paid for at the door is this attempt's
             self._is_ahead = False
-            self._courses.clear()
+            first = self._courses.pop()
+            if self._asked.is_plain:
+                first.entry = entry
+                self._courses.append(first)
+                return self._paid(first)
+        course = self._course(target, entry)
         self._courses.append(course)
         try:
             await self._draw(course.ceilings, course)

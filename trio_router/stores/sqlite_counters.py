@@ -31,8 +31,35 @@ if TYPE_CHECKING:
     from trio_router.stores.interface import Batch
 
 _encode = msgspec.json.Encoder().encode
+_COLUMNS = ", ".join(
+    [
+        *(f"json_extract(value, '$.{name}')" for name in ("id", "began_at", "worker")),
+        *(f"coalesce(json_extract(value, '$.{name}'), '')" for name in ("key", "team", "model")),
+        "value",
+    ]
+)
+_ATTEMPTS = """
+insert into attempts
+select id, provider, provider || coalesce(nullif('/' || model, '/'), ''),
+    input is not null or output is not null or cost is not null,
+    coalesce(input, 0), coalesce(output, 0), cost, coalesce(estimated, 0)
+from (
+    select json_extract(row.value, '$.id') as id,
+        json_extract(attempt.value, '$.provider') as provider,
+        json_extract(attempt.value, '$.model') as model,
+        json_extract(attempt.value, '$.used.input') as input,
+        json_extract(attempt.value, '$.used.output') as output,
+        json_extract(attempt.value, '$.used.is_estimated') as estimated,
+        json_extract(attempt.value, '$.cost') as cost
+    from json_each(?) as row, json_each(row.value, '$.attempts') as attempt
+)
+"""
 _decode = msgspec.json.Decoder(LedgerRow).decode
 _MORE = "on conflict do update set amount = amount + excluded.amount"
+
+
+def _text(value: object) -> str:
+    return _encode(value).decode()
 
 
 def join(db: Connection, worker: str, lease: float, now: float) -> int:
@@ -121,54 +148,90 @@ def sync(db: Connection, batch: Batch, lease: float, now: float) -> Synced:
         values = (now + lease, max(batch.number, found[1]), worker)
         db.execute("update workers set ends = ?, batch = ? where name = ?", values)
     if is_new:
-        for row in batch.rows:
-            _write(db, row)
+        write(db, batch.rows)
         if is_alive:
-            for change in batch.changes:
-                _change(db, worker, change, now)
+            _change(db, worker, batch.changes, now)
     return Synced(is_alive, accounts(db))
 
 
-def _change(db: Connection, worker: str, change: Change, now: float) -> None:
-    if not change.at:
-        _give_back(db, change.counter, worker, -change.amount)
-    elif change.at > leaves(now, 0):
-        entry = (change.counter, change.at, max(0, change.amount))
-        update = "on conflict do update set amount = max(0, amount + ?)"
-        db.execute(f"insert into minutes values (?, ?, ?) {update}", (*entry, change.amount))
+def _change(db: Connection, worker: str, changes: Sequence[Change], now: float) -> None:
+    """Three statements at most, however many changes there are."""
+    first = leaves(now, 0)
+    given = [(c.counter, -c.amount) for c in changes if not c.at and c.amount < 0]
+    less = [(c.counter, c.at, -c.amount) for c in changes if c.at > first and c.amount < 0]
+    more = [(c.counter, c.at, c.amount) for c in changes if c.at > first and c.amount > 0]
+    if given:
+        _give_back(db, [(counter, worker, amount) for counter, amount in given])
+    if less:
+        db.execute(
+            "update minutes set amount = max(0, amount - json_extract(change.value, '$[2]'))"
+            " from json_each(?) as change where counter = json_extract(change.value, '$[0]')"
+            " and at = json_extract(change.value, '$[1]')",
+            (_text(less),),
+        )
+    if more:
+        db.execute(
+            "insert into minutes select json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
+            f" json_extract(value, '$[2]') from json_each(?) where true {_MORE}",
+            (_text(more),),
+        )
 
 
-def _give_back(db: Connection, counter: str, worker: str, amount: int) -> None:
-    update = "update held set amount = max(0, amount - ?) where counter = ? and worker = ?"
-    db.execute(update, (max(0, amount), counter, worker))
+def _give_back(db: Connection, given: Sequence[tuple[str, str, int]]) -> None:
+    """Takes amounts from what workers hold: counter, worker, amount."""
+    db.execute(
+        "update held set amount = max(0, amount - json_extract(given.value, '$[2]'))"
+        " from json_each(?) as given where counter = json_extract(given.value, '$[0]')"
+        " and worker = json_extract(given.value, '$[1]')",
+        (_text(given),),
+    )
 
 
-def _write(db: Connection, row: LedgerRow) -> None:
-    """Takes a row; what it settles goes over from what its worker holds to what is spent."""
-    body = db.execute("select body from rows where id = ?", (row.id,)).fetchone()
-    known = None if body is None else _decode(body[0])
-    new = next_row(known, row)
-    if new is None:
+def write(db: Connection, rows: Sequence[LedgerRow]) -> None:
+    """Takes rows; what they settle goes over from what their workers hold to what is spent.
+
+    A handful of statements, however many rows there are: each lets other threads run, which costs.
+    """
+    ended = {row.id: row for row in rows if row.state is not RowState.RESERVED}
+    if ended:
+        _write_ended(db, ended)
+    if reserved := [row for row in rows if row.state is RowState.RESERVED and row.id not in ended]:
+        db.execute(
+            f"insert or replace into reserved select {_COLUMNS} from json_each(?)"
+            " where not exists (select 1 from rows where id = json_extract(value, '$.id'))",
+            (_text(reserved),),
+        )
+
+
+def _write_ended(db: Connection, said: dict[str, LedgerRow]) -> None:
+    ids = _text(list(said))
+    query = "select body from rows where id in (select value from json_each(?))"
+    known = {row.id: row for row in (_decode(body) for (body,) in db.execute(query, (ids,)))}
+    new = [row for row in said.values() if next_row(known.get(row.id), row) is not None]
+    db.execute("delete from reserved where id in (select value from json_each(?))", (ids,))
+    if not new:
         return
-    values = (new.id, new.began_at, new.worker, new.state, new.key, new.team, new.model)
-    db.execute("insert or replace into rows values (?, ?, ?, ?, ?, ?, ?, ?)", (*values, _encode(new)))
-    for counter, amount in charged(known, new).items():
+    if known:
+        db.execute("delete from attempts where row in (select value from json_each(?))", (ids,))
+    text = _text(new)
+    db.execute(f"insert or replace into rows select {_COLUMNS} from json_each(?)", (text,))
+    db.execute(_ATTEMPTS, (text,))
+    _charge(db, known, new)
+
+
+def _charge(db: Connection, known: dict[str, LedgerRow], new: Sequence[LedgerRow]) -> None:
+    spent: dict[str, int] = {}
+    given: dict[tuple[str, str], int] = {}
+    for row in new:
+        for counter, amount in charged(known.get(row.id), row).items():
+            spent[counter] = spent.get(counter, 0) + amount
+            if row.id not in known:
+                place = counter, row.worker
+                given[place] = given.get(place, 0) + amount
+    for counter, amount in spent.items():
         db.execute(f"insert into spent values (?, ?) {_MORE}", (counter, amount))
-        if known is None or known.state is RowState.RESERVED:
-            _give_back(db, counter, row.worker, amount)
-    if new.state is not RowState.RESERVED:
-        if known is not None and known.state is not RowState.RESERVED:
-            db.execute("delete from attempts where row = ?", (new.id,))
-        _write_attempts(db, new)
-
-
-def _write_attempts(db: Connection, row: LedgerRow) -> None:
-    for attempt in row.attempts:
-        used = attempt.used
-        is_used = used.input is not None or used.output is not None or attempt.cost is not None
-        values = (row.id, attempt.provider, attempt.target, is_used, used.input or 0, used.output or 0)
-        more = (attempt.cost, used.is_estimated)
-        db.execute("insert into attempts values (?, ?, ?, ?, ?, ?, ?, ?)", (*values, *more))
+    if given:
+        _give_back(db, [(*place, amount) for place, amount in given.items()])
 
 
 def expire(db: Connection, now: float) -> list[LedgerRow]:
@@ -181,10 +244,9 @@ def expire(db: Connection, now: float) -> list[LedgerRow]:
 def end(db: Connection, worker: str, now: float) -> list[LedgerRow]:
     """Ends what belongs to a worker."""
     db.execute("delete from workers where name = ?", (worker,))
-    reserved = "select body from rows where worker = ? and state = 'reserved' order by id"
+    reserved = "select body from reserved where worker = ? order by id"
     ended = [expired(_decode(body), now) for (body,) in db.execute(reserved, (worker,)).fetchall()]
-    for row in ended:
-        _write(db, row)
+    write(db, ended)
     db.execute("delete from held where worker = ?", (worker,))
     return ended
 
@@ -197,6 +259,5 @@ def rebuild(db: Connection) -> None:
     db.execute("delete from spent")
     db.execute(
         "insert into spent select charge.key, sum(charge.value)"
-        " from rows, json_each(cast(rows.body as text), '$.charges') as charge"
-        " where rows.state != 'reserved' group by charge.key"
+        " from rows, json_each(rows.body, '$.charges') as charge group by charge.key"
     )
