@@ -90,7 +90,7 @@ class Chain:
         team = await self.team(key)
         if self._counted is None:
             return key, team, []
-        ceilings = self._counted.table.of_account(key, team, "", self._wall())
+        ceilings = self._counted.table.of_account(key, team, "", self._wall()).all
         try:
             levels = await self._counted.keeper.store.levels(ceilings, self._wall())
         except StoreDown:

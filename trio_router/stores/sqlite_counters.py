@@ -20,7 +20,7 @@ from trio_router.ledger.ceilings import (
     slice_of,
     tick_of,
 )
-from trio_router.ledger.rows import LedgerRow, RowState, charged, expired, next_row
+from trio_router.ledger.rows import LedgerRow, RowAttempt, RowState, charged, expired, next_row
 from trio_router.stores.interface import LeaseLost, Synced
 
 if TYPE_CHECKING:
@@ -31,35 +31,8 @@ if TYPE_CHECKING:
     from trio_router.stores.interface import Batch
 
 _encode = msgspec.json.Encoder().encode
-_COLUMNS = ", ".join(
-    [
-        *(f"json_extract(value, '$.{name}')" for name in ("id", "began_at", "worker")),
-        *(f"coalesce(json_extract(value, '$.{name}'), '')" for name in ("key", "team", "model")),
-        "value",
-    ]
-)
-_ATTEMPTS = """
-insert into attempts
-select id, provider, provider || coalesce(nullif('/' || model, '/'), ''),
-    input is not null or output is not null or cost is not null,
-    coalesce(input, 0), coalesce(output, 0), cost, coalesce(estimated, 0)
-from (
-    select json_extract(row.value, '$.id') as id,
-        json_extract(attempt.value, '$.provider') as provider,
-        json_extract(attempt.value, '$.model') as model,
-        json_extract(attempt.value, '$.used.input') as input,
-        json_extract(attempt.value, '$.used.output') as output,
-        json_extract(attempt.value, '$.used.is_estimated') as estimated,
-        json_extract(attempt.value, '$.cost') as cost
-    from json_each(?) as row, json_each(row.value, '$.attempts') as attempt
-)
-"""
 _decode = msgspec.json.Decoder(LedgerRow).decode
 _MORE = "on conflict do update set amount = amount + excluded.amount"
-
-
-def _text(value: object) -> str:
-    return _encode(value).decode()
 
 
 def join(db: Connection, worker: str, lease: float, now: float) -> int:
@@ -155,68 +128,60 @@ def sync(db: Connection, batch: Batch, lease: float, now: float) -> Synced:
 
 
 def _change(db: Connection, worker: str, changes: Sequence[Change], now: float) -> None:
-    """Three statements at most, however many changes there are."""
     first = leaves(now, 0)
-    given = [(c.counter, -c.amount) for c in changes if not c.at and c.amount < 0]
-    less = [(c.counter, c.at, -c.amount) for c in changes if c.at > first and c.amount < 0]
+    given = [(c.counter, worker, -c.amount) for c in changes if not c.at and c.amount < 0]
+    less = [(-c.amount, c.counter, c.at) for c in changes if c.at > first and c.amount < 0]
     more = [(c.counter, c.at, c.amount) for c in changes if c.at > first and c.amount > 0]
-    if given:
-        _give_back(db, [(counter, worker, amount) for counter, amount in given])
-    if less:
-        db.execute(
-            "update minutes set amount = max(0, amount - json_extract(change.value, '$[2]'))"
-            " from json_each(?) as change where counter = json_extract(change.value, '$[0]')"
-            " and at = json_extract(change.value, '$[1]')",
-            (_text(less),),
-        )
-    if more:
-        db.execute(
-            "insert into minutes select json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
-            f" json_extract(value, '$[2]') from json_each(?) where true {_MORE}",
-            (_text(more),),
-        )
+    _give_back(db, given)
+    update = "update minutes set amount = max(0, amount - ?) where counter = ? and at = ?"
+    db.executemany(update, less)
+    db.executemany(f"insert into minutes values (?, ?, ?) {_MORE}", more)
 
 
 def _give_back(db: Connection, given: Sequence[tuple[str, str, int]]) -> None:
     """Takes amounts from what workers hold: counter, worker, amount."""
-    db.execute(
-        "update held set amount = max(0, amount - json_extract(given.value, '$[2]'))"
-        " from json_each(?) as given where counter = json_extract(given.value, '$[0]')"
-        " and worker = json_extract(given.value, '$[1]')",
-        (_text(given),),
-    )
+    update = "update held set amount = max(0, amount - ?) where counter = ? and worker = ?"
+    db.executemany(update, [(amount, counter, worker) for counter, worker, amount in given])
 
 
 def write(db: Connection, rows: Sequence[LedgerRow]) -> None:
-    """Takes rows; what they settle goes over from what their workers hold to what is spent.
-
-    A handful of statements, however many rows there are: each lets other threads run, which costs.
-    """
+    """Takes rows; what they settle goes over from what their workers hold to what is spent."""
     ended = {row.id: row for row in rows if row.state is not RowState.RESERVED}
     if ended:
         _write_ended(db, ended)
-    if reserved := [row for row in rows if row.state is RowState.RESERVED and row.id not in ended]:
-        db.execute(
-            f"insert or replace into reserved select {_COLUMNS} from json_each(?)"
-            " where not exists (select 1 from rows where id = json_extract(value, '$.id'))",
-            (_text(reserved),),
-        )
+    reserved = [row for row in rows if row.state is RowState.RESERVED and row.id not in ended]
+    insert = (
+        "insert or replace into reserved select ?1, ?2, ?3, ?4, ?5, ?6, ?7"
+        " where not exists (select 1 from rows where id = ?1)"
+    )
+    db.executemany(insert, map(_values, reserved))
+
+
+def _values(row: LedgerRow) -> tuple[str, float, str, str, str, str, str]:
+    body = _encode(row).decode()
+    return row.id, row.began_at, row.worker, row.key, row.team, row.model, body
 
 
 def _write_ended(db: Connection, said: dict[str, LedgerRow]) -> None:
-    ids = _text(list(said))
     query = "select body from rows where id in (select value from json_each(?))"
-    known = {row.id: row for row in (_decode(body) for (body,) in db.execute(query, (ids,)))}
+    found = db.execute(query, (_encode(list(said)).decode(),)).fetchall()
+    known = {row.id: row for row in (_decode(body) for (body,) in found)}
     new = [row for row in said.values() if next_row(known.get(row.id), row) is not None]
-    db.execute("delete from reserved where id in (select value from json_each(?))", (ids,))
-    if not new:
-        return
-    if known:
-        db.execute("delete from attempts where row in (select value from json_each(?))", (ids,))
-    text = _text(new)
-    db.execute(f"insert or replace into rows select {_COLUMNS} from json_each(?)", (text,))
-    db.execute(_ATTEMPTS, (text,))
+    db.executemany("delete from reserved where id = ?", [(row.id,) for row in new])
+    again = [(row.id,) for row in new if row.id in known]
+    db.executemany("delete from attempts where row = ?", again)
+    db.executemany("insert or replace into rows values (?, ?, ?, ?, ?, ?, ?)", map(_values, new))
+    attempts = [(row.id, attempt) for row in new for attempt in row.attempts]
+    insert = "insert into attempts values (?, ?, ?, ?, ?, ?, ?, ?)"
+    db.executemany(insert, (_of_attempt(*one) for one in attempts))
     _charge(db, known, new)
+
+
+def _of_attempt(row: str, attempt: RowAttempt) -> tuple[str | int | None, ...]:
+    used, cost = attempt.used, attempt.cost
+    is_used = used.input is not None or used.output is not None or cost is not None
+    counts = (is_used, used.input or 0, used.output or 0, cost, used.is_estimated)
+    return row, attempt.provider, attempt.target, *counts
 
 
 def _charge(db: Connection, known: dict[str, LedgerRow], new: Sequence[LedgerRow]) -> None:
@@ -230,8 +195,7 @@ def _charge(db: Connection, known: dict[str, LedgerRow], new: Sequence[LedgerRow
                 given[place] = given.get(place, 0) + amount
     for counter, amount in spent.items():
         db.execute(f"insert into spent values (?, ?) {_MORE}", (counter, amount))
-    if given:
-        _give_back(db, [(*place, amount) for place, amount in given.items()])
+    _give_back(db, [(*place, amount) for place, amount in given.items()])
 
 
 def expire(db: Connection, now: float) -> list[LedgerRow]:
