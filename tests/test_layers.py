@@ -24,6 +24,8 @@ LAYERS = [
     {"demo", "observe", "transport"},
     {"clock"},
     {"policy"},
+    {"stores"},
+    {"ledger"},
     {"money"},
     {"routing"},
     {"config"},
@@ -31,7 +33,7 @@ LAYERS = [
     {"wire"},
     {"errors", "version"},
 ]
-PURE = {"wire", "dialects", "routing", "errors"}
+PURE = {"wire", "dialects", "routing", "ledger", "errors"}
 IMPURE = {
     "trio",
     "httpx",

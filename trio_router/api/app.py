@@ -18,6 +18,7 @@ from trio_router.api.front import FRONT
 from trio_router.api.google import GOOGLE, GOOGLE_BELOW
 from trio_router.api.metrics_side import METRICS
 from trio_router.api.ollama import OLLAMA
+from trio_router.api.own_key import OWN_KEY
 from trio_router.api.passing import FILES_BELOW, PASSING_THROUGH, UPLOADS
 from trio_router.api.request import ClientRequest
 from trio_router.api.sides import SIDES
@@ -72,6 +73,7 @@ class RouterApp(QuartTrio):
             **PASSING_THROUGH,
             **OWN,
             **OLLAMA,
+            **OWN_KEY,
             ("GET", RESPONSES): EndpointRow(responses_socket),
             **more,
         }

@@ -37,7 +37,7 @@ STREAM_HEADERS = {
 
 async def chat_completions(asked: ClientRequest) -> Reply:
     """`POST /v1/chat/completions`.  The hot path.  Raises RouterError."""
-    asked.authenticate()
+    await asked.authenticate()
     refuse_if_draining(asked.router)
     call, heavy = await understood(await asked.body.read(), asked.parsing(chat_call))
     call.is_heavy = heavy
@@ -57,7 +57,7 @@ async def client_body(asked: ClientRequest, client: ClientDialect) -> tuple[dict
 
     Raises RouterError.
     """
-    asked.authenticate()
+    await asked.authenticate()
     refuse_if_draining(asked.router)
     parse = asked.parsing(parse_object)
 
@@ -80,16 +80,18 @@ async def answer_call(asked: ClientRequest, model: str, call: Call) -> Reply:
     asked.record.is_stream = call.is_stream
     asked.trace()
     target = asked.generation.table.resolve(model)
+    await asked.admit(model, target, call.said)
     if isinstance(target, Route):
         asked.exchange.affinity = await _affinity(asked, target, call)
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
         asked.record.dropped = tuple(dict.fromkeys(call.dropped))
         headers = {**STREAM_HEADERS, "content-type": call.content_type, **origin(asked.record)}
-        return Reply(200, headers, stream=stream)
+        return Reply(200, headers | asked.told_limits(), stream=stream)
     answer = await asked.exchange.whole(target, call)
     asked.record.dropped = tuple(dict.fromkeys(call.dropped))
-    return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
+    headers = {"content-type": "application/json", **origin(asked.record)}
+    return Reply(200, headers | asked.told_limits(), answer)
 
 
 async def _affinity(asked: ClientRequest, route: Route, call: Call) -> Affinity:
@@ -121,7 +123,7 @@ def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:
 
 async def models(asked: ClientRequest) -> Reply:
     """`GET /v1/models`.  Raises RouterError."""
-    asked.authenticate()
+    await asked.authenticate()
     models = await asked.router.models(asked.generation)
     teller = _teller(asked)
     if isinstance(teller, AnthropicListing):
@@ -132,7 +134,7 @@ async def models(asked: ClientRequest) -> Reply:
 
 async def model(asked: ClientRequest) -> Reply:
     """`GET /v1/models/{name}`, whose name may hold slashes.  Raises RouterError."""
-    asked.authenticate()
+    await asked.authenticate()
     name = asked.path.removeprefix(_ONE_MODEL)
     return json_reply(_teller(asked).model(asked.router.model(name, asked.generation)))
 

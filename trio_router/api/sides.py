@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 _MESSAGES = "/v1/messages"
 ESTIMATED = "x-trio-router-estimated"
+NO_ANSWER = {"max_tokens": 0}  # of requests that no model writes an answer to
 
 
 async def embeddings(asked: ClientRequest) -> Reply:
     """`POST /v1/embeddings`.  Raises RouterError."""
-    asked.authenticate()
+    await asked.authenticate()
     refuse_if_draining(asked.router)
     body, heavy = await understood(await asked.body.read(), asked.parsing(parse_embedding_request))
     return await side_answer(asked, body["model"], EmbeddingCall(body, is_heavy=heavy))
@@ -39,7 +40,7 @@ async def count_tokens(asked: ClientRequest) -> Reply:
     Raises RouterError.
     """
     client = CLIENTS[_MESSAGES]
-    asked.authenticate()
+    await asked.authenticate()
     refuse_if_draining(asked.router)
     body, heavy = await understood(await asked.body.read(), parse_object)
     model = named_model(body.get("model"))
@@ -51,6 +52,7 @@ async def count(asked: ClientRequest, model: str, call: CountCall) -> Reply:
     """What `call` counts, or an estimate that is marked.  Raises RouterError."""
     asked.trace("count_tokens")
     target = asked.generation.table.resolve(model)
+    await asked.admit(model, target, NO_ANSWER)
     answer = await _counted(asked, target, call)
     if answer is not None:
         return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
@@ -78,8 +80,10 @@ async def side_answer(asked: ClientRequest, model: str, call: WholeCall, operati
     """`operation` is what traces know it by, by default the end of its path.  Raises RouterError."""
     asked.trace(operation or asked.path.rpartition("/")[2])
     target = asked.generation.table.resolve(model)
+    await asked.admit(model, target, NO_ANSWER)
     answer = await asked.exchange.whole(target, call)
-    return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
+    headers = {"content-type": "application/json", **origin(asked.record)}
+    return Reply(200, headers | asked.told_limits(), answer)
 
 
 def named_model(model: object) -> str:

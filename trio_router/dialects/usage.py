@@ -23,7 +23,7 @@ _NANO = 1_000_000_000
 _PLAIN = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 
 
-class Usage(msgspec.Struct, frozen=True, gc=False):
+class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Counts of tokens, if nothing else is said.  None: it was not told; zero was told.
 
     `input` is the whole prompt: what is cached, written and heard of it is a part of it.  `output` is
