@@ -5,11 +5,15 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from tests.stores import servers
 from trio_router.ledger.accounts import Key, Team, hash_of
 from trio_router.ledger.ceilings import Ceiling, Counting, Want
 from trio_router.ledger.queries import AuditEntry
 from trio_router.ledger.rows import LedgerRow, RowAttempt, RowState
 from trio_router.stores.memory import MemoryStore
+from trio_router.stores.postgres import PostgresStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,18 +23,28 @@ if TYPE_CHECKING:
 
 NOW = 1_800_000_000.0
 LEASE = 10.0
-STORES = ["memory"]
+SERVED = ["postgres"]  # by servers that the tests start
+STORES = ["memory", *SERVED]
+SLOW_WITH_SERVERS = ["memory", *(pytest.param(name, marks=pytest.mark.slow) for name in SERVED)]
 
 
 @asynccontextmanager
 async def opened(name: str, folder: Path) -> AsyncIterator[Store]:
     """An empty store of the kind `name`."""
-    store = {"memory": lambda: MemoryStore()}[name]()
+    store = {"memory": lambda: MemoryStore(), "postgres": postgres}[name]()
     await store.open()
     try:
         yield store
     finally:
         await store.close()
+
+
+def postgres() -> Store:
+    """An empty database, in which the times of the tests count."""
+    pytest.importorskip("psycopg")
+    server = servers.shared(servers.PostgresServer)
+    server.empty()
+    return PostgresStore(server.url, own_clock=False)
 
 
 def money(most: int, counter: str = "key:web usd total", **more: Any) -> Ceiling:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.stores.stores import (
     LEASE,
     NOW,
-    STORES,
+    SLOW_WITH_SERVERS,
     money,
     opened,
     requests,
@@ -200,7 +200,7 @@ class Run:
             assert ceiling.kind.slides or level.used == self.model.spent(ceiling), ceiling
 
 
-@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("kind", SLOW_WITH_SERVERS)
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(steps, max_size=30))
 def test_it_counts_as_the_model_does(kind, tmp_path_factory, done):
