@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from trio_router.ledger.accounts import Key, Team, hash_of
 from trio_router.ledger.ceilings import Ceiling, Counting, Want
 from trio_router.ledger.queries import AuditEntry
 from trio_router.ledger.rows import LedgerRow, RowAttempt, RowState
+from trio_router.stores.many_machines import ManyMachinesStore
 from trio_router.stores.memory import MemoryStore
 from trio_router.stores.postgres import PostgresStore
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 NOW = 1_800_000_000.0
 LEASE = 10.0
-SERVED = ["postgres"]  # by servers that the tests start
+SERVED = ["postgres", "many_machines"]  # by servers that the tests start
 STORES = ["memory", *SERVED]
 SLOW_WITH_SERVERS = ["memory", *(pytest.param(name, marks=pytest.mark.slow) for name in SERVED)]
 
@@ -31,7 +33,7 @@ SLOW_WITH_SERVERS = ["memory", *(pytest.param(name, marks=pytest.mark.slow) for 
 @asynccontextmanager
 async def opened(name: str, folder: Path) -> AsyncIterator[Store]:
     """An empty store of the kind `name`."""
-    store = {"memory": lambda: MemoryStore(), "postgres": postgres}[name]()
+    store = {"memory": MemoryStore, "postgres": postgres, "many_machines": many_machines}[name]()
     await store.open()
     try:
         yield store
@@ -39,12 +41,20 @@ async def opened(name: str, folder: Path) -> AsyncIterator[Store]:
         await store.close()
 
 
-def postgres() -> Store:
+def postgres() -> PostgresStore:
     """An empty database, in which the times of the tests count."""
     pytest.importorskip("psycopg")
     server = servers.shared(servers.PostgresServer)
     server.empty()
     return PostgresStore(server.url, own_clock=False)
+
+
+def many_machines() -> ManyMachinesStore:
+    """Empty counters and an empty ledger, in which the times of the tests count."""
+    pytest.importorskip("coredis")
+    server = servers.shared(servers.RedisServer)
+    server.ask(b"FLUSHALL")
+    return ManyMachinesStore(server.url, postgres(), token_hex, own_clock=False)
 
 
 def money(most: int, counter: str = "key:web usd total", **more: Any) -> Ceiling:

@@ -6,7 +6,7 @@ Whoever counts has one lock of the database: machines count in turn, and each do
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trio_router.ledger.ceilings import (
     MINUTE,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from trio_router.ledger.ceilings import Ceiling, Want
     from trio_router.ledger.rows import LedgerRow
     from trio_router.stores.interface import Batch
+    from trio_router.stores.postgres_rows import Spent
 
 Amounts = dict[str, Level]
 _USED = """
@@ -218,3 +219,43 @@ def levels(db: Connection[Any], ceilings: Sequence[Ceiling], now: float) -> list
         Level(found[name][2]) if ceiling.kind.slides else Level(*found[name][:2])
         for name, ceiling in zip(names, ceilings, strict=True)
     ]
+
+
+# -- for a store that counts elsewhere, and keeps its ledger here
+
+
+class Recorded(NamedTuple):
+    """What the ledger says when it has rows: what is spent of the counters that they charge.
+
+    `accounts` is as Synced has it.
+    """
+
+    rows: tuple[LedgerRow, ...]
+    spent: list[Spent]
+    accounts: int
+
+
+def record(
+    db: Connection[Any], worker: str, lease: float, rows: Sequence[LedgerRow], now: float
+) -> Recorded:
+    """Takes rows that `worker` tells of, and renews its lease."""
+    if worker:
+        db.execute(
+            "insert into workers values (%s, %s)"
+            " on conflict (name) do update set ends = greatest(workers.ends, excluded.ends)",
+            (plain(worker), now + lease),
+        )
+    ledger.write(db, rows, worker)
+    return _recorded(db, rows)
+
+
+def expire_others(db: Connection[Any], alive: Sequence[str], now: float) -> Recorded:
+    """Ends the rows of workers whose lease has ended here, and who are not `alive` elsewhere."""
+    names = [plain(worker) for worker in alive]
+    db.execute("delete from workers where ends <= %s and name != all(%s)", (now, names))
+    return _recorded(db, ledger.end_reserved(db, now, names))
+
+
+def _recorded(db: Connection[Any], rows: Sequence[LedgerRow]) -> Recorded:
+    counters = sorted({counter for row in rows for counter in row.charges})
+    return Recorded(tuple(rows), ledger.spent_of(db, counters), accounts(db))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+_MOST = 2**53  # tokens: what a provider tells has no bounds, and a column has
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(LedgerRow).decode
 _PUT = """
@@ -106,7 +107,8 @@ def _attempts(id_: str, row: LedgerRow) -> list[tuple[Any, ...]]:
     for one in row.attempts:
         used = one.used
         is_used = used.input is not None or used.output is not None or one.cost is not None
-        counts = (is_used, used.input or 0, used.output or 0, one.cost, used.is_estimated)
+        tokens = min(used.input or 0, _MOST), min(used.output or 0, _MOST)
+        counts = (is_used, *tokens, one.cost, used.is_estimated)
         found.append((id_, plain(one.provider), plain(one.target), *counts))
     return found
 
