@@ -151,11 +151,18 @@ class PostgresServer(Server):
         return subprocess.run(words).returncode == 0
 
     def empty(self) -> None:
-        import psycopg
+        """Empties the tables of a store, if there are any: that is faster than to make them anew."""
+        with self.connected() as db:
+            query = "select to_regclass('trio_router.workers') is not null"
+            if db.execute(query).fetchone()[0]:
+                names = "rows, attempts, spent, keys, teams, audit, workers, held, minutes"
+                db.execute(
+                    f"set search_path = trio_router; truncate {names}; update accounts set acts = 0"
+                )
 
-        with psycopg.connect(self.url, autocommit=True) as db:
-            db.execute("set client_min_messages = error")
-            db.execute("drop schema if exists trio_router cascade")
+    def connected(self):
+        psycopg = pytest.importorskip("psycopg")
+        return psycopg.connect(self.url, autocommit=True)
 
 
 _shared: dict[type[Server], Server] = {}

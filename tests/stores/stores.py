@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,9 +15,10 @@ from trio_router.ledger.rows import LedgerRow, RowAttempt, RowState
 from trio_router.stores.many_machines import ManyMachinesStore
 from trio_router.stores.memory import MemoryStore
 from trio_router.stores.postgres import PostgresStore
+from trio_router.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from trio_router.stores.interface import Store
@@ -26,14 +26,19 @@ if TYPE_CHECKING:
 NOW = 1_800_000_000.0
 LEASE = 10.0
 SERVED = ["postgres", "many_machines"]  # by servers that the tests start
-STORES = ["memory", *SERVED]
-SLOW_WITH_SERVERS = ["memory", *(pytest.param(name, marks=pytest.mark.slow) for name in SERVED)]
+STORES = ["memory", "sqlite", *SERVED]
 
 
 @asynccontextmanager
 async def opened(name: str, folder: Path) -> AsyncIterator[Store]:
     """An empty store of the kind `name`."""
-    store = {"memory": MemoryStore, "postgres": postgres, "many_machines": many_machines}[name]()
+    made: dict[str, Callable[[], Store]] = {
+        "memory": MemoryStore,
+        "sqlite": lambda: SQLiteStore(str(folder / "ledger.db")),
+        "postgres": postgres,
+        "many_machines": many_machines,
+    }
+    store = made[name]()
     await store.open()
     try:
         yield store
@@ -54,7 +59,7 @@ def many_machines() -> ManyMachinesStore:
     pytest.importorskip("coredis")
     server = servers.shared(servers.RedisServer)
     server.ask(b"FLUSHALL")
-    return ManyMachinesStore(server.url, postgres(), token_hex, own_clock=False)
+    return ManyMachinesStore(server.url, postgres(), own_clock=False)
 
 
 def money(most: int, counter: str = "key:web usd total", **more: Any) -> Ceiling:

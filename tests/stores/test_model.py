@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.stores.stores import (
     LEASE,
     NOW,
-    SLOW_WITH_SERVERS,
+    SERVED,
     money,
     opened,
     requests,
@@ -200,10 +200,27 @@ class Run:
             assert ceiling.kind.slides or level.used == self.model.spent(ceiling), ceiling
 
 
-@pytest.mark.parametrize("kind", SLOW_WITH_SERVERS)
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None)
 @given(st.lists(steps, max_size=30))
-def test_it_counts_as_the_model_does(kind, tmp_path_factory, done):
+def test_memory_counts_as_the_model_does(tmp_path_factory, done):
+    compare("memory", tmp_path_factory, done)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", *(pytest.param(k, marks=pytest.mark.slow) for k in SERVED)])
+@settings(max_examples=20, deadline=None)
+@given(st.lists(steps, max_size=25))
+def test_each_store_counts_as_the_model_does(kind, tmp_path_factory, done):
+    compare(kind, tmp_path_factory, done)
+
+
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
+@given(st.lists(steps, max_size=40))
+def test_a_file_counts_as_the_model_does_for_long(tmp_path_factory, done):
+    compare("sqlite", tmp_path_factory, done)
+
+
+def compare(kind, tmp_path_factory, done) -> None:
     async def run() -> None:
         async with opened(kind, tmp_path_factory.mktemp("store")) as store:
             one = Run(store)

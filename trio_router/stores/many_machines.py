@@ -33,7 +33,7 @@ from trio_router.stores.outbox import Carried, MemoryOutbox
 from trio_router.stores.redis_link import RedisLink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from trio_router.ledger.accounts import Key, Team
     from trio_router.ledger.ceilings import Ceiling, Want
@@ -63,7 +63,7 @@ _decode = msgspec.json.Decoder(LedgerRow).decode
 class ManyMachinesStore:
     """Counters at `url` (redis://), the ledger in `ledger`.
 
-    `token` gives a text that was never used.  `patience` is for how many seconds a step of the counters
+    `patience` is for how many seconds a step of the counters
     may take.  With `own_clock=False` the workers' times count, and not the server's: for tests.
     """
 
@@ -71,14 +71,12 @@ class ManyMachinesStore:
         self,
         url: str,
         ledger: PostgresStore,
-        token: Callable[[], str],
         *,
         outbox: Outbox | None = None,
         patience: float = _PATIENCE,
         own_clock: bool = True,
     ) -> None:
-        self._token = token
-        self._counters = RedisLink(url, patience, token)
+        self._counters = RedisLink(url, patience)
         self._ledger = ledger
         self._outbox: Outbox = outbox or MemoryOutbox()
         self._own_clock = own_clock
@@ -227,7 +225,7 @@ class ManyMachinesStore:
 
     async def rebuild(self) -> None:
         await self._ledger.rebuild()
-        await self._counters.run("renew", "", self._token())
+        await self._counters.run("renew", "")
 
     # -- keys and teams
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
+_MOST = 100_000  # rows in memory
 _PATIENCE = 5.0  # s that another process may keep the file locked
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(LedgerRow).decode
@@ -53,6 +54,8 @@ class MemoryOutbox:
         self._tellings = 0
 
     async def put(self, worker: str, rows: Sequence[LedgerRow]) -> None:
+        if len(self._rows) >= _MOST:
+            raise StoreDown("the ledger is down, and the outbox is full")
         for row in rows:
             known = self._rows.get(row.id)
             new = next_row(None if known is None else known.row, row)

@@ -11,15 +11,12 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
 from trio_router.ledger.ceilings import MINUTE, SLICE, TICK
 from trio_router.stores.interface import StoreDown
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _KEY = "{trio-router}:era"  # all names have its tag, so that a cluster keeps them together
 _CONNECTIONS = 8
@@ -30,10 +27,9 @@ _PAUSE = 0.5  # s before connections are made anew after a fault nobody knows
 class RedisLink:
     """The way to one server.  `patience` is for how many seconds a step may take."""
 
-    def __init__(self, url: str, patience: float, new_era: Callable[[], str]) -> None:
+    def __init__(self, url: str, patience: float) -> None:
         self._coredis = _coredis()
         self._patience = patience
-        self._new_era = new_era
         text = Path(__file__).with_name("redis_steps.lua").read_text()
         for name, value in (("TICK", TICK), ("MINUTE", MINUTE), ("SLICE", SLICE)):
             text = text.replace(f"@{name}@", repr(value))
@@ -114,7 +110,7 @@ class RedisLink:
     async def _load(self, client: Any) -> None:
         """Says which run of the server this is, before anybody can count."""
         info = await client.info("server")
-        check = ["check", "", info["run_id"], self._new_era()]
+        check = ["check", "", info["run_id"]]
         await client.eval(self._script, keys=[_KEY], args=check)
         self._sha = await client.script_load(self._script)
 

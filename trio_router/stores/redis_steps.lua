@@ -1,6 +1,6 @@
 -- The counters of many machines: one script, one atomic step a call.
 --
---   era              changes whenever what was spent is to be read again from the ledger
+--   era              a number that rises whenever what was spent is to be read again from the ledger
 --   run              the server's run in which the era began
 --   w                workers: name -> when the lease ends (sorted set)
 --   k:WORKER         a: how many ticks the server's clock is ahead, n: number of the last batch
@@ -202,20 +202,19 @@ end
 
 local steps = {}
 
--- run, new era: another run of the server has lost something, or has it from before.
-function steps.check(run, new_era)
+-- run: another run of the server has lost something, or has it from before.
+function steps.check(run)
   if not era or call('GET', P .. 'run') ~= run then
-    era = new_era
-    call('SET', P .. 'era', era)
+    call('INCR', P .. 'era')
     call('SET', P .. 'run', run)
     for _, worker in ipairs(call('ZRANGE', P .. 'w', 0, -1)) do call('ZADD', P .. 'w', 0, worker) end
   end
-  return {'ok', era}
+  return {'ok'}
 end
 
--- new era: what was spent is to be read again from the ledger.
-function steps.renew(new_era)
-  call('SET', P .. 'era', new_era)
+-- What was spent is to be read again from the ledger.
+function steps.renew()
+  call('INCR', P .. 'era')
   return {'ok'}
 end
 
