@@ -77,7 +77,7 @@ class ManyMachinesStore:
         own_clock: bool = True,
     ) -> None:
         self._counters = RedisLink(url, patience)
-        self._ledger = ledger
+        self.ledger = ledger
         self._outbox: Outbox = outbox or MemoryOutbox()
         self._own_clock = own_clock
         self._accounts = 0  # as the ledger said last
@@ -87,12 +87,12 @@ class ManyMachinesStore:
     async def open(self) -> None:
         """Raises StoreDown if either cannot be reached.  They are looked for again all the same."""
         await self._counters.open()
-        await self._ledger.open()
+        await self.ledger.open()
         await self._counters.run("alive", "")
 
     async def close(self) -> None:
         await self._counters.close()
-        await self._ledger.close()
+        await self.ledger.close()
         await self._outbox.close()
 
     def _time(self, now: float) -> str:
@@ -104,7 +104,7 @@ class ManyMachinesStore:
             answer = await self._counters.run(step, self._time(now), *arguments)
             if answer[0] != "unknown":
                 return answer
-            await self._confirm((), await self._ledger.spent(answer[1:]))
+            await self._confirm((), await self.ledger.spent(answer[1:]))
         raise StoreDown("what was spent is forgotten as soon as it is read")
 
     async def _confirm(self, rows: Sequence[LedgerRow], spent: Sequence[Spent]) -> None:
@@ -120,7 +120,7 @@ class ManyMachinesStore:
     async def join(self, worker: str, lease: float, now: float) -> int:
         await self._counters.run("join", self._time(now), worker, lease, repr(now))
         with suppress(StoreDown):  # the next sync tells
-            self._accounts = await self._ledger.accounts()
+            self._accounts = await self.ledger.accounts()
         return self._accounts
 
     async def take(self, worker: str, wants: Sequence[Want], now: float) -> Taken | Refused:
@@ -170,8 +170,7 @@ class ManyMachinesStore:
                     return
                 try:
                     await self._carry_some(worker, lease, carried, now)
-                except StoreDown:  # it may have taken long to find out
-                    self._rests_until = trio.current_time() + _REST
+                except StoreDown:
                     return
 
     async def _carry_some(
@@ -181,7 +180,11 @@ class ManyMachinesStore:
         for one in carried:
             of.setdefault(one.worker, []).append(one.row)
         for teller, rows in of.items():
-            said = await self._ledger.record(teller, lease, rows, now)
+            try:
+                said = await self.ledger.record(teller, lease, rows, now)
+            except StoreDown:  # it may have taken long to find out
+                self._rests_until = trio.current_time() + _REST
+                raise
             self._accounts = said.accounts
             if rows:
                 await self._confirm(rows, said.spent)
@@ -205,14 +208,14 @@ class ManyMachinesStore:
         with suppress(StoreDown):
             for first in range(0, len(rows), _AT_ONCE):
                 some = rows[first : first + _AT_ONCE]
-                said = await self._ledger.record("", 0, some, now)
+                said = await self.ledger.record("", 0, some, now)
                 await self._confirm(some, said.spent)
 
     async def _expire_in_ledger(self, now: float) -> tuple[LedgerRow, ...]:
         """Rows that only the ledger knows: the counters have lost them, and their worker is dead."""
         _, alive = await self._counters.run("alive", self._time(now))
         try:
-            said: Recorded = await self._ledger.expire_others(alive, now)
+            said: Recorded = await self.ledger.expire_others(alive, now)
         except StoreDown:
             return ()
         await self._confirm(said.rows, said.spent)
@@ -224,53 +227,53 @@ class ManyMachinesStore:
         return [Level(int(used), int(held)) for used, held in _by(2, figures)]
 
     async def rebuild(self) -> None:
-        await self._ledger.rebuild()
+        await self.ledger.rebuild()
         await self._counters.run("renew", "")
 
     # -- keys and teams
 
     async def add_key(self, key: Key, audit: AuditEntry) -> None:
-        await self._ledger.add_key(key, audit)
+        await self.ledger.add_key(key, audit)
 
     async def change_key(self, key: Key, audit: AuditEntry) -> bool:
-        return await self._ledger.change_key(key, audit)
+        return await self.ledger.change_key(key, audit)
 
     async def key_of(self, hashed: str) -> Key | None:
-        return await self._ledger.key_of(hashed)
+        return await self.ledger.key_of(hashed)
 
     async def key(self, id: str) -> Key | None:  # noqa: A002
-        return await self._ledger.key(id)
+        return await self.ledger.key(id)
 
     async def keys(
         self, *, team: str | None = None, after: str | None = None, limit: int = 100
     ) -> KeyPage:
-        return await self._ledger.keys(team=team, after=after, limit=limit)
+        return await self.ledger.keys(team=team, after=after, limit=limit)
 
     async def put_team(self, team: Team, audit: AuditEntry) -> None:
-        await self._ledger.put_team(team, audit)
+        await self.ledger.put_team(team, audit)
 
     async def remove_team(self, id: str, audit: AuditEntry) -> bool:  # noqa: A002
-        return await self._ledger.remove_team(id, audit)
+        return await self.ledger.remove_team(id, audit)
 
     async def team(self, id: str) -> Team | None:  # noqa: A002
-        return await self._ledger.team(id)
+        return await self.ledger.team(id)
 
     async def teams(self, *, after: str | None = None, limit: int = 100) -> TeamPage:
-        return await self._ledger.teams(after=after, limit=limit)
+        return await self.ledger.teams(after=after, limit=limit)
 
     async def audit(self, *, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
-        return await self._ledger.audit(before=before, limit=limit)
+        return await self.ledger.audit(before=before, limit=limit)
 
     # -- rows
 
     async def row(self, id: str) -> LedgerRow | None:  # noqa: A002
-        return await self._ledger.row(id)
+        return await self.ledger.row(id)
 
     async def rows(self, of: RowFilter, *, after: str | None = None, limit: int = 100) -> RowPage:
-        return await self._ledger.rows(of, after=after, limit=limit)
+        return await self.ledger.rows(of, after=after, limit=limit)
 
     async def spend(self, by: By, of: RowFilter) -> list[SpendLine]:
-        return await self._ledger.spend(by, of)
+        return await self.ledger.spend(by, of)
 
 
 def _by(size: int, items: Sequence[Any]) -> list[tuple[Any, ...]]:
