@@ -160,6 +160,23 @@ class PostgresServer(Server):
                     f"set search_path = trio_router; truncate {names}; update accounts set acts = 0"
                 )
 
+    def drop(self) -> None:
+        with self.connected() as db:
+            db.execute("set client_min_messages = error")
+            db.execute("drop schema if exists trio_router cascade")
+
+    def children(self) -> list[int]:
+        name = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        return [int(word) for word in Path(name).read_text().split()]
+
+    def stop(self) -> None:
+        for process_id in (self.process.pid, *self.children()):
+            os.kill(process_id, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        for process_id in (*self.children(), self.process.pid):
+            os.kill(process_id, signal.SIGCONT)
+
     def connected(self):
         psycopg = pytest.importorskip("psycopg")
         return psycopg.connect(self.url, autocommit=True)

@@ -53,7 +53,7 @@ class PostgresLink:
     def __init__(self, url: str, patience: float) -> None:
         self._patience = patience
         self._psycopg = _psycopg()
-        self._conninfo = _conninfo(self._psycopg, url, patience)
+        self._conninfo = conninfo(self._psycopg, url, patience)
         self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._writing: Connection[Any] | None = None
@@ -231,7 +231,7 @@ def _psycopg() -> Any:
         raise ValueError(f"a store in PostgreSQL needs trio-router[postgres]: {fault}") from None
 
 
-def _conninfo(psycopg: Any, url: str, patience: float) -> str:
+def conninfo(psycopg: Any, url: str, patience: float) -> str:
     """The URL with all that keeps anybody from waiting for ever.  Raises ValueError without the URL."""
     ms = int(patience * 1000)
     options = (
