@@ -7,6 +7,7 @@ loads it: nobody counts with what another run has left.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -127,7 +128,7 @@ def _client(coredis: Any, url: str, patience: float) -> Any:
     """Raises ValueError without the URL."""
     try:
         return coredis.Redis.from_url(
-            url,
+            re.sub("^valkey", "redis", url),
             decode_responses=True,
             max_connections=_CONNECTIONS,
             connect_timeout=patience,
