@@ -5,34 +5,61 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from tests.stores import servers
 from trio_router.ledger.accounts import Key, Team, hash_of
 from trio_router.ledger.ceilings import Ceiling, Counting, Want
 from trio_router.ledger.queries import AuditEntry
 from trio_router.ledger.rows import LedgerRow, RowAttempt, RowState
+from trio_router.stores.many_machines import ManyMachinesStore
 from trio_router.stores.memory import MemoryStore
+from trio_router.stores.postgres import PostgresStore
 from trio_router.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from trio_router.stores.interface import Store
 
 NOW = 1_800_000_000.0
 LEASE = 10.0
-STORES = ["memory", "sqlite"]
+SERVED = ["postgres", "many_machines"]  # by servers that the tests start
+STORES = ["memory", "sqlite", *SERVED]
 
 
 @asynccontextmanager
 async def opened(name: str, folder: Path) -> AsyncIterator[Store]:
     """An empty store of the kind `name`."""
-    path = str(folder / "ledger.db")
-    store: Store = MemoryStore() if name == "memory" else SQLiteStore(path)
+    made: dict[str, Callable[[], Store]] = {
+        "memory": MemoryStore,
+        "sqlite": lambda: SQLiteStore(str(folder / "ledger.db")),
+        "postgres": postgres,
+        "many_machines": many_machines,
+    }
+    store = made[name]()
     await store.open()
     try:
         yield store
     finally:
         await store.close()
+
+
+def postgres() -> PostgresStore:
+    """An empty database, in which the times of the tests count."""
+    pytest.importorskip("psycopg")
+    server = servers.shared(servers.PostgresServer)
+    server.empty()
+    return PostgresStore(server.url, own_clock=False)
+
+
+def many_machines() -> ManyMachinesStore:
+    """Empty counters and an empty ledger, in which the times of the tests count."""
+    pytest.importorskip("coredis")
+    server = servers.shared(servers.RedisServer)
+    server.ask(b"FLUSHALL")
+    return ManyMachinesStore(server.url, postgres(), own_clock=False)
 
 
 def money(most: int, counter: str = "key:web usd total", **more: Any) -> Ceiling:

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from tests.stores.stores import (
     LEASE,
     NOW,
-    STORES,
+    SERVED,
     money,
     opened,
     requests,
@@ -206,10 +206,7 @@ def test_memory_counts_as_the_model_does(tmp_path_factory, done):
     compare("memory", tmp_path_factory, done)
 
 
-OTHERS = [kind for kind in STORES if kind != "memory"]
-
-
-@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("kind", ["sqlite", *(pytest.param(k, marks=pytest.mark.slow) for k in SERVED)])
 @settings(max_examples=20, deadline=None)
 @given(st.lists(steps, max_size=25))
 def test_each_store_counts_as_the_model_does(kind, tmp_path_factory, done):
@@ -217,11 +214,10 @@ def test_each_store_counts_as_the_model_does(kind, tmp_path_factory, done):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", OTHERS)
 @settings(max_examples=200, deadline=None)
 @given(st.lists(steps, max_size=40))
-def test_each_store_counts_as_the_model_does_for_long(kind, tmp_path_factory, done):
-    compare(kind, tmp_path_factory, done)
+def test_a_file_counts_as_the_model_does_for_long(tmp_path_factory, done):
+    compare("sqlite", tmp_path_factory, done)
 
 
 def compare(kind, tmp_path_factory, done) -> None:
