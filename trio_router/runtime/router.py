@@ -23,6 +23,7 @@ from trio_router.runtime.embedded import Embedded
 from trio_router.runtime.generation import prepare, succeed
 from trio_router.runtime.models import listed_model, listed_models
 from trio_router.runtime.observation import Observation, target_reports
+from trio_router.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import ListedModel
     from trio_router.observe.record import TargetReport
     from trio_router.runtime.generation import Draft, Generation
+    from trio_router.stores.interface import Store
     from trio_router.transport import StreamTransport
 
     InThread = Callable[..., Awaitable[Any]]
@@ -73,6 +75,7 @@ class Router:
         self.engine = Engine(self.metrics, clock)
         self.observation = Observation(self.engine)
         self.catalog = Catalog()
+        self.store: Store = MemoryStore()
         self.state = RouterState.STARTING
         self.on_change: list[Callable[[Generation], None]] = []  # called with each new generation
         self._clients = SharedClients(make_transport, self.engine.alarms.alarm)
