@@ -9,6 +9,8 @@ The rooms, from the client to the upstream; each has a page in its own `__init__
     runtime           the router's life; everything one configuration makes, as a generation
     relay             the middle, the only room that moves bytes: exchange, attempt, upstream client
     policy            who may ask: keys, admin keys, web pages
+    stores            where counters, rows, keys and teams are kept: memory, SQLite
+    ledger            limits, budgets, what a request holds and what it cost; pure
     observe           the record of a request; log, metrics, history and traces read it
     transport         HTTP/1.1 to upstreams, made for streams
     clock             time and chance, in one value that is passed in; alarms

@@ -10,6 +10,7 @@ from trio_router.ledger.ceilings import Ceiling, Counting, Want
 from trio_router.ledger.queries import AuditEntry
 from trio_router.ledger.rows import LedgerRow, RowAttempt, RowState
 from trio_router.stores.memory import MemoryStore
+from trio_router.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 
 NOW = 1_800_000_000.0
 LEASE = 10.0
-STORES = ["memory"]
+STORES = ["memory", "sqlite"]
 
 
 @asynccontextmanager
 async def opened(name: str, folder: Path) -> AsyncIterator[Store]:
     """An empty store of the kind `name`."""
-    store = {"memory": lambda: MemoryStore()}[name]()
+    path = str(folder / "ledger.db")
+    store: Store = MemoryStore() if name == "memory" else SQLiteStore(path)
     await store.open()
     try:
         yield store

@@ -56,10 +56,10 @@ class TestTake:
         await store.take("long", [want(ceiling)], NOW)
         await store.take("long", [want(ceiling)], NOW + 10)
         refused = await store.take("long", [want(ceiling)], NOW + 20)
-        assert refused == Refused(ceiling, 2, pytest.approx(40, abs=0.02))
+        assert refused == Refused(ceiling, 2, pytest.approx(40, abs=0.05))
         assert isinstance(await store.take("long", [want(ceiling)], NOW + 59.98), Refused)
-        assert isinstance(await store.take("long", [want(ceiling)], NOW + 60.02), Taken)
-        assert isinstance(await store.take("long", [want(ceiling)], NOW + 60.03), Refused)
+        assert isinstance(await store.take("long", [want(ceiling)], NOW + 60.05), Taken)
+        assert isinstance(await store.take("long", [want(ceiling)], NOW + 60.06), Refused)
 
     async def test_the_wait_is_until_enough_has_left(self, store):
         ceiling = requests(10)
@@ -67,7 +67,7 @@ class TestTake:
         for second in range(10):
             await store.take("long", [want(ceiling)], NOW + second)
         refused = await store.take("long", [want(ceiling, 3)], NOW + 10)
-        assert refused.after == pytest.approx(52, abs=0.02)
+        assert refused.after == pytest.approx(52, abs=0.05)
 
     async def test_more_than_the_ceiling_is_never_granted_later(self, store):
         refused = await store.take("w1", [want(requests(3), 4)], NOW)

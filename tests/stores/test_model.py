@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.stores.stores import (
     LEASE,
@@ -200,10 +200,31 @@ class Run:
             assert ceiling.kind.slides or level.used == self.model.spent(ceiling), ceiling
 
 
-@pytest.mark.parametrize("kind", STORES)
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None)
 @given(st.lists(steps, max_size=30))
-def test_it_counts_as_the_model_does(kind, tmp_path_factory, done):
+def test_memory_counts_as_the_model_does(tmp_path_factory, done):
+    compare("memory", tmp_path_factory, done)
+
+
+OTHERS = [kind for kind in STORES if kind != "memory"]
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@settings(max_examples=20, deadline=None)
+@given(st.lists(steps, max_size=25))
+def test_each_store_counts_as_the_model_does(kind, tmp_path_factory, done):
+    compare(kind, tmp_path_factory, done)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OTHERS)
+@settings(max_examples=200, deadline=None)
+@given(st.lists(steps, max_size=40))
+def test_each_store_counts_as_the_model_does_for_long(kind, tmp_path_factory, done):
+    compare(kind, tmp_path_factory, done)
+
+
+def compare(kind, tmp_path_factory, done) -> None:
     async def run() -> None:
         async with opened(kind, tmp_path_factory.mktemp("store")) as store:
             one = Run(store)

@@ -18,7 +18,7 @@ import msgspec
 MINUTE = 60
 SLICE = 2  # s for which a worker may use what it took of a sliding minute in advance
 _SOON = 1.0  # s; nobody knows when a running request ends
-TICK = 0.01  # s; a minute is never shorter for it, and at most two ticks longer
+TICK = 0.02  # s; a minute is never shorter for it, and at most two ticks longer
 
 
 class Counting(StrEnum):

@@ -167,6 +167,7 @@ class MemoryStore:
 
     def _end(self, worker: str, now: float) -> list[LedgerRow]:
         self._leases.pop(worker, None)
+        self._batches.pop(worker, None)
         ended = [expired(self._rows[id_], now) for id_ in sorted(self._reserved.pop(worker, ()))]
         for row in ended:
             self._write(row)
