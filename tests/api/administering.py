@@ -1,14 +1,20 @@
-"""An administrator of a router in memory."""
+"""An administrator of a router, and rows for its ledger."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from trio_router.dialects.usage import Usage
+from trio_router.ledger.rows import LedgerRow, RowAttempt, RowState
+from trio_router.stores.interface import Batch
 
 if TYPE_CHECKING:
     import httpx
 
     from tests.stack import Stack
 
+DAY = 86400
+NANO = 1_000_000_000
 ADMIN = "admin-key-of-anna"
 WEB = "client-key-of-web-page"
 SETTINGS = f"""
@@ -50,3 +56,37 @@ class Administrator:
         error = answer.json()["error"]
         assert set(error) == {"message", "type", "code", "param"}
         return answer.status_code, error
+
+
+def attempt(provider: str, model: str, cost: int | None, tokens: int = 10, **more) -> RowAttempt:
+    used = Usage(tokens, 2 * tokens, cached=tokens // 2)
+    return RowAttempt(provider, model, "completed", used, cost, "prices.x", **more)
+
+
+class Book:
+    """Writes rows into a store as a worker does."""
+
+    def __init__(self, store, now: float) -> None:
+        self.store = store
+        self.now = now
+        self._number = 0
+
+    async def write(self, id: str, days: float = 0, **fields) -> LedgerRow:  # noqa: A002
+        attempts = fields.get("attempts", (attempt("p", "m", NANO),))
+        row = LedgerRow(
+            **{
+                "id": id,
+                "worker": "w",
+                "state": RowState.SETTLED,
+                "began_at": self.now - days * DAY,
+                "request_id": f"req-{id}",
+                "model": "fast",
+                "attempts": attempts,
+                "cost": sum(one.cost or 0 for one in attempts),
+                **fields,
+            }
+        )
+        self._number += 1
+        await self.store.join("w", 1000, self.now)
+        await self.store.sync(Batch("w", self._number, (row,)), 1000, self.now)
+        return row
