@@ -135,6 +135,25 @@ class TestKeys:
             query["after"] = page["next"]
         assert seen == sorted([*names, "web"])
 
+    async def test_a_list_tells_how_near_all_ceilings_are_if_it_is_asked_to(self, anna):
+        await anna.post("teams", {"id": "t", "limits": {"parallel": 9}})
+        await anna.post("keys", {"id": "a", "limits": {"parallel": 1}})
+        await anna.post("keys", {"id": "b"})
+        await anna.post("keys", {"id": "c", "budgets": [{"usd": 2}], "limits": {"parallel": 3}})
+        told = {key["id"]: key["ceilings"] for key in (await anna.get("keys", ceilings="true"))["data"]}
+        assert {name: len(ceilings) for name, ceilings in told.items()} == {
+            "a": 1,
+            "b": 0,
+            "c": 2,
+            "web": 0,
+        }
+        assert told["c"][1]["usd"] == 2
+        (team,) = (await anna.get("teams", ceilings="true"))["data"]
+        assert team["ceilings"][0]["most"] == 9
+        assert "ceilings" not in (await anna.get("keys"))["data"][0]
+        status, error = await anna.refused("GET", "keys", ceilings="yes")
+        assert (status, error["param"]) == (400, "ceilings")
+
     async def test_keys_of_one_team_are_found(self, anna):
         await anna.post("teams", {"id": "search"})
         await anna.post("keys", {"id": "a", "team": "search"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -17,17 +18,18 @@ from trio_router.api.admin_bodies import (
     key_of,
     understood,
 )
-from trio_router.api.admin_query import PAGE, page_size, refuse_unknown
+from trio_router.api.admin_query import CEILINGS, PAGE, flag, page_size, refuse_unknown
 from trio_router.api.admin_shapes import ceilings_told, key_told, listed
 from trio_router.errors import InvalidRequest, MethodNotAllowed
 from trio_router.ledger.accounts import KEY_BYTES, Key, hash_of, new_secret
 from trio_router.ledger.standing import ceilings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from trio_router.api.reply import Reply
     from trio_router.api.request import ClientRequest
+    from trio_router.ledger.accounts import Team
 
     Doing = Callable[[ClientRequest, str, str], Awaitable[Reply]]
 
@@ -48,13 +50,19 @@ class KeyEndpoints:
         }
 
     async def list(self, asked: ClientRequest, who: str) -> Reply:
-        """A page of keys by their ids; those of one team alone with `team`."""
+        """A page of keys by their ids; those of one team alone with `team`.
+
+        With `ceilings=true` each tells how near its own ceilings are.
+        """
         query = asked.query
-        refuse_unknown(query, (*PAGE, "team"))
+        refuse_unknown(query, (*PAGE, "team", CEILINGS))
         limit, now = page_size(query), asked.router.clock.wall()
         async with opened(asked) as accounts:
             page = await accounts.keys(team=query.get("team"), after=query.get("after"), limit=limit)
-        return admin_reply(listed([key_told(key, now) for key in page.keys], page.next))
+            told = [key_told(key, now) for key in page.keys]
+            if flag(query, CEILINGS):
+                await add_standing(accounts, "key", page.keys, told, now)
+        return admin_reply(listed(told, page.next))
 
     async def create(self, asked: ClientRequest, who: str) -> Reply:
         """A new key, which is in this answer and nowhere else."""
@@ -140,6 +148,21 @@ class KeyEndpoints:
             if key is not before:
                 await accounts.store.change_key(key, act(asked.router, who, "key.revoke", name))
         return admin_reply(key_told(key, now))
+
+
+async def add_standing(
+    accounts: Accounts,
+    scope: str,
+    listed: Sequence[Key | Team],
+    told: Sequence[dict[str, Any]],
+    now: float,
+) -> None:
+    """Adds to what is told of each account how near its ceilings are; asks the store once."""
+    ceilings = [ceilings_of(scope, account.id, account, now) for account in listed]
+    wanted = [one for own in ceilings for one in own]
+    levels = iter(await accounts.store.levels(wanted, now) if wanted else ())
+    for line, own in zip(told, ceilings, strict=True):
+        line["ceilings"] = ceilings_told(own, list(islice(levels, len(own))))
 
 
 async def standing(

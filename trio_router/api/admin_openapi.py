@@ -27,9 +27,11 @@ _LIMIT = _parameter(
 )
 _AFTER = _parameter("after", "`next` of the page before")
 _BY = _parameter("by", "what is summed by", enum=list(WAYS), default="key")
+_TEAM = _parameter("team", "id of a team")
+_CEILINGS = _parameter("ceilings", "tell how near they are", type="boolean", default=False)
 _FILTERS = [
     _parameter("key", "id of a key"),
-    _parameter("team", "id of a team"),
+    _TEAM,
     _parameter("model", "as clients name it, or provider/model of an attempt"),
     _parameter("provider", "provider of an attempt"),
 ]
@@ -46,13 +48,13 @@ _BEFORE = _parameter("before", "`next` of the page before", type="integer", mini
 
 # method, path, what it does, what it takes (parameters or the name of a body), status of the answer
 _ENDPOINTS: tuple[tuple[str, str, str, Any, int], ...] = (
-    ("get", "/keys", "Keys by their ids", [_LIMIT, _AFTER, _parameter("team", "id of a team")], 200),
+    ("get", "/keys", "Keys by their ids", [_LIMIT, _AFTER, _CEILINGS, _TEAM], 200),
     ("post", "/keys", "A new key; the answer shows it, this once", "NewKeyBody", 201),
     ("get", "/keys/{id}", "A key, and how near its ceilings are", [], 200),
     ("patch", "/keys/{id}", "Changes a key; fields left out stay", "KeyBody", 200),
     ("post", "/keys/{id}/rotate", "Another secret; the answer shows it, this once", "RotateBody", 200),
     ("post", "/keys/{id}/revoke", "Makes a key useless", [], 200),
-    ("get", "/teams", "Teams by their ids", [_LIMIT, _AFTER], 200),
+    ("get", "/teams", "Teams by their ids", [_LIMIT, _AFTER, _CEILINGS], 200),
     ("post", "/teams", "A new team", "NewTeamBody", 201),
     ("get", "/teams/{id}", "A team, and how near its ceilings are", [], 200),
     ("patch", "/teams/{id}", "Changes a team; fields left out stay", "TeamBody", 200),

@@ -20,6 +20,7 @@ USUAL_PAGE = 100
 FILTERS = ("key", "team", "model", "provider")
 TIMES = ("since", "until")
 PAGE = ("limit", "after")
+CEILINGS = "ceilings"
 WAYS: tuple[By, ...] = get_args(By)
 
 
@@ -44,6 +45,14 @@ def whole(query: Mapping[str, str], name: str, usual: int, most: int) -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:20]) <= most:
         raise wrong(name, f"must be a whole number from 1 to {most}")
     return int(text)
+
+
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """Whether something is wanted too.  Raises InvalidRequest."""
+    given = query.get(name, "false")
+    if given not in ("true", "false"):
+        raise wrong(name, "must be true or false")
+    return given == "true"
 
 
 def by_of(query: Mapping[str, str], usual: By = "key") -> By:

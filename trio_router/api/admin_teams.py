@@ -10,8 +10,8 @@ from trio_router.api.accounts import conflict, opened
 from trio_router.api.admin import admin_reply
 from trio_router.api.admin_acts import act
 from trio_router.api.admin_bodies import NewTeamBody, TeamBody, changed, team_of, understood
-from trio_router.api.admin_keys import standing
-from trio_router.api.admin_query import PAGE, page_size, refuse_unknown
+from trio_router.api.admin_keys import add_standing, standing
+from trio_router.api.admin_query import CEILINGS, PAGE, flag, page_size, refuse_unknown
 from trio_router.api.admin_shapes import listed, team_told
 from trio_router.errors import NotFound
 from trio_router.ledger.accounts import Team
@@ -31,12 +31,14 @@ class TeamEndpoints:
     async def list(self, asked: ClientRequest, who: str) -> Reply:
         """A page of teams by their ids."""
         query = asked.query
-        refuse_unknown(query, PAGE)
-        limit = page_size(query)
+        refuse_unknown(query, (*PAGE, CEILINGS))
+        limit, now = page_size(query), asked.router.clock.wall()
         async with opened(asked) as accounts:
             page = await accounts.teams(after=query.get("after"), limit=limit)
-        filed = accounts.file.teams
-        told = [team_told(team, is_of_file=team.id in filed) for team in page.teams]
+            filed = accounts.file.teams
+            told = [team_told(team, is_of_file=team.id in filed) for team in page.teams]
+            if flag(query, CEILINGS):
+                await add_standing(accounts, "team", page.teams, told, now)
         return admin_reply(listed(told, page.next))
 
     async def create(self, asked: ClientRequest, who: str) -> Reply:

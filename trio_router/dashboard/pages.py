@@ -66,7 +66,8 @@ class Dashboard:
     def rows(self) -> EndpointRows:
         """What is answered, by method and path."""
         named = {
-            ("GET", ROOT): EndpointRow(self.page, is_booked=False),
+            ("GET", ROOT): EndpointRow(partial(self._page, "index.html"), is_booked=False),
+            ("GET", f"{ROOT}/money"): EndpointRow(partial(self._page, "money.html"), is_booked=False),
             ("GET", f"{ROOT}/events"): EndpointRow(self.events, is_booked=False, is_endless=True),
             ("POST", f"{ROOT}/stop"): EndpointRow(self.stop, is_booked=False),
             ("POST", f"{ROOT}/login"): EndpointRow(self.login, is_booked=False),
@@ -96,15 +97,15 @@ class Dashboard:
 
         return answer
 
-    async def page(self, asked: ClientRequest) -> Reply:
-        """The page, or the login form."""
+    async def _page(self, name: str, asked: ClientRequest) -> Reply:
+        """A page, or the login form."""
         try:
             self._admit(asked)
         except Unauthorized:
             return self._form(200)
         except Forbidden as error:
             return self._form(403, error.message)
-        page = self._files["index.html"]
+        page = self._files[name]
         if asked.generation.admins.has_keys:
             page = page.replace(b'<form id="logout" hidden', b'<form id="logout"')
         return _reply(page, _HTML)
