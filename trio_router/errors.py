@@ -9,9 +9,15 @@
      |- RequestTimeout           408   its body does not come
      |- RequestTooLarge          413
      |- Overloaded               503   the router is full
+     |   |- TargetLimited        429   a limit of the provider's, or of its model
+     |   `- TargetSpent          429   a budget of the provider's, or of its model, is used up
      |- Draining                 503   the router is going away
      |- Stopped                  503   an operator ended the request
      |- TooManyGuesses           429   wrong keys, from one address
+     |- RateLimited              429   a limit of the client's key or team
+     |- InsufficientQuota        429   a budget of the client's key or team is used up
+     |- ModelNotAllowed          403   not for this key
+     |- StoreUnavailable         503   where keys, limits and budgets are kept
      |- Forbidden                403   not for whoever asks, or not from where it is asked
      |- ForbiddenOrigin          403   a foreign name or page asks a router without keys
      |- UnsupportedMediaType     415   a body of a type that is not taken here
@@ -53,6 +59,7 @@ class RouterError(Exception):
     status = 500
     code = "internal_error"  # empty: null
     type = "api_error"
+    is_final = False  # OpenAI's own clients would retry it by its status: they are told not to
 
     def __init__(
         self,
@@ -68,6 +75,7 @@ class RouterError(Exception):
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.headers: dict[str, str] = {}  # more of the answer that tells of it
         if status is not None:
             self.status = status
         if code is not None:
@@ -144,6 +152,7 @@ class Draining(RouterError):
 
 class Stopped(RouterError):
     status, code = 503, "stopped"
+    is_final = True
 
 
 class Forbidden(RouterError):
@@ -160,6 +169,32 @@ class UnsupportedMediaType(RouterError):
 
 class TooManyGuesses(RouterError):
     status, code, type = 429, "rate_limit_exceeded", "rate_limit_error"
+
+
+class RateLimited(RouterError):
+    status, code, type = 429, "rate_limit_exceeded", "rate_limit_error"
+
+
+class InsufficientQuota(RouterError):
+    status, code, type = 429, "insufficient_quota", "rate_limit_error"
+    is_final = True
+
+
+class TargetLimited(Overloaded):
+    status, code, type = 429, "rate_limit_exceeded", "rate_limit_error"
+
+
+class TargetSpent(Overloaded):
+    status, code, type = 429, "insufficient_quota", "rate_limit_error"
+    is_final = True
+
+
+class ModelNotAllowed(RouterError):
+    status, code, type = 403, "model_not_allowed", "permission_error"
+
+
+class StoreUnavailable(RouterError):
+    status, code = 503, "store_unavailable"
 
 
 class InternalError(RouterError):

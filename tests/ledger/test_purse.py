@@ -42,7 +42,7 @@ class Worker:
     async def end(self, cost, tokens, now) -> None:
         draw = self.running.pop(0)
         charges = {MONEY.counter: cost}
-        self.purse.ended([draw], charges, tokens, now)
+        self.purse.ended([draw], charges, {TOKENS.counter: tokens}, now)
         id_ = f"{self.name}:{self.batches}"
         row = LedgerRow(id_, self.name, RowState.SETTLED, now, cost=cost, charges=charges)
         await self.sync(now, (row,))
@@ -103,7 +103,7 @@ class TestASlice:
         [one] = await workers("w1")
         await one.begin([(MONEY, 10)], NOW)
         one.purse.reset()
-        one.purse.ended(one.running, {MONEY.counter: 5}, 0, NOW)
+        one.purse.ended(one.running, {MONEY.counter: 5}, {}, NOW)
         assert one.purse.changes() == ()
         assert one.purse.draw([(MONEY, 10)], NOW).wants[0].amount == 10
 

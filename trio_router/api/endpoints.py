@@ -37,7 +37,7 @@ STREAM_HEADERS = {
 
 async def chat_completions(asked: ClientRequest) -> Reply:
     """`POST /v1/chat/completions`.  The hot path.  Raises RouterError."""
-    asked.authenticate()
+    await asked.authenticate()
     refuse_if_draining(asked.router)
     call, heavy = await understood(await asked.body.read(), chat_call)
     call.is_heavy = heavy
@@ -47,7 +47,7 @@ async def chat_completions(asked: ClientRequest) -> Reply:
 async def client_call(asked: ClientRequest) -> Reply:
     """A request in another API than the hub's: see `dialects.CLIENTS`.  Raises RouterError."""
     client = CLIENTS[asked.link.path]
-    asked.authenticate()
+    await asked.authenticate()
     refuse_if_draining(asked.router)
 
     def checked(data: bytes | bytearray) -> dict[str, Any]:
@@ -71,16 +71,18 @@ async def answer_call(asked: ClientRequest, model: str, call: Call) -> Reply:
     asked.record.is_stream = call.is_stream
     asked.trace()
     target = asked.generation.table.resolve(model)
+    await asked.admit(model, target, call.said)
     if isinstance(target, Route):
         asked.exchange.affinity = await _affinity(asked, target, call)
     if call.is_stream:
         stream = await asked.exchange.stream(target, call)
         asked.record.dropped = tuple(dict.fromkeys(call.dropped))
         headers = {**STREAM_HEADERS, "content-type": call.content_type, **origin(asked.record)}
-        return Reply(200, headers, stream=stream)
+        return Reply(200, headers | asked.told_limits(), stream=stream)
     answer = await asked.exchange.whole(target, call)
     asked.record.dropped = tuple(dict.fromkeys(call.dropped))
-    return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
+    headers = {"content-type": "application/json", **origin(asked.record)}
+    return Reply(200, headers | asked.told_limits(), answer)
 
 
 async def _affinity(asked: ClientRequest, route: Route, call: Call) -> Affinity:
@@ -112,7 +114,7 @@ def _sticky_key(asked: ClientRequest, route: Route, call: Call) -> str | None:
 
 async def models(asked: ClientRequest) -> Reply:
     """`GET /v1/models`.  Raises RouterError."""
-    asked.authenticate()
+    await asked.authenticate()
     models = await asked.router.models(asked.generation)
     teller = _teller(asked)
     if isinstance(teller, AnthropicListing):
@@ -123,7 +125,7 @@ async def models(asked: ClientRequest) -> Reply:
 
 async def model(asked: ClientRequest) -> Reply:
     """`GET /v1/models/{name}`, whose name may hold slashes.  Raises RouterError."""
-    asked.authenticate()
+    await asked.authenticate()
     name = asked.link.path.removeprefix(_ONE_MODEL)
     return json_reply(_teller(asked).model(asked.router.model(name, asked.generation)))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.api.endpoints import answer_call, refuse_if_draining
 from trio_router.api.reply import Reply, json_reply, origin
-from trio_router.api.sides import count
+from trio_router.api.sides import NO_ANSWER, count
 from trio_router.api.table import Below, EndpointRow
 from trio_router.dialects import GEMINI, GEMINI_ARRAY
 from trio_router.dialects.chat_request import parse_object
@@ -39,7 +39,7 @@ def _named(path: str) -> tuple[str, str]:
 
 async def ask(asked: ClientRequest) -> Reply:
     """`POST .../models/MODEL:VERB`.  Raises RouterError."""
-    asked.authenticate()
+    await asked.authenticate()
     refuse_if_draining(asked.router)
     model, verb = _named(asked.link.path)
     return await _VERBS[verb](asked, model)
@@ -89,20 +89,23 @@ async def _vectors(asked: ClientRequest, model: str, *, are_many: bool) -> Reply
 
 async def _whole(asked: ClientRequest, model: str, call: WholeCall) -> Reply:
     asked.trace(_named(asked.link.path)[1])
-    answer = await asked.exchange.whole(asked.generation.table.resolve(model), call)
-    return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
+    target = asked.generation.table.resolve(model)
+    await asked.admit(model, target, NO_ANSWER)
+    answer = await asked.exchange.whole(target, call)
+    headers = {"content-type": "application/json", **origin(asked.record)}
+    return Reply(200, headers | asked.told_limits(), answer)
 
 
 async def models(asked: ClientRequest) -> Reply:
     """`GET /v1beta/models`: all of them, as one page.  Raises RouterError."""
-    asked.authenticate()
+    await asked.authenticate()
     found = await asked.router.models(asked.generation)
     return json_reply(GEMINI.models.models(found))
 
 
 async def model(asked: ClientRequest) -> Reply:
     """`GET /v1beta/models/MODEL`.  Raises RouterError."""
-    asked.authenticate()
+    await asked.authenticate()
     name = asked.link.path.partition("/models/")[2].removeprefix("models/")
     return json_reply(GEMINI.models.model(asked.router.model(name, asked.generation)))
 

@@ -56,12 +56,13 @@ _HARMLESS = {
 
 async def pass_object(asked: ClientRequest) -> Reply:
     """A request in JSON.  Raises RouterError."""
-    return await _pass(asked, partial(_object, asked, await _admitted(asked).body.read()))
+    await _admitted(asked)
+    return await _pass(asked, partial(_object, asked, await asked.body.read()))
 
 
 async def pass_form(asked: ClientRequest) -> Reply:
     """A form with a model, or the same in JSON where the API has both.  Raises RouterError."""
-    _admitted(asked)
+    await _admitted(asked)
     content_type = asked.header(b"content-type").decode("latin-1")
     boundary = boundary_of(content_type)
     if boundary is not None:
@@ -73,7 +74,7 @@ async def pass_form(asked: ClientRequest) -> Reply:
 
 async def pass_file(asked: ClientRequest) -> Reply:
     """Files, which are a provider's and no model's.  Raises RouterError."""
-    return await _pass(_admitted(asked), partial(_file, asked))
+    return await _pass(await _admitted(asked), partial(_file, asked))
 
 
 def _file_methods(path: str) -> set[str]:
@@ -92,16 +93,17 @@ PASSING_THROUGH = {
 }
 
 
-def _admitted(asked: ClientRequest) -> ClientRequest:
-    asked.authenticate()
+async def _admitted(asked: ClientRequest) -> ClientRequest:
+    await asked.authenticate()
     refuse_if_draining(asked.router)
     return asked
 
 
 async def _pass(asked: ClientRequest, opening: Opening) -> Reply:
     asked.trace(asked.link.path.split("/")[2])  # audio, images, files...
+    asked.exchange.admission = asked.admit_target
     passage = await asked.exchange.passage(opening)
-    headers = {**passage.headers, **_HARMLESS, **origin(asked.record)}
+    headers = {**passage.headers, **_HARMLESS, **origin(asked.record), **asked.told_limits()}
     return Reply(passage.status, headers, stream=passage)
 
 

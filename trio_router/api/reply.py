@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from trio_router.errors import MethodNotAllowed, Stopped
+from trio_router.errors import MethodNotAllowed
 from trio_router.money import plain
 from trio_router.routing.retry import told_retry_after
 from trio_router.wire.jsoncodec import dumps
@@ -56,8 +56,10 @@ def error_reply(
         reply.headers["retry-after"] = patience
     if isinstance(error, MethodNotAllowed) and error.allow:
         reply.headers["allow"] = error.allow
-    if isinstance(error, Stopped):
+    if error.is_final:
         reply.headers["x-should-retry"] = "false"  # otherwise OpenAI's own clients retry
+    if error.headers:
+        reply.headers |= error.headers
     if record.attempts:
         reply.headers |= origin(record)
     return reply

@@ -21,10 +21,13 @@ from trio_router.server.seats import current_seat
 from trio_router.wire.written import unheard
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from trio_router.ledger.accounts import Key
     from trio_router.policy.origins import Origins
     from trio_router.relay.stream import StreamReply
+    from trio_router.routing.route import Route
+    from trio_router.routing.target import Target
     from trio_router.runtime.generation import Generation
     from trio_router.runtime.router import Router
     from trio_router.server.link import Headers, Link
@@ -68,6 +71,7 @@ class ClientRequest:
 
     exchange: Exchange
     generation: Generation  # kept to the request's end, whatever is configured meanwhile
+    account: Key | None = None  # whose request it is, where anything depends on it
 
     def __init__(self, app: ApiApp, link: Link) -> None:
         self.app = app
@@ -89,14 +93,19 @@ class ClientRequest:
         self._has_begun = False
         self._seat: Seat | None = None  # the connection's, once the request was admitted
 
-    def authenticate(self) -> None:
-        """Notes whose key the request has.  Raises Unauthorized."""
+    async def authenticate(self) -> None:
+        """Notes whose key the request has.  Raises Unauthorized, StoreUnavailable."""
         given = self.header(b"authorization").decode("latin-1")
         if not given:  # as Anthropic's clients send it, or Google's
             key = self.header(b"x-api-key") or self.header(KEY_HEADER)
             if own := key.decode("latin-1") or self.query_key:
                 given = f"Bearer {own}"
-        self.record.key = self.generation.keys.check(given, self.link.server)
+        policies = self.generation.policies
+        if policies is None:
+            self.record.key = self.generation.keys.check(given, self.link.server)
+        else:
+            self.account = await policies.account(given, self.link.server)
+            self.record.key = None if self.account is None else self.account.id
         self.admitted()
 
     @property
@@ -120,6 +129,27 @@ class ClientRequest:
         """Notes the trace that the request is part of (W3C Trace Context)."""
         self.record.operation = operation
         self.router.observation.trace(self.record, self._fields)
+
+    async def admit(self, model: str, target: Target | Route, said: Mapping[str, Any]) -> None:
+        """Takes what the request needs of limits and budgets.  Raises RouterError.
+
+        `model` is what the client asked for, which `target` stands for; `said` is its body.
+        """
+        policies = self.generation.policies
+        if policies is not None:
+            permit = await policies.admit(
+                self.account, model, target, said, self.body.size, self.record
+            )
+            self.exchange.permit = permit
+
+    async def admit_target(self, target: Target) -> None:
+        """As `admit`, for a request that passes through to `target`.  Raises RouterError."""
+        await self.admit(target.name, target, {"max_tokens": 0})
+
+    def told_limits(self) -> dict[str, str]:
+        """Headers that tell how near the limits are."""
+        permit = self.exchange.permit
+        return {} if permit is None else permit.headers()
 
     async def run(self) -> None:
         """Answers the request, to the answer's end; then everything that it has opened is closed.

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 _MESSAGES = "/v1/messages"
 ESTIMATED = "x-trio-router-estimated"
+NO_ANSWER = {"max_tokens": 0}  # of requests that no model writes an answer to
 
 
 async def embeddings(asked: ClientRequest) -> Reply:
     """`POST /v1/embeddings`.  Raises RouterError."""
-    asked.authenticate()
+    await asked.authenticate()
     refuse_if_draining(asked.router)
     body, heavy = await understood(await asked.body.read(), parse_embedding_request)
     return await _whole(asked, body["model"], EmbeddingCall(body, is_heavy=heavy))
@@ -39,7 +40,7 @@ async def count_tokens(asked: ClientRequest) -> Reply:
     Raises RouterError.
     """
     client = CLIENTS[_MESSAGES]
-    asked.authenticate()
+    await asked.authenticate()
     refuse_if_draining(asked.router)
     body, heavy = await understood(await asked.body.read(), parse_object)
     model = named_model(body.get("model"))
@@ -51,6 +52,7 @@ async def count(asked: ClientRequest, model: str, call: CountCall) -> Reply:
     """What `call` counts, or an estimate that is marked.  Raises RouterError."""
     asked.trace("count_tokens")
     target = asked.generation.table.resolve(model)
+    await asked.admit(model, target, NO_ANSWER)
     answer = await _counted(asked, target, call)
     if answer is not None:
         return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
@@ -77,8 +79,10 @@ async def _counted(asked: ClientRequest, target: Target | Route, call: CountCall
 async def _whole(asked: ClientRequest, model: str, call: WholeCall) -> Reply:
     asked.trace(asked.link.path.rpartition("/")[2])
     target = asked.generation.table.resolve(model)
+    await asked.admit(model, target, NO_ANSWER)
     answer = await asked.exchange.whole(target, call)
-    return Reply(200, {"content-type": "application/json", **origin(asked.record)}, answer)
+    headers = {"content-type": "application/json", **origin(asked.record)}
+    return Reply(200, headers | asked.told_limits(), answer)
 
 
 def named_model(model: object) -> str:

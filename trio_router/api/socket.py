@@ -41,7 +41,7 @@ async def responses_socket(asked: ClientRequest) -> Reply:
     """`GET /v1/responses`, which offers a WebSocket.  Raises RouterError."""
     if asked.header(b"upgrade").lower() != b"websocket":
         raise MethodNotAllowed("GET is for WebSockets here: POST the request", allow="POST")
-    asked.authenticate()
+    await asked.authenticate()
     if not asked.generation.config.server.websocket:
         raise UpgradeRequired("server.websocket is off: POST the request")
     refuse_if_draining(asked.router)
@@ -77,7 +77,7 @@ class ResponsesSocket:
     async def _message(self, asked: ClientRequest) -> Reply:
         """Raises RouterError."""
         turn = cast("TurnLink", asked.link)
-        asked.authenticate()
+        await asked.authenticate()
         refuse_if_draining(asked.router)
         data = await asked.body.read()
         body, heavy = await understood(data, partial(self._read, turn))

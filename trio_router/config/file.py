@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from trio_router.config.access import access_complaints
+from trio_router.config.accounts import account_complaints
 from trio_router.config.prices import price_complaints
 from trio_router.config.routes import route_complaints
 from trio_router.config.schema import Config
@@ -74,6 +75,7 @@ def parse_config(
     document.add(route_complaints(value))
     document.add(access_complaints(value, host))
     document.add(price_complaints(value))
+    document.add(account_complaints(value))
     if document.complaints:
         raise ConfigError([text for _, text in sorted(document.complaints)])
     return config

@@ -16,6 +16,15 @@ from pydantic import (
     model_validator,
 )
 
+from trio_router.config.accounts import (
+    NO_LIMITS,
+    BearerKey,
+    BudgetConfig,
+    ClientKey,
+    LimitsConfig,
+    StoreConfig,
+    TeamConfig,
+)
 from trio_router.config.kinds import Kind, embedded_in, kind_at
 from trio_router.config.prices import PriceConfig  # noqa: TC001 - pydantic reads it
 from trio_router.config.routes import RouteConfig  # noqa: TC001 - pydantic reads it
@@ -122,20 +131,6 @@ class ServerConfig(Section):
         return self
 
 
-class ClientKey(Section):
-    """A bearer key of a client.  `name` is what the log calls it; the key itself is never printed."""
-
-    name: str = ""
-    key: SecretStr
-
-    @field_validator("key")
-    @classmethod
-    def _not_empty(cls, key: SecretStr) -> SecretStr:
-        if not key.get_secret_value().strip():
-            raise ValueError("the key is empty")
-        return key
-
-
 _ADMIN_KEY = 16  # characters: it is typed into a form that anyone can reach
 
 
@@ -145,11 +140,11 @@ def _key_from_string(value: Any) -> Any:
 
 class AuthConfig(Section):
     keys: tuple[Annotated[ClientKey, BeforeValidator(_key_from_string)], ...] = ()
-    admin_keys: tuple[Annotated[ClientKey, BeforeValidator(_key_from_string)], ...] = ()
+    admin_keys: tuple[Annotated[BearerKey, BeforeValidator(_key_from_string)], ...] = ()
 
     @field_validator("admin_keys")
     @classmethod
-    def _are_long(cls, keys: tuple[ClientKey, ...]) -> tuple[ClientKey, ...]:
+    def _are_long(cls, keys: tuple[BearerKey, ...]) -> tuple[BearerKey, ...]:
         for number, key in enumerate(keys, 1):
             if len(key.key.get_secret_value()) < _ADMIN_KEY:
                 raise ValueError(f"key {number} is shorter than {_ADMIN_KEY} characters")
@@ -204,6 +199,8 @@ class ModelConfig(Section):
     defaults: dict[str, Any] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
     timeouts: Timeouts = Field(default_factory=Timeouts)
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    budgets: tuple[BudgetConfig, ...] = ()
 
 
 def _no_empty_key(value: Any) -> Any:
@@ -231,6 +228,8 @@ class ProviderConfig(Section):
     timeouts: Timeouts = Field(default_factory=Timeouts)
     models: dict[Annotated[str, AfterValidator(_is_name)], ModelConfig] | None = None
     pass_through: bool = False  # take other model names too, although some are listed
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)  # of all requests to it together
+    budgets: tuple[BudgetConfig, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -320,6 +319,23 @@ class Config(Section):
     providers: dict[Name, ProviderConfig] = Field(default_factory=dict)
     routes: dict[Name, RouteConfig] = Field(default_factory=dict)
     prices: dict[str, PriceConfig] = Field(default_factory=dict)  # of provider/model or provider/*
+    teams: dict[Name, TeamConfig] = Field(default_factory=dict)
+    store: StoreConfig | None = None  # None: in a file, if anything has to be counted
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether anything has a limit or a budget."""
+        providers = self.providers.values()
+        models = [model for provider in providers for model in (provider.models or {}).values()]
+        counted = [one.is_counted for one in (*self.auth.keys, *self.teams.values())]
+        sold = [(one.limits, one.budgets) for one in providers]
+        sold += [(one.limits, one.budgets) for one in models]
+        return any(counted) or any(budgets or limits != NO_LIMITS for limits, budgets in sold)
+
+    @property
+    def stored(self) -> StoreConfig | None:
+        """Where counters, rows and run-time keys are kept; None if nothing needs that."""
+        return self.store or (StoreConfig() if self.is_counted else None)
 
     @model_validator(mode="before")
     @classmethod

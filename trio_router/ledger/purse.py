@@ -50,7 +50,17 @@ class Part:
 class Pocket:
     """What the worker has of one counter."""
 
-    __slots__ = ("before", "drawn", "held", "in_use", "is_tight", "most", "pending", "slices", "used")
+    __slots__ = (
+        "before",
+        "ceiling",
+        "drawn",
+        "held",
+        "in_use",
+        "is_tight",
+        "pending",
+        "slices",
+        "used",
+    )
 
     def __init__(self) -> None:
         self.held = 0  # of a holding: granted, and neither given back nor settled
@@ -59,7 +69,7 @@ class Pocket:
         self.slices: list[list[float]] = []  # of a sliding minute: left, tick of leaving, end of use
         self.drawn = self.before = 0  # since the last tidying, and in the time before
         self.used = 0  # by all workers, as the store said last
-        self.most = 0
+        self.ceiling: Ceiling | None = None
         self.is_tight = False  # the ceiling is near: nothing is kept in advance
 
     @property
@@ -70,7 +80,8 @@ class Pocket:
     def remaining(self) -> int:
         """What is left of the ceiling, as far as this worker knows."""
         ahead = sum(int(left) for left, _, _ in self.slices) if self.slices else self.free
-        return max(0, self.most - self.used + max(0, ahead))
+        most = 0 if self.ceiling is None else self.ceiling.most
+        return max(0, most - self.used + max(0, ahead))
 
 
 class Purse:
@@ -89,7 +100,7 @@ class Purse:
             pocket = self._pockets.get(ceiling.counter)
             if pocket is None:
                 pocket = self._pockets[ceiling.counter] = Pocket()
-            pocket.most = ceiling.most
+            pocket.ceiling = ceiling
             pocket.drawn += amount
             at = 0
             if ceiling.kind.slides:
@@ -157,19 +168,25 @@ class Purse:
         draw.wants = []
         draw.lacks = []
 
-    def ended(self, draws: Sequence[Draw], charges: Mapping[str, int], tokens: int, now: float) -> None:
-        """The request of these draws has ended: it costs the counters `charges`, and used `tokens`.
+    def ended(
+        self,
+        draws: Sequence[Draw],
+        charges: Mapping[str, int],
+        tokens: Mapping[str, int],
+        now: float,
+    ) -> None:
+        """The request of these draws has ended: what it costs each counter, and used of each.
 
         The store takes the charges from what the worker holds when the settled row arrives.
         """
-        open_charges = dict(charges)
+        open_charges, open_tokens = dict(charges), dict(tokens)
         for draw in draws:
             if draw.epoch != self._epoch:
                 continue
             for part in draw.parts:
                 pocket, counter = part.pocket, part.ceiling.counter
                 if part.ceiling.kind is Counting.TOKENS:
-                    more = tokens - part.amount
+                    more = open_tokens.pop(counter, 0) - part.amount
                     self._change(counter, more, part.at if more < 0 else leaves(now))
                 elif not part.ceiling.kind.slides:
                     pocket.in_use -= part.amount
@@ -204,6 +221,11 @@ class Purse:
                     del self._pockets[counter]
             pocket.before, pocket.drawn = pocket.drawn, 0
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether the store is to be told anything."""
+        return bool(self._changes)
+
     def changes(self) -> tuple[Change, ...]:
         """What the store is to be told; it is handed out once."""
         told = tuple(Change(counter, n, at) for (counter, at), n in self._changes.items() if n)
@@ -216,6 +238,10 @@ class Purse:
         self._epoch += 1
         self._pockets = {}
         self.changes()
+
+    def known(self) -> list[tuple[Ceiling, int]]:
+        """Each ceiling that was drawn of lately, with what is left of it."""
+        return [(p.ceiling, p.remaining) for p in self._pockets.values() if p.ceiling is not None]
 
     def pocket(self, counter: str) -> Pocket | None:
         """What the worker has and knows of a counter."""

@@ -71,6 +71,15 @@ class Metrics:
         self.cost = self._counter(
             "cost_usd", "US dollars that attempts cost, where a price is known", _BY_MODEL
         )
+        self.limit_refusals = self._counter(
+            "limit_refusals", "Requests that a limit or a budget refused", ["limit"]
+        )
+        self.budget_remaining = self._gauge(
+            "budget_remaining_usd",
+            "US dollars left of the budgets of teams and providers that were asked lately",
+            ["budget", "per"],
+            of_all="min",
+        )
         self.tokens_estimated = self._counter(
             "tokens_estimated",
             "Tokens of answers whose upstream reported no usage, estimated from sizes",

@@ -30,15 +30,26 @@ class Authenticator:
             if server is None or is_loopback(server):
                 return None
             raise Unauthorized("no keys are configured, so only loopback addresses are served")
-        scheme, _, token = (authorization or "").strip().partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token:
+        token = token_of(authorization or "")
+        if token is None:
             raise Unauthorized("no API key given: send it as `Authorization: Bearer KEY`")
+        found = self.name_of(token)
+        if found is None:
+            raise Unauthorized("the API key is not valid")
+        return found
+
+    def name_of(self, token: str) -> str | None:
+        """The name of the configured key that `token` is."""
         given = token.encode("utf-8", "surrogateescape")
         found = None
         for name, key in self._keys:  # all of them, so that the time reveals nothing
             if hmac.compare_digest(key, given):
                 found = name
-        if found is None:
-            raise Unauthorized("the API key is not valid")
         return found
+
+
+def token_of(authorization: str) -> str | None:
+    """The bearer key in the header; None if there is none."""
+    scheme, _, token = authorization.strip().partition(" ")
+    token = token.strip()
+    return token if scheme.lower() == "bearer" and token else None

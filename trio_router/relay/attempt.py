@@ -23,6 +23,7 @@ from trio_router.errors import (
 from trio_router.money import NO_PRICES
 from trio_router.observe.failure import kind_of, text_of
 from trio_router.observe.record import Stage, Try
+from trio_router.policy.permit import UNLIMITED
 from trio_router.relay.heavy import in_slices
 from trio_router.relay.redact import without_secrets
 from trio_router.relay.watchdog import Watchdog
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from trio_router.money import PriceBook
     from trio_router.observe.metrics import Metrics
     from trio_router.observe.record import RequestRecord
+    from trio_router.policy.permit import Permit
     from trio_router.relay.call import AnyCall
     from trio_router.relay.client import PassingRequest, UpstreamAnswer, UpstreamClient
     from trio_router.routing.target import Target
@@ -66,6 +68,7 @@ class Attempt:
         *,
         is_impatient: bool = False,
         prices: PriceBook = NO_PRICES,
+        permit: Permit | None = None,
     ) -> None:
         self.target = target
         self.identity = identity
@@ -76,6 +79,8 @@ class Attempt:
         self.asked_bytes = 0  # of the request's body, as it was sent to this target
         self._client = client
         self._prices = prices
+        self._permit = permit
+        self.paid = UNLIMITED  # events that are paid for
         self._is_impatient = is_impatient  # `first_event` counts from the slot on, not from on_sent
         self._open_upstreams = metrics.of(metrics.labels(record)).upstreams_open
         self.entry = Try(target.provider, target.model, trio.current_time(), is_listed=target.is_listed)
@@ -115,6 +120,8 @@ class Attempt:
         `on_asked` is called when the upstream has the whole request, or, if this attempt is impatient,
         when the request has its slot.  Raises RouterError.  On cancel the connection is closed.
         """
+        if self._permit is not None:
+            self.paid = await self._permit.attempt(self.target, self.entry)
         build = partial(call.request_for, self.target)
         request = await self.aside(build) if call.is_heavy else build()
         self.asked_bytes = len(request.body)
@@ -130,6 +137,8 @@ class Attempt:
 
     async def send(self, request: PassingRequest, on_asked: Callable[[], None]) -> UpstreamAnswer:
         """Like `ask`, for a request that passes through."""
+        if self._permit is not None:
+            await self._permit.attempt(self.target, self.entry)
         return await self._client.send(
             self.target,
             request,
@@ -205,6 +214,15 @@ class Attempt:
             return await in_slices(work)
         finally:
             self.watchdog.go_on(left)
+
+    async def pay(self, said: int) -> None:
+        """Has more events paid for than `said`.  The wait is ours.  Raises InsufficientQuota."""
+        if self._permit is not None:
+            left = self.watchdog.pause()
+            try:
+                self.paid = await self._permit.more(self.entry, said)
+            finally:
+                self.watchdog.go_on(left)
 
     async def wait_for_client(self, put: Put, frames: bytes) -> None:
         """Hands `frames` over with `put`, which waits for room.

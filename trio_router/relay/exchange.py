@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from trio_router.config.routes import DrainConfig
     from trio_router.config.schema import Timeouts
     from trio_router.observe.record import RequestRecord
+    from trio_router.policy.permit import Permit
     from trio_router.relay.call import HubCall, WholeCall
     from trio_router.relay.engine import Engine, Upstreams
     from trio_router.relay.gate import Gate
@@ -73,6 +74,9 @@ class Exchange:
     ) -> None:
         self.record = record
         self.affinity = NO_AFFINITY  # what the request has in common with others on its route
+        self.permit: Permit | None = None  # what it has drawn of limits and budgets
+        # How a request that passes through gets its permit, once its target is known.
+        self.admission: Callable[[Target], Awaitable[None]] | None = None
         self._engine = engine
         self._upstreams = upstreams
         self._tasks = tasks
@@ -238,7 +242,14 @@ class Exchange:
         client, metrics = self._upstreams.clients[target.provider], self._engine.metrics
         prices = self._upstreams.prices
         return Attempt(
-            target, client, identity, record, metrics, is_impatient=is_impatient, prices=prices
+            target,
+            client,
+            identity,
+            record,
+            metrics,
+            is_impatient=is_impatient,
+            prices=prices,
+            permit=self.permit,
         )
 
     # -- the task of a stream
@@ -299,6 +310,8 @@ class Exchange:
     async def _pass(self, passage: Passage) -> None:
         async with passage.opening() as (target, request):
             self._books.asks_target(target)
+            if self.admission is not None:
+                await self.admission(target)
             await self._admit(target.timeouts)
             self.record.attempts += 1
             await move_passage(self._attempt(target, self.record), request, passage)
@@ -332,6 +345,8 @@ class Exchange:
 
     def _book(self) -> None:
         self._phase = _Phase.BOOKED
+        if self.permit is not None:
+            self.permit.finish(self.record)
         self._engine.booked(self)
         self._upstreams.leave()
 

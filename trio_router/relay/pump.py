@@ -95,6 +95,8 @@ class _Pump:
                         return await self._linger(reads)
                     watchdog.read(limits.read, limits.progress, has_said=reader.said != said)
                     said = reader.said
+                    if said > attempt.paid:
+                        await attempt.pay(said)
                 del data, frames  # otherwise a silent stream would keep them in memory
         except NetworkError:
             if self._last is None:

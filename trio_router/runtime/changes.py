@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
-    from trio_router.config.schema import ClientKey, Config
+    from trio_router.config.accounts import BearerKey
+    from trio_router.config.schema import Config
 
 # What takes effect only when the process starts.
 NEED_RESTART = (
@@ -19,8 +20,9 @@ NEED_RESTART = (
     "server.workers",
     "server.metrics.host",
     "server.metrics.port",
+    "store",
 )
-_NAMED = {"providers": "provider", "routes": "route"}
+_NAMED = {"providers": "provider", "routes": "route", "teams": "team"}
 _KEYS = {"keys": "key", "admin_keys": "admin key"}
 
 
@@ -67,7 +69,7 @@ def _of_mapping(word: str, before: Mapping[str, Any], after: Mapping[str, Any]) 
             yield f"~ {word} {name}: {', '.join(_fields(before[name], after[name]))}"
 
 
-def _of_keys(word: str, before: tuple[ClientKey, ...], after: tuple[ClientKey, ...]) -> Iterator[str]:
+def _of_keys(word: str, before: Sequence[BearerKey], after: Sequence[BearerKey]) -> Iterator[str]:
     if before == after:
         return
     old, new = _by_identity(before), _by_identity(after)
@@ -81,10 +83,10 @@ def _of_keys(word: str, before: tuple[ClientKey, ...], after: tuple[ClientKey, .
     yield from lines or [f"~ {word}s: order"]
 
 
-def _by_identity(keys: tuple[ClientKey, ...]) -> dict[Any, tuple[str, ClientKey]]:
+def _by_identity(keys: Sequence[BearerKey]) -> dict[Any, tuple[str, BearerKey]]:
     """Each key with the name that the log calls it by; keys of one name are told apart by their place
     among themselves, keys without a name by what they are."""
-    found: dict[Any, tuple[str, ClientKey]] = {}
+    found: dict[Any, tuple[str, BearerKey]] = {}
     for number, key in enumerate(keys, 1):
         what = key.name or key.key
         place = 0

@@ -15,6 +15,7 @@ import trio
 
 from trio_router.config.file import ConfigError
 from trio_router.money import PriceBook
+from trio_router.policy.accounts import AccountBook
 from trio_router.policy.admins import Admins
 from trio_router.policy.keys import Authenticator
 from trio_router.policy.origins import Origins
@@ -22,14 +23,18 @@ from trio_router.relay.engine import Upstreams
 from trio_router.routing.fleet import Fleet
 from trio_router.routing.table import RouteTable
 from trio_router.runtime.certificates import certificate_files, marks_of, tls_context
+from trio_router.stores.making import store_of
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable
 
     from trio_router.clock.clock import Clock
+    from trio_router.config.accounts import StoreConfig
     from trio_router.config.schema import Config
+    from trio_router.policy.chain import Chain
     from trio_router.runtime.clients import SharedClients
+    from trio_router.stores.interface import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Draft:
     config: Config
     table: RouteTable
     keys: Authenticator
+    accounts: AccountBook  # the keys and teams that the configuration names
     admins: Admins
     origins: Origins  # which web pages may ask, and by which names
     prices: PriceBook
@@ -52,6 +58,7 @@ class Generation(Draft):
 
     number: int
     upstreams: Upstreams
+    policies: Chain | None  # what stands before the models; None if nothing does
 
 
 def prepare(
@@ -76,13 +83,32 @@ def prepare(
     origins = Origins(config.server.cors, has_keys=bool(config.auth.keys))
     table, keys = RouteTable(config, heard), Authenticator(config.auth)
     prices = PriceBook(config, None if before is None else before.prices)
-    return Draft(config, table, keys, admins, origins, prices, tls, certificate)
+    accounts = AccountBook(config)
+    if config.stored is not None:
+        made_store(config.stored)  # raises ConfigError
+    return Draft(config, table, keys, accounts, admins, origins, prices, tls, certificate)
 
 
-def succeed(draft: Draft, before: Generation | None, clients: SharedClients, number: int) -> Generation:
+def succeed(
+    draft: Draft,
+    before: Generation | None,
+    clients: SharedClients,
+    number: int,
+    policies: Chain | None = None,
+) -> Generation:
     """The generation of `draft`; it takes over what is unchanged from the generation `before`."""
     config = draft.config
     fleet = Fleet(draft.table.standing(), None if before is None else before.upstreams.fleet)
     upstreams = Upstreams(clients.take(config.providers), fleet, config.stream, draft.prices)
     drafted = {field.name: getattr(draft, field.name) for field in fields(Draft)}
-    return Generation(**drafted, number=number, upstreams=upstreams)
+    return Generation(**drafted, number=number, upstreams=upstreams, policies=policies)
+
+
+def made_store(config: StoreConfig) -> Store:
+    """The store that the configuration names, not opened.  Raises ConfigError."""
+    counters = config.counters
+    secret = None if counters is None else counters.get_secret_value()
+    try:
+        return store_of(config.url.get_secret_value(), secret)
+    except ValueError as fault:
+        raise ConfigError([f"store.{fault}"]) from None

@@ -19,6 +19,7 @@ from trio_router.relay.engine import Engine
 from trio_router.relay.gate import Gate
 from trio_router.runtime.catalog import Catalog
 from trio_router.runtime.clients import SharedClients, identity
+from trio_router.runtime.counting import ProcessCounting
 from trio_router.runtime.embedded import Embedded
 from trio_router.runtime.generation import prepare, succeed
 from trio_router.runtime.models import listed_model, listed_models
@@ -55,6 +56,8 @@ class RouterState(Enum):
 class Router:
     """One process's router.  It runs inside `async with router.running()`.
 
+    `store` is used in place of the one that the configuration names.
+
     `make_transport` gives the transport of one provider's client; by default it is one of real sockets.
     `in_thread` runs work that would block the event loop for too long.  `number` is the number of the
     first generation.
@@ -68,6 +71,7 @@ class Router:
         make_transport: Callable[[], StreamTransport] | None = None,
         in_thread: InThread = trio.to_thread.run_sync,
         number: int = 1,
+        store: Store | None = None,
     ) -> None:
         self.clock = clock
         self.in_thread = in_thread
@@ -82,7 +86,8 @@ class Router:
         self._waiting = trio.CancelScope()
         self._embedded = Embedded()
         self._draft: Draft = prepare(config, clock, self.heard)
-        self.generation: Generation = succeed(self._draft, None, self._clients, number)
+        self.counting = ProcessCounting(clock, self.metrics, store)
+        self.generation: Generation = self._succeed(None, number)
         self._take_over(None)
 
     # -- its life
@@ -102,6 +107,7 @@ class Router:
                 nursery.start_soon(self.observation.watch_lag)
                 nursery.start_soon(self._sample)
                 await self._start_embedded(self.generation.config)
+                await self.counting.start(nursery)
                 self.state = RouterState.READY
                 try:
                     yield self
@@ -152,10 +158,14 @@ class Router:
         )
         self._draft = draft
         old = self.generation
-        self.generation = succeed(
-            draft, old, self._clients, old.number + 1 if number is None else number
-        )
+        self.generation = self._succeed(old, old.number + 1 if number is None else number)
         self._take_over(old)
+        if self.engine.nursery is not None:
+            await self.counting.start(self.engine.nursery)
+
+    def _succeed(self, old: Generation | None, number: int) -> Generation:
+        policies = self.counting.chain(self._draft)
+        return succeed(self._draft, old, self._clients, number, policies)
 
     def heard(self) -> list[str]:
         """The model names in the providers' own lists."""
@@ -170,7 +180,7 @@ class Router:
         if config is self.generation.config:  # the first one: it was made before its provider ran
             old = self.generation
             self._draft = prepare(self._embedded.added(config), self.clock, self.heard, self._draft)
-            self.generation = succeed(self._draft, old, self._clients, old.number)
+            self.generation = self._succeed(old, old.number)
             self._take_over(old)
 
     def _take_over(self, old: Generation | None) -> None:
