@@ -18,6 +18,7 @@ NANO = 1_000_000_000
 ADMIN = "admin-key-of-anna"
 WEB = "client-key-of-web-page"
 SETTINGS = f"""
+store: {{url: "memory:"}}
 auth:
   keys: [{{name: web, key: {WEB}}}]
   admin_keys: [{{name: anna, key: {ADMIN}}}]

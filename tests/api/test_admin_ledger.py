@@ -27,7 +27,7 @@ def anna(stack):
 
 @pytest.fixture
 def book(stack):
-    return Book(stack.router.store, stack.router.clock.wall())
+    return Book(stack.router.counting.keeper.store, stack.router.clock.wall())
 
 
 class TestSpend:
@@ -145,7 +145,7 @@ class TestRequests:
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 async def test_every_store_answers_alike(kind, tmp_path):
     async with opened(kind, tmp_path) as store, memory_stack(SETTINGS) as stack:
-        stack.router.store = store
+        stack.router.counting.keeper.store = store
         anna, book = Administrator(stack), Book(store, stack.router.clock.wall())
         await anna.post("teams", {"id": "search", "budgets": [{"usd": 5, "per": "day"}]})
         await anna.post("keys", {"id": "ada", "team": "search", "limits": {"parallel": 1}})

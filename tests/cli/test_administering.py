@@ -24,6 +24,7 @@ class Terminal:
     def __init__(self, stack) -> None:
         self.stack = stack
         self.key = ADMIN
+        self.store = stack.router.counting.keeper.store
 
     async def run(self, command: str, *words: str):
         env = {"TRIO_ROUTER_URL": self.stack.url, "TRIO_ROUTER_ADMIN_KEY": self.key}
@@ -51,7 +52,7 @@ async def test_a_key_goes_to_standard_output_alone(terminal):
     secret = result.stdout.strip()
     assert secret.startswith("tr-")
     assert secret not in result.stderr
-    key = await terminal.stack.router.store.key("ada")
+    key = await terminal.store.key("ada")
     assert key.hash == hash_of(secret)
     assert [(one.nanos, one.per, one.mode) for one in key.budgets] == [
         (100_000_000_000, "month", "adaptive"),
@@ -72,9 +73,9 @@ async def test_a_key_lives_from_its_making_to_its_end(terminal):
     shown = await terminal.good("keys", "show", "ada")
     assert "5 requests/min, 1,000 tokens/min" in shown  # what was not named stays
     assert "key tokens/min     [....................] 0 of 1,000" in shown
-    old = await terminal.stack.router.store.key("ada")
+    old = await terminal.store.key("ada")
     secret = (await terminal.good("keys", "rotate", "ada", "--overlap", "10m")).strip()
-    new = await terminal.stack.router.store.key("ada")
+    new = await terminal.store.key("ada")
     assert (new.hash, new.old_hash) == (hash_of(secret), old.hash)
     assert (await terminal.good("keys", "revoke", "ada")).strip() == "ada: revoked"
     assert "revoked" in await terminal.good("keys", "list")
@@ -87,7 +88,7 @@ async def test_teams_are_made_changed_and_removed(terminal):
     told = json.loads(await terminal.good("teams", "show", "search", "--json"))
     assert (told["name"], told["budgets"][0]["usd"]) == ("Search", 10)
     await terminal.good("teams", "remove", "search")
-    assert await terminal.stack.router.store.team("search") is None
+    assert await terminal.store.team("search") is None
 
 
 async def test_a_list_has_every_page(terminal, monkeypatch):
@@ -100,7 +101,7 @@ async def test_a_list_has_every_page(terminal, monkeypatch):
 
 async def test_spend_is_a_table_for_people_and_for_programs(terminal):
     router = terminal.stack.router
-    book = Book(router.store, router.clock.wall())
+    book = Book(terminal.store, router.clock.wall())
     await book.write("a", key="ada")
     await book.write("b", key="ada")
     told = await terminal.good("spend", "--by", "key")

@@ -10,7 +10,7 @@ from tests.dashboard.browsing import CHROMIUM, PHONE, browser, in_thread, playwr
 from tests.stack import real_stack
 from trio_router.ledger.accounts import Key, Limits, MoneyBudget, Team, hash_of
 from trio_router.ledger.queries import AuditEntry
-from trio_router.ledger.standing import ceilings_of
+from trio_router.ledger.table import ceilings_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,7 +21,7 @@ pytestmark = [
 
 async def filled(stack) -> None:
     """A team, two keys with ceilings, and 30 days of requests."""
-    store, now = stack.router.store, stack.router.clock.wall()
+    store, now = stack.router.counting.keeper.store, stack.router.clock.wall()
     entry = AuditEntry(now, "anna", "key.create", "ada")
     budget = MoneyBudget(20 * NANO, "total", "strict")
     team = Team(id="search", name="Search", budgets=(MoneyBudget(500 * NANO),))
@@ -96,7 +96,7 @@ async def test_it_shows_spend_keys_teams_requests_and_acts_and_asks_nobody_else(
 async def test_a_key_is_made_shown_once_rotated_and_revoked():
     async with real_stack(SETTINGS) as stack:
         await filled(stack)
-        store = stack.router.store
+        store = stack.router.counting.keeper.store
 
         def key(name: str) -> Key:
             return trio.from_thread.run(store.key, name)

@@ -7,52 +7,51 @@ changed at run time.  This file alone knows where the store and the configuratio
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from trio_router.errors import InvalidRequest, NotFound, RouterError
-from trio_router.ledger.accounts import Key, Team, hash_of
+from trio_router.errors import InvalidRequest, NotFound, StoreUnavailable
+from trio_router.ledger.accounts import Key, Team
 from trio_router.ledger.queries import KeyPage, TeamPage
 from trio_router.stores.interface import Conflict, StoreDown
+from trio_router.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from trio_router.api.request import ClientRequest
-    from trio_router.config.schema import Config
+    from trio_router.policy.accounts import AccountBook
+    from trio_router.runtime.router import Router
     from trio_router.stores.interface import Store
 
 A = TypeVar("A", Key, Team)
 _SOON = "2"  # s after which a store that was down is worth another try
 
 
-@dataclass(frozen=True, slots=True)
-class FileAccounts:
-    """The keys and teams of a configuration, by their ids."""
-
-    keys: Mapping[str, Key]
-    teams: Mapping[str, Team]
+_NO_STORE = (
+    "nothing is kept at run time, for no store is configured: "
+    "set store.url in the configuration, such as sqlite:trio-router.db"
+)
 
 
-def file_accounts(config: Config) -> FileAccounts:
-    """What the configuration has."""
-    keys = {}
-    for number, one in enumerate(config.auth.keys, 1):
-        name = one.name or f"key-{number}"
-        hashed = hash_of(one.key.get_secret_value())
-        keys[name] = Key(id=name, hash=hashed, name=one.name, is_of_file=True)
-    return FileAccounts(keys, {})
+def store_in(router: Router) -> Store | None:
+    """The process's store; None if no configuration has needed one."""
+    keeper = router.counting.keeper
+    return None if keeper is None else keeper.store
 
 
 @asynccontextmanager
-async def opened(asked: ClientRequest) -> AsyncIterator[Accounts]:
-    """The accounts that `asked` is about.  Raises RouterError for what the store raises inside."""
+async def opened(asked: ClientRequest, *, changes: bool = False) -> AsyncIterator[Accounts]:
+    """The accounts that `asked` is about, to be changed or not.
+
+    Raises RouterError for what the store raises inside, and if there is none to be changed.
+    """
+    store = store_in(asked.router)
+    if store is None and changes:
+        raise conflict(_NO_STORE)
     try:
-        yield Accounts(asked.router.store, file_accounts(asked.generation.config))
+        yield Accounts(store or MemoryStore(), asked.generation.accounts)
     except StoreDown:
-        raise RouterError(
-            "the store cannot be reached", status=503, code="store_unavailable", retry_after=_SOON
-        ) from None
+        raise StoreUnavailable("the store cannot be reached", retry_after=_SOON) from None
     except Conflict as fault:
         raise conflict(str(fault)) from None
 
@@ -65,7 +64,7 @@ def conflict(what: str, param: str | None = None) -> InvalidRequest:
 class Accounts:
     """The accounts of `store`, below those of the configuration."""
 
-    def __init__(self, store: Store, file: FileAccounts) -> None:
+    def __init__(self, store: Store, file: AccountBook) -> None:
         self.store = store
         self.file = file
 
@@ -76,9 +75,13 @@ class Accounts:
             raise NotFound(f"there is no key {_shown(name)}")
         return found
 
+    async def known_team(self, name: str) -> Team | None:
+        """The team of this id; None if there is none."""
+        return self.file.teams.get(name) or await self.store.team(name)
+
     async def team(self, name: str) -> Team:
         """Raises NotFound."""
-        found = self.file.teams.get(name) or await self.store.team(name)
+        found = await self.known_team(name)
         if found is None:
             raise NotFound(f"there is no team {_shown(name)}")
         return found
@@ -96,7 +99,7 @@ class Accounts:
 
     async def refuse_no_team(self, name: str | None) -> None:
         """Raises InvalidRequest if there is no such team."""
-        if name is None or name in self.file.teams or await self.store.team(name) is not None:
+        if name is None or await self.known_team(name) is not None:
             return
         raise InvalidRequest(f"team: there is no team {_shown(name)}", param="team")
 

@@ -32,9 +32,13 @@ def act(router: Router, who: str, what: str, subject: str, **detail: str) -> Aud
 async def noted(router: Router, who: str, what: str, subject: str, **detail: str) -> None:
     """Writes down an act that changes neither a key nor a team.
 
-    A store that is down does not prevent the act: then it stands in the log alone.
+    A store that is down, or is not there, does not prevent the act: then it stands in the log alone.
     """
+    entry = act(router, who, what, subject, **detail)
+    keeper = router.counting.keeper
+    if keeper is None:
+        return
     try:
-        await router.store.note(act(router, who, what, subject, **detail))
+        await keeper.store.note(entry)
     except StoreDown:
         logger.warning("an act is not in the audit log: the store is down")

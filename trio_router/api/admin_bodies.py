@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from decimal import Decimal  # noqa: TC003 - msgspec reads it
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
@@ -22,6 +22,7 @@ LARGEST = 1 << 16  # bytes of a body
 MOST_DOLLARS = 1_000_000_000  # of one budget: as nano-dollars they fit in 64 bits
 LONGEST_OVERLAP = 30 * 86400  # s
 _PLACE = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
+_LEAST = Decimal("1e-9")  # dollars: a nano-dollar
 _NOT_YET = 253_402_300_800  # Unix time of the year 10,000, which no date can say
 
 B = TypeVar("B")
@@ -57,8 +58,8 @@ class BudgetBody(Struct, forbid_unknown_fields=True):
 
     def budget(self, place: str) -> MoneyBudget:
         """Raises InvalidRequest, naming `place`."""
-        if not self.usd.is_finite() or not 0 <= self.usd <= MOST_DOLLARS:
-            raise wrong(f"{place}.usd", f"must be a number of dollars from 0 to {MOST_DOLLARS:,}")
+        if not self.usd.is_finite() or not _LEAST <= self.usd <= MOST_DOLLARS:
+            raise wrong(f"{place}.usd", f"must be dollars, above zero, at most {MOST_DOLLARS:,}")
         try:
             zone_of(self.timezone)
         except ValueError as fault:
@@ -174,14 +175,8 @@ def _changes(body: TeamBody) -> dict[str, Any]:
 
 
 def _budgets(bodies: Iterable[BudgetBody]) -> tuple[MoneyBudget, ...]:
-    """Raises InvalidRequest; two budgets of one window would be one counter with two ceilings."""
-    budgets: list[MoneyBudget] = []
-    for place, body in enumerate(bodies):
-        budget = body.budget(f"budgets[{place}]")
-        if any((budget.per, budget.timezone) == (one.per, one.timezone) for one in budgets):
-            raise wrong(f"budgets[{place}]", f"there is a budget per {budget.per} already")
-        budgets.append(budget)
-    return tuple(budgets)
+    """Raises InvalidRequest."""
+    return tuple(body.budget(f"budgets[{place}]") for place, body in enumerate(bodies))
 
 
 def _refuse_unprintable(changes: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from trio_router.api.admin_query import CEILINGS, PAGE, flag, page_size, refuse_
 from trio_router.api.admin_shapes import ceilings_told, key_told, listed
 from trio_router.errors import InvalidRequest, MethodNotAllowed
 from trio_router.ledger.accounts import KEY_BYTES, Key, hash_of, new_secret
-from trio_router.ledger.standing import ceilings_of
+from trio_router.ledger.table import ceilings_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -72,7 +72,7 @@ class KeyEndpoints:
         secret = new_secret(router.clock.token(KEY_BYTES))
         name = body.id or f"key_{router.clock.token(_ID_BYTES).hex()}"
         key = key_of(body, Key(id=name, hash=hash_of(secret), created_at=now), now)
-        async with opened(asked) as accounts:
+        async with opened(asked, changes=True) as accounts:
             accounts.refuse_of_file(accounts.file.keys, "key", name)
             await accounts.refuse_no_team(key.team)
             if await accounts.store.key(name) is not None:
@@ -107,14 +107,14 @@ class KeyEndpoints:
         async with opened(asked) as accounts:
             key = await accounts.key(name)
             told = {**key_told(key, now), "ceilings": await standing(accounts, "key", key.id, key, now)}
-            if key.team is not None and (team := await accounts.store.team(key.team)) is not None:
+            if key.team is not None and (team := await accounts.known_team(key.team)) is not None:
                 told["ceilings"] += await standing(accounts, "team", team.id, team, now)
         return admin_reply(told)
 
     async def _change(self, asked: ClientRequest, who: str, name: str) -> Reply:
         body = understood(await asked.body.read(), KeyBody)
         now = asked.router.clock.wall()
-        async with opened(asked) as accounts, self._changing:
+        async with opened(asked, changes=True) as accounts, self._changing:
             key = key_of(body, await accounts.own_key(name), now)
             await accounts.refuse_no_team(key.team)
             if fields := changed(body):
@@ -128,7 +128,7 @@ class KeyEndpoints:
         router = asked.router
         now = router.clock.wall()
         secret = new_secret(router.clock.token(KEY_BYTES))
-        async with opened(asked) as accounts, self._changing:
+        async with opened(asked, changes=True) as accounts, self._changing:
             before = await accounts.own_key(name)
             if (fault := before.fault(before.hash, now)) is not None:
                 raise conflict(f"{fault}: make a new one")
@@ -142,7 +142,7 @@ class KeyEndpoints:
         if await asked.body.read() not in (b"", b"{}"):
             raise InvalidRequest("nothing is to be said here: send no body")
         now = asked.router.clock.wall()
-        async with opened(asked) as accounts, self._changing:
+        async with opened(asked, changes=True) as accounts, self._changing:
             before = await accounts.own_key(name)
             key = before.revoked(now)
             if key is not before:
@@ -158,7 +158,7 @@ async def add_standing(
     now: float,
 ) -> None:
     """Adds to what is told of each account how near its ceilings are; asks the store once."""
-    ceilings = [ceilings_of(scope, account.id, account, now) for account in listed]
+    ceilings = [tuple(ceilings_of(scope, account.id, account, now)) for account in listed]
     wanted = [one for own in ceilings for one in own]
     levels = iter(await accounts.store.levels(wanted, now) if wanted else ())
     for line, own in zip(told, ceilings, strict=True):
@@ -169,5 +169,5 @@ async def standing(
     accounts: Accounts, scope: str, name: str, account: Any, now: float
 ) -> list[dict[str, Any]]:
     """The account's ceilings, and how near they are.  Raises StoreDown."""
-    ceilings = ceilings_of(scope, name, account, now)
+    ceilings = tuple(ceilings_of(scope, name, account, now))
     return ceilings_told(ceilings, await accounts.store.levels(ceilings, now)) if ceilings else []

@@ -45,7 +45,7 @@ class TeamEndpoints:
         body = understood(await asked.body.read(), NewTeamBody)
         now = asked.router.clock.wall()
         team = team_of(body, Team(id=body.id, created_at=now))
-        async with opened(asked) as accounts, self._changing:
+        async with opened(asked, changes=True) as accounts, self._changing:
             accounts.refuse_of_file(accounts.file.teams, "team", team.id)
             if await accounts.store.team(team.id) is not None:
                 raise conflict(f"there is a team {team.id!r} already", "id")
@@ -78,7 +78,7 @@ class TeamEndpoints:
 
     async def _change(self, asked: ClientRequest, who: str, name: str) -> Reply:
         body = understood(await asked.body.read(), TeamBody)
-        async with opened(asked) as accounts, self._changing:
+        async with opened(asked, changes=True) as accounts, self._changing:
             accounts.refuse_of_file(accounts.file.teams, "team", name)
             team = team_of(body, await accounts.team(name))
             if fields := changed(body):
@@ -88,7 +88,7 @@ class TeamEndpoints:
 
     async def _remove(self, asked: ClientRequest, who: str, name: str) -> Reply:
         """Removes the team, unless a key belongs to it."""
-        async with opened(asked) as accounts, self._changing:
+        async with opened(asked, changes=True) as accounts, self._changing:
             accounts.refuse_of_file(accounts.file.teams, "team", name)
             team = await accounts.team(name)
             page = await accounts.keys(team=name, after=None, limit=1)

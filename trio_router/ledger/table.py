@@ -74,13 +74,14 @@ class CeilingTable:
         if kept is None or kept[0] is not account or now >= kept[1]:
             if len(self._kept) >= _MOST:
                 self._kept.clear()
-            found = tuple(_ceilings(*name, account, now))
+            found = tuple(ceilings_of(*name, account, now))
             until = min((c.ends for c in found if c.ends is not None), default=inf)
             kept = self._kept[name] = (account, until, found)
         return kept[2]
 
 
-def _ceilings(scope: str, id_: str, account: Account | Sold, now: float) -> Iterable[Ceiling]:
+def ceilings_of(scope: str, id_: str, account: Account | Sold, now: float) -> Iterable[Ceiling]:
+    """All ceilings of an account at the Unix time `now`, but for those on single models."""
     yield from _limits(scope, f"{scope}:{id_}", account.limits)
     for place, budget in enumerate(account.budgets):
         window = window_at(budget.per, budget.timezone, now)

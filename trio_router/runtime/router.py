@@ -24,7 +24,6 @@ from trio_router.runtime.embedded import Embedded
 from trio_router.runtime.generation import prepare, succeed
 from trio_router.runtime.models import listed_model, listed_models
 from trio_router.runtime.observation import Observation, target_reports
-from trio_router.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -79,7 +78,6 @@ class Router:
         self.engine = Engine(self.metrics, clock)
         self.observation = Observation(self.engine)
         self.catalog = Catalog()
-        self.store: Store = MemoryStore()
         self.state = RouterState.STARTING
         self.on_change: list[Callable[[Generation], None]] = []  # called with each new generation
         self._clients = SharedClients(make_transport, self.engine.alarms.alarm)
