@@ -16,6 +16,7 @@ import httpx
 import trio
 import trio.testing
 
+from trio_router.clock.clock import SYSTEM
 from trio_router.config.file import parse_config
 from trio_router.demo import DemoUpstream
 from trio_router.runtime.router import Router
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from trio_router.api.app import RouterApp
+    from trio_router.clock.clock import Clock
     from trio_router.config.schema import Config
+    from trio_router.stores.interface import Store
 
 PROVIDERS = """
 providers:
@@ -94,7 +97,15 @@ class ServerStream(trio.abc.HalfCloseableStream):
 class Stack:
     """A router in memory; `tight` gives connections that hold no byte that is not being read."""
 
-    def __init__(self, nursery: trio.Nursery, settings: Config, *, tight: bool = False) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        settings: Config,
+        *,
+        tight: bool = False,
+        clock: Clock = SYSTEM,
+        store: Store | None = None,
+    ) -> None:
         self._nursery = nursery
         self._pair = trio.testing.lockstep_stream_pair if tight else trio.testing.memory_stream_pair
         self.host = "127.0.0.1"  # the router's own address, as connections have it
@@ -105,6 +116,8 @@ class Stack:
                 connect=lambda host, port: self._to_upstream(host, port)
             ),
             in_thread=at_once,
+            clock=clock,
+            store=store,
         )
         self.app = application(self.router)
         self.client = self.new_client()
@@ -146,10 +159,16 @@ class Stack:
 
 @asynccontextmanager
 async def memory_stack(
-    settings: str = "", providers: str = PROVIDERS, *, tight: bool = False
+    settings: str = "",
+    providers: str = PROVIDERS,
+    *,
+    tight: bool = False,
+    clock: Clock = SYSTEM,
+    store: Store | None = None,
 ) -> AsyncIterator[Stack]:
     async with trio.open_nursery() as nursery:
-        stack = Stack(nursery, config(settings, providers), tight=tight)
+        made = config(settings, providers)
+        stack = Stack(nursery, made, tight=tight, clock=clock, store=store)
         async with stack.router.running():
             yield stack
         nursery.cancel_scope.cancel()

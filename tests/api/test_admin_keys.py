@@ -61,10 +61,11 @@ class TestKeys:
         body = {"id": "ada", "limits": {"parallel": 4}, "budgets": [{"usd": 1, "per": "total"}]}
         await anna.post("keys", body)
         assert (await anna.get("keys/ada"))["ceilings"] == [
-            {"scope": "key", "limit": "parallel", "most": 4, "used": 0, "remaining": 4},
+            {"of": "key", "limit": "parallel", "most": 4, "used": 0, "remaining": 4},
             {
-                "scope": "key",
+                "of": "key",
                 "limit": "budget",
+                "per": "total",
                 "usd": 1.0,
                 "spent_usd": 0.0,
                 "held_usd": 0.0,
@@ -266,7 +267,7 @@ class TestTeams:
         await anna.post("teams", {"id": "search", "budgets": [{"usd": 3, "per": "total"}]})
         await anna.post("keys", {"id": "ada", "team": "search"})
         (ceiling,) = (await anna.get("keys/ada"))["ceilings"]
-        assert (ceiling["scope"], ceiling["usd"]) == ("team", 3)
+        assert (ceiling["of"], ceiling["usd"]) == ("team", 3)
 
 
 class TestWhoMayAsk:

@@ -91,4 +91,4 @@ async def test_teams_of_the_file_are_listed_and_cannot_be_changed(autojump_clock
             assert (await anna.refused(method, path, {}))[0] == 409
         assert (await anna.refused("POST", "teams", {"id": "search"}))[0] == 409
         await anna.post("keys", {"id": "ada", "team": "search"})
-        assert (await anna.get("keys/ada"))["ceilings"][0]["scope"] == "team"
+        assert (await anna.get("keys/ada"))["ceilings"][0]["of"] == "team"

@@ -153,7 +153,14 @@ def test_what_is_told_cannot_steer_a_terminal():
 
 
 def test_a_bar_is_full_where_nothing_is_left():
-    ceiling = {"scope": "key", "limit": "budget", "usd": 2.0, "spent_usd": 1.5, "held_usd": 1.0}
+    ceiling = {
+        "of": "key",
+        "limit": "budget",
+        "per": "day",
+        "usd": 2.0,
+        "spent_usd": 1.5,
+        "held_usd": 1.0,
+    }
     account = dict.fromkeys(("id", "name"), "ada") | {"models": [], "limits": {}, "tags": []}
     account |= {"model_limits": {}, "budgets": [], "metadata": {}, "created_at": 0}
     account |= {"read_only": False, "ceilings": [{**ceiling, "resets_at": 1.8e9}]}

@@ -80,6 +80,11 @@ class TestRows:
 
 
 class TestSpend:
+    async def test_rows_that_come_again_change_nothing(self, store):
+        before = await store.spend("model", RowFilter())
+        await store.sync(Batch("w1", 2, ROWS), LEASE, NOW)
+        assert await store.spend("model", RowFilter()) == before
+
     async def test_by_key(self, store):
         assert await store.spend("key", RowFilter()) == [
             SpendLine("web", 2, 3, 200, 50, 35, 1, 0),

@@ -13,6 +13,7 @@ import msgspec
 
 from trio_router.ledger.ceilings import Counting
 from trio_router.money import dollars, plain
+from trio_router.policy.standing import budget_left, limit_told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
     from trio_router.ledger.queries import AuditEntry, SpendLine
     from trio_router.ledger.rows import LedgerRow, RowAttempt
 
-_LIMITS = {
-    Counting.REQUESTS: "requests_per_minute",
-    Counting.TOKENS: "tokens_per_minute",
-    Counting.PARALLEL: "parallel",
-    Counting.BUDGET: "budget",
-}
 OTHERS = "(others)"
 MOST_GROUPS = 20  # of sums by day; the rest is one group
 COLUMNS = ("requests", "attempts", "input_tokens", "output_tokens", "estimated", "unpriced")
@@ -86,20 +81,13 @@ def budget_told(budget: MoneyBudget) -> dict[str, Any]:
 
 
 def ceilings_told(ceilings: Iterable[Ceiling], levels: Iterable[Level]) -> list[dict[str, Any]]:
-    """Each ceiling, and how near it is."""
-    return [_ceiling(ceiling, level) for ceiling, level in zip(ceilings, levels, strict=True)]
-
-
-def _ceiling(ceiling: Ceiling, level: Level) -> dict[str, Any]:
-    left = max(0, ceiling.most - level.used - level.held)
-    told: dict[str, Any] = {"scope": ceiling.scope, "limit": _LIMITS[ceiling.kind]}
-    if ceiling.kind is Counting.BUDGET:
-        amounts = (ceiling.most, level.used, level.held, left)
-        names = ("usd", "spent_usd", "held_usd", "remaining_usd")
-        told |= {name: dollars(amount) for name, amount in zip(names, amounts, strict=True)}
-        return {**told, "mode": ceiling.mode, "resets_at": ceiling.ends}
-    used = level.used if ceiling.kind.slides else level.held
-    return {**told, "most": ceiling.most, "used": used, "remaining": left}
+    """Each ceiling, and how near it is, as `GET /v1/key` tells them."""
+    return [
+        {"limit": "budget", **budget_left(ceiling, level)}
+        if ceiling.kind is Counting.BUDGET
+        else limit_told(ceiling, level)
+        for ceiling, level in zip(ceilings, levels, strict=True)
+    ]
 
 
 def row_told(row: LedgerRow) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from trio_router.api.endpoints import CHAT_COMPLETIONS, MODELS_BELOW, OWN, chat_
 from trio_router.api.front import FRONT
 from trio_router.api.google import GOOGLE, GOOGLE_BELOW
 from trio_router.api.metrics_side import METRICS
+from trio_router.api.own_key import OWN_KEY
 from trio_router.api.passing import FILES_BELOW, PASSING_THROUGH, UPLOADS
 from trio_router.api.request import ClientRequest
 from trio_router.api.sides import SIDES
@@ -67,6 +68,7 @@ class RouterApp(QuartTrio):
             **SIDES,
             **PASSING_THROUGH,
             **OWN,
+            **OWN_KEY,
             ("GET", RESPONSES): EndpointRow(responses_socket),
             **more,
         }

@@ -148,9 +148,10 @@ class StoreConfig(Section):
 def account_complaints(config: dict[str, Any]) -> Iterator[Complaint]:
     """Complaints about keys of teams that there are not, and about keys with one name."""
     teams = _mapping(config.get("teams"))
-    keys = _mapping(config.get("auth")).get("keys")
+    given = _mapping(config.get("auth")).get("keys")
+    keys = given if isinstance(given, list) else []
     names: dict[str, int] = {}
-    for number, key in enumerate(keys if isinstance(keys, list) else ()):
+    for number, key in enumerate(keys):
         place = ("auth", "keys", number)
         team, name = _mapping(key).get("team"), _mapping(key).get("name")
         if isinstance(team, str) and team not in teams:
@@ -158,12 +159,17 @@ def account_complaints(config: dict[str, Any]) -> Iterator[Complaint]:
             hint = f"; did you mean {near[0]}?" if near else ""
             yield (*place, "team"), f"there is no team {team}{hint}"
         if isinstance(name, str) and name:
-            if name in names:
-                yield (*place, "name"), f"key {names[name] + 1} is called {name} too"
-            names.setdefault(name, number)
+            first = names.setdefault(name, number)
+            if _settings(key) != _settings(keys[first]):
+                yield (*place, "name"), f"key {first + 1} is called {name} too, and may do other things"
     if _mapping(config.get("server")).get("workers", 1) not in (1, None) and _is_memory(config):
         what = "memory: is of one process, and there are several workers: each would count for itself"
         yield ("store", "url"), what
+
+
+def _settings(key: Any) -> dict[str, Any]:
+    """What a key may do: two keys of one name, as while one replaces the other, may do the same."""
+    return {name: value for name, value in key.items() if name not in ("key", "expires")}
 
 
 def _is_memory(config: dict[str, Any]) -> bool:

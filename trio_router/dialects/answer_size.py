@@ -10,11 +10,14 @@ if TYPE_CHECKING:
 # Chat and completions; Responses; Gemini, in its own settings.
 _NAMES = ("max_completion_tokens", "max_tokens", "max_output_tokens", "maxOutputTokens")
 _SETTINGS = ("generationConfig", "generation_config", "options")
+_TOLD = frozenset({*_NAMES, *_SETTINGS})
 _MANY = ("n", "candidateCount", "best_of")
 
 
 def most_answer_tokens(said: Mapping[str, Any]) -> int | None:
     """The most tokens that all answers together may have; None if the client does not say."""
+    if said.keys().isdisjoint(_TOLD):
+        return None
     places = [said, *(inner for name in _SETTINGS if isinstance(inner := said.get(name), dict))]
     for place in places:
         for name in _NAMES:

@@ -27,10 +27,9 @@ class Counting(StrEnum):
     PARALLEL = "parallel"
     BUDGET = "budget"
 
-    @property
-    def slides(self) -> bool:
-        """Whether it counts a sliding minute, in place of what is held."""
-        return self in (Counting.REQUESTS, Counting.TOKENS)
+    def __init__(self, name: str) -> None:
+        # Whether it counts a sliding minute, in place of what is held.
+        self.slides = name in ("requests", "tokens")
 
 
 class Ceiling(msgspec.Struct, frozen=True):
@@ -46,6 +45,7 @@ class Ceiling(msgspec.Struct, frozen=True):
     mode: str = "strict"
     ends: float | None = None
     grace: float = 0
+    per: str = ""  # of a budget
 
     @property
     def is_soft(self) -> bool:

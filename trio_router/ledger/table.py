@@ -6,16 +6,17 @@ A ceiling of an account is found once for each of its windows, and then kept.
 from __future__ import annotations
 
 from math import inf
+from operator import is_
 from typing import TYPE_CHECKING
 
-from trio_router.ledger.accounts import matches
+from trio_router.ledger.accounts import Account, matches
 from trio_router.ledger.ceilings import Ceiling, Counting
 from trio_router.ledger.windows import window_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from trio_router.ledger.accounts import Account, Key, Limits, MoneyBudget, Team
+    from trio_router.ledger.accounts import Key, Limits, MoneyBudget, Team
 
 _MOST = 10_000  # accounts and models whose ceilings are kept
 
@@ -30,54 +31,66 @@ class Sold:
         self.budgets = budgets
 
 
+class Stack:
+    """Ceilings that stand together, sorted once: `money` is budgets, `rates` is everything else."""
+
+    __slots__ = ("all", "grace", "has_strict", "is_watched", "money", "rates")
+
+    def __init__(self, ceilings: tuple[Ceiling, ...] = ()) -> None:
+        self.all = ceilings
+        self.money = tuple(c for c in ceilings if c.kind is Counting.BUDGET)
+        self.rates = tuple(c for c in ceilings if c.kind is not Counting.BUDGET)
+        self.has_strict = any(c.mode == "strict" for c in self.money)
+        self.is_watched = any(c.mode == "adaptive" for c in self.money)
+        self.grace = max((c.grace for c in self.money), default=0.0)
+
+
+NOTHING = Stack()
+
+
 class CeilingTable:
     """`sold` has the limits of providers and targets, by their names; it may be empty."""
 
     def __init__(self, sold: dict[str, Sold]) -> None:
         self._sold = sold
-        self._kept: dict[tuple[str, str], tuple[object, float, tuple[Ceiling, ...]]] = {}
+        self._kept: dict[tuple[str, ...], tuple[tuple[object, ...], float, Stack]] = {}
 
-    def of_account(
-        self, key: Key | None, team: Team | None, model: str, now: float
-    ) -> tuple[Ceiling, ...]:
+    def of_account(self, key: Key | None, team: Team | None, model: str, now: float) -> Stack:
         """The ceilings of a key and its team for a request for `model`."""
-        found: tuple[Ceiling, ...] = ()
-        if key is not None:
-            found = self._of("key", key.id, key, model, now)
-        if team is not None:
-            found += self._of("team", team.id, team, model, now)
-        return found
+        named = (("key", key), ("team", team))
+        whose = [(scope, one.id, one) for scope, one in named if one is not None]
+        own = model if any(one.model_limits for _, _, one in whose) else ""
+        ids = tuple(f"{scope}:{id_}" for scope, id_, _ in whose)
+        return self._of((*ids, own), whose, now)
 
-    def of_target(self, provider: str, target: str, now: float) -> tuple[Ceiling, ...]:
+    def of_target(self, provider: str, target: str, now: float) -> Stack:
         """The ceilings of a provider and of its model, whoever asks."""
         if not self._sold:
-            return ()
-        found: tuple[Ceiling, ...] = ()
-        for scope, name in (("provider", provider), ("model", target)):
-            if (sold := self._sold.get(name)) is not None:
-                found += self._kept_of((scope, name), sold, now)
-        return found
+            return NOTHING
+        named = (("provider", provider), ("model", target))
+        whose = [(scope, id_, self._sold[id_]) for scope, id_ in named if id_ in self._sold]
+        return self._of(("target", target), whose, now) if whose else NOTHING
 
     def _of(
-        self, scope: str, id_: str, account: Account, model: str, now: float
-    ) -> tuple[Ceiling, ...]:
-        found = self._kept_of((scope, id_), account, now)
-        for pattern, limits in account.model_limits.items():
-            if matches((pattern,), model):
-                found += tuple(_limits(f"{scope}_model", f"{scope}:{id_} of {model}", limits))
-        return found
-
-    def _kept_of(
-        self, name: tuple[str, str], account: Account | Sold, now: float
-    ) -> tuple[Ceiling, ...]:
-        kept = self._kept.get(name)
-        if kept is None or kept[0] is not account or now >= kept[1]:
+        self, name: tuple[str, ...], whose: Sequence[tuple[str, str, Account | Sold]], now: float
+    ) -> Stack:
+        """Kept until a window ends, or an account is another."""
+        kept, accounts = self._kept.get(name), tuple(account for _, _, account in whose)
+        if kept is None or now >= kept[1] or not all(map(is_, kept[0], accounts)):
             if len(self._kept) >= _MOST:
                 self._kept.clear()
-            found = tuple(ceilings_of(*name, account, now))
+            found = [c for one in whose for c in ceilings_of(*one, now)]
+            found += [c for one in whose for c in _of_model(*one, name[-1])]
             until = min((c.ends for c in found if c.ends is not None), default=inf)
-            kept = self._kept[name] = (account, until, found)
+            kept = self._kept[name] = accounts, until, Stack(tuple(found))
         return kept[2]
+
+
+def _of_model(scope: str, id_: str, account: Account | Sold, model: str) -> Iterable[Ceiling]:
+    if isinstance(account, Account):
+        for pattern, limits in account.model_limits.items():
+            if matches((pattern,), model):
+                yield from _limits(f"{scope}_model", f"{scope}:{id_} of {model}", limits)
 
 
 def ceilings_of(scope: str, id_: str, account: Account | Sold, now: float) -> Iterable[Ceiling]:
@@ -89,7 +102,14 @@ def ceilings_of(scope: str, id_: str, account: Account | Sold, now: float) -> It
         twin = sum(one.per == budget.per for one in account.budgets[:place])
         name = f"{scope}:{id_} usd {window.name}" + (f" #{twin + 1}" if twin else "")
         yield Ceiling(
-            name, Counting.BUDGET, budget.nanos, scope, budget.mode, window.ends, budget.grace
+            name,
+            Counting.BUDGET,
+            budget.nanos,
+            scope,
+            budget.mode,
+            window.ends,
+            budget.grace,
+            budget.per,
         )
 
 

@@ -17,11 +17,13 @@ from trio_router.policy.accounts import RETRY
 from trio_router.policy.keys import token_of
 from trio_router.policy.permit import Asked, Permit
 from trio_router.routing.route import Route
+from trio_router.stores.interface import StoreDown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trio_router.ledger.accounts import Account, Key, Team
+    from trio_router.ledger.ceilings import Ceiling, Level
     from trio_router.policy.accounts import AccountBook
     from trio_router.policy.keys import Authenticator
     from trio_router.policy.permit import Booking, Counted
@@ -80,6 +82,20 @@ class Chain:
         if known is not None or self._counted is None:
             return known
         return await self._counted.accounts.team(key.team)
+
+    async def levels(
+        self, key: Key | None
+    ) -> tuple[Key | None, Team | None, list[tuple[Ceiling, Level]]]:
+        """A key, its team, and what is used of their limits and budgets.  Raises StoreUnavailable."""
+        team = await self.team(key)
+        if self._counted is None:
+            return key, team, []
+        ceilings = self._counted.table.of_account(key, team, "", self._wall()).all
+        try:
+            levels = await self._counted.keeper.store.levels(ceilings, self._wall())
+        except StoreDown:
+            raise StoreUnavailable("the store cannot be reached", retry_after=RETRY) from None
+        return key, team, list(zip(ceilings, levels, strict=True))
 
     # -- model allowed -> limits -> budgets
 

@@ -16,6 +16,7 @@ from trio_router.errors import InsufficientQuota, ModelNotAllowed, StoreUnavaila
 from trio_router.ledger.ceilings import Counting
 from trio_router.ledger.holds import AnswerSizes, usual_usage, worst_cost, worst_usage
 from trio_router.ledger.rows import LedgerRow, RowAttempt, RowState
+from trio_router.ledger.table import NOTHING, Stack
 from trio_router.policy.accounts import RETRY
 from trio_router.policy.booked import Booked
 from trio_router.policy.refusals import ratelimit_headers, refusal
@@ -105,11 +106,11 @@ class Asked(msgspec.Struct, frozen=True):
 class Course:
     """One attempt under way, and what it is paid for.  `said` is in tokens; `worst` in nano-dollars."""
 
-    __slots__ = ("ceilings", "entry", "price", "said", "target", "usage", "worst")
+    __slots__ = ("entry", "price", "said", "stack", "target", "usage", "worst")
 
-    def __init__(self, target: Target, ceilings: tuple[Ceiling, ...], entry: BookedTry | None) -> None:
+    def __init__(self, target: Target, stack: Stack, entry: BookedTry | None) -> None:
         self.target = target
-        self.ceilings = ceilings
+        self.stack = stack
         self.entry = entry
         self.said = 0
         self.usage = Usage()
@@ -159,11 +160,11 @@ class Permit:
         asked = self._asked
         first = self._course(asked.targets[0], None)
         if not asked.is_plain:
-            first.ceilings = ()
+            first.stack = NOTHING
         self._courses.append(first)
         self._is_ahead = True
         try:
-            await self._draw((*self._account, *first.ceilings), first)
+            await self._draw(self._account.rates + first.stack.rates, first)
         except BaseException:
             self._courses.clear()
             raise
@@ -175,18 +176,17 @@ class Permit:
 
         Raises as `enter` does.
         """
-        first = self._courses[0]
-        if self._is_ahead and self._asked.is_plain:
-            self._is_ahead = False
-            first.entry = entry
-            return self._paid(first)
-        course = self._course(target, entry)
         if self._is_ahead:  # what was paid for at the door is this attempt's
             self._is_ahead = False
-            self._courses.clear()
+            first = self._courses.pop()
+            if self._asked.is_plain:
+                first.entry = entry
+                self._courses.append(first)
+                return self._paid(first)
+        course = self._course(target, entry)
         self._courses.append(course)
         try:
-            await self._draw(course.ceilings, course)
+            await self._draw(course.stack.rates, course)
         except BaseException:
             self._courses.remove(course)
             raise
@@ -212,7 +212,7 @@ class Permit:
     def _in_grace(self, error: InsufficientQuota, said: int) -> int:
         now = self._counted.wall()
         if self._grace_ends is None:
-            self._grace_ends = now + max((c.grace for c in self._account), default=0)
+            self._grace_ends = now + self._account.grace
         if now >= self._grace_ends:
             raise error
         return said + 1
@@ -221,14 +221,14 @@ class Permit:
 
     def _course(self, target: Target, entry: BookedTry | None) -> Course:
         now, asked = self._counted.wall(), self._asked
-        course = Course(target, self._counted.table.of_target(target.provider, target.name, now), entry)
+        stack = self._counted.table.of_target(target.provider, target.name, now)
+        course = Course(target, stack, entry)
         usual = self._counted.sizes(target.name).usual()
         course.usage = usual_usage(asked.size, usual, asked.most)
         course.said = course.usage.output or 0
-        ceilings = (*self._account, *course.ceilings)
-        if any(ceiling.kind is Counting.BUDGET for ceiling in ceilings):
+        if self._account.money or stack.money:
             course.price = self._counted.prices.of(target, now)
-            if any(ceiling.mode == "strict" for ceiling in _money(ceilings)):
+            if self._account.has_strict or stack.has_strict:
                 course.worst = self._worst(course)
         return course
 
@@ -239,11 +239,17 @@ class Permit:
             raise ModelNotAllowed(f"no price of {name} is known, and a strict budget needs one")
         return worst_cost(price, worst_usage(asked.size, asked.most or _LONGEST))
 
-    async def _draw(self, ceilings: Sequence[Ceiling], course: Course) -> None:
-        """Takes `ceilings` for one more attempt, and all money that is lacking, in one step."""
-        amounts = [(c, self._amount(c, course)) for c in ceilings if c.kind is not Counting.BUDGET]
-        for ceiling in _money((*self._account, *course.ceilings)):
-            need = sum(c.cost(ceiling.mode) for c in self._courses if _concerns(ceiling, c))
+    async def _draw(self, rates: Sequence[Ceiling], course: Course) -> None:
+        """Takes `rates` for one more attempt, and all money that is lacking, in one step."""
+        amounts = [(ceiling, self._amount(ceiling, course)) for ceiling in rates]
+        needs: dict[str, int] = {}  # of the account, by mode
+        for ceiling in self._account.money + course.stack.money:
+            if ceiling in course.stack.money:
+                need = sum(c.cost(ceiling.mode) for c in self._courses if ceiling in c.stack.money)
+            elif (known := needs.get(ceiling.mode)) is not None:
+                need = known
+            else:
+                need = needs[ceiling.mode] = sum([c.cost(ceiling.mode) for c in self._courses])
             if (lack := need - self._covered.get(ceiling.counter, 0)) > 0:
                 amounts.append((ceiling, lack))
         if not amounts:
@@ -267,9 +273,8 @@ class Permit:
 
     def _paid(self, course: Course) -> int:
         """Events that are paid for: one has a token, as far as anybody knows before the end."""
-        ceilings = (*self._account, *course.ceilings)
-        is_watched = any(c.mode == "adaptive" for c in _money(ceilings)) and course.price is not None
-        return course.said if is_watched else UNLIMITED
+        is_watched = self._account.is_watched or course.stack.is_watched
+        return course.said if is_watched and course.price is not None else UNLIMITED
 
     # -- what is told
 
@@ -278,7 +283,7 @@ class Permit:
         purse = self._counted.keeper.purse
         left = [
             (ceiling, pocket.remaining)
-            for ceiling in self._account
+            for ceiling in self._account.all
             if (pocket := purse.pocket(ceiling.counter)) is not None
         ]
         found = ratelimit_headers(left)
@@ -298,7 +303,7 @@ class Permit:
         if cost <= self._told:
             return None
         self._told = cost
-        charges = {c.counter: cost for c in _money(self._account)}
+        charges = {c.counter: cost for c in self._account.money}
         row = self._row(RowState.RESERVED, None)
         return msgspec.structs.replace(row, cost=cost, charges=charges, is_estimated=True)
 
@@ -306,7 +311,6 @@ class Permit:
         """The request has ended: writes its row, gives back what it did not use."""
         counted = self._counted
         counted.running.pop(self.id, None)
-        self._courses = [Course(c.target, c.ceilings, c.entry) for c in self._courses]
         tries = list(record.tries)
         row = self._row(RowState.SETTLED, counted.wall())
         attempts = tuple(map(_attempt, tries))
@@ -328,16 +332,11 @@ class Permit:
         """What the request cost each budget's counter, and used of each limit of tokens."""
         charges: dict[str, int] = {}
         tokens: dict[str, int] = {}
-        ceilings: dict[str, tuple[Ceiling, Course | None]] = {}
-        ceilings |= {c.counter: (c, None) for c in self._account}
+        _add(self._account, tries, charges, tokens)
         for course in self._courses:
-            ceilings |= {c.counter: (c, course) for c in course.ceilings}
-        for counter, (ceiling, place) in ceilings.items():
-            of = [one for one in tries if place is None or _is_at(one, ceiling, place.target)]
-            if ceiling.kind is Counting.BUDGET and (cost := sum(one.cost or 0 for one in of)):
-                charges[counter] = cost
-            elif ceiling.kind is Counting.TOKENS:
-                tokens[counter] = sum(_tokens(one.used) for one in of)
+            for ceiling in course.stack.all:
+                at = [one for one in tries if _is_at(one, ceiling, course.target)]
+                _add(Stack((ceiling,)), at, charges, tokens)
         return charges, tokens
 
     def _learn(self, tries: Iterable[BookedTry]) -> None:
@@ -362,13 +361,15 @@ class Permit:
         )
 
 
-def _money(ceilings: Iterable[Ceiling]) -> list[Ceiling]:
-    return [ceiling for ceiling in ceilings if ceiling.kind is Counting.BUDGET]
-
-
-def _concerns(ceiling: Ceiling, course: Course) -> bool:
-    """Whether the attempt's cost counts: for an account always, for a target if it is asked."""
-    return ceiling.scope not in ("provider", "model") or ceiling in course.ceilings
+def _add(
+    stack: Stack, tries: Sequence[BookedTry], charges: dict[str, int], tokens: dict[str, int]
+) -> None:
+    """What the tries cost, and used, is the same for each ceiling of the stack."""
+    cost = sum([one.cost or 0 for one in tries])
+    if cost:
+        charges |= dict.fromkeys([c.counter for c in stack.money], cost)
+    used = sum([_tokens(one.used) for one in tries])
+    tokens |= {c.counter: used for c in stack.rates if c.kind is Counting.TOKENS}
 
 
 def _is_at(one: BookedTry, ceiling: Ceiling, target: Target) -> bool:

@@ -104,8 +104,7 @@ class ProcessCounting:
         for ceiling, left in self.keeper.purse.known():
             if ceiling.kind is Counting.BUDGET and ceiling.scope in _SHOWN:
                 name = ceiling.counter.partition(" ")[0]
-                per = "total" if ceiling.ends is None else "window"
-                self._metrics.budget_remaining.labels(name, per).set(dollars(left))
+                self._metrics.budget_remaining.labels(name, ceiling.per).set(dollars(left))
 
 
 def sold(config: Config) -> dict[str, Sold]:

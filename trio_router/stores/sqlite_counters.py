@@ -20,7 +20,7 @@ from trio_router.ledger.ceilings import (
     slice_of,
     tick_of,
 )
-from trio_router.ledger.rows import LedgerRow, RowState, charged, expired, next_row
+from trio_router.ledger.rows import LedgerRow, RowAttempt, RowState, charged, expired, next_row
 from trio_router.stores.interface import LeaseLost, Synced
 
 if TYPE_CHECKING:
@@ -121,54 +121,81 @@ def sync(db: Connection, batch: Batch, lease: float, now: float) -> Synced:
         values = (now + lease, max(batch.number, found[1]), worker)
         db.execute("update workers set ends = ?, batch = ? where name = ?", values)
     if is_new:
-        for row in batch.rows:
-            _write(db, row)
+        write(db, batch.rows)
         if is_alive:
-            for change in batch.changes:
-                _change(db, worker, change, now)
+            _change(db, worker, batch.changes, now)
     return Synced(is_alive, accounts(db))
 
 
-def _change(db: Connection, worker: str, change: Change, now: float) -> None:
-    if not change.at:
-        _give_back(db, change.counter, worker, -change.amount)
-    elif change.at > leaves(now, 0):
-        entry = (change.counter, change.at, max(0, change.amount))
-        update = "on conflict do update set amount = max(0, amount + ?)"
-        db.execute(f"insert into minutes values (?, ?, ?) {update}", (*entry, change.amount))
+def _change(db: Connection, worker: str, changes: Sequence[Change], now: float) -> None:
+    first = leaves(now, 0)
+    given = [(c.counter, worker, -c.amount) for c in changes if not c.at and c.amount < 0]
+    less = [(-c.amount, c.counter, c.at) for c in changes if c.at > first and c.amount < 0]
+    more = [(c.counter, c.at, c.amount) for c in changes if c.at > first and c.amount > 0]
+    _give_back(db, given)
+    update = "update minutes set amount = max(0, amount - ?) where counter = ? and at = ?"
+    db.executemany(update, less)
+    db.executemany(f"insert into minutes values (?, ?, ?) {_MORE}", more)
 
 
-def _give_back(db: Connection, counter: str, worker: str, amount: int) -> None:
+def _give_back(db: Connection, given: Sequence[tuple[str, str, int]]) -> None:
+    """Takes amounts from what workers hold: counter, worker, amount."""
     update = "update held set amount = max(0, amount - ?) where counter = ? and worker = ?"
-    db.execute(update, (max(0, amount), counter, worker))
+    db.executemany(update, [(amount, counter, worker) for counter, worker, amount in given])
 
 
-def _write(db: Connection, row: LedgerRow) -> None:
-    """Takes a row; what it settles goes over from what its worker holds to what is spent."""
-    body = db.execute("select body from rows where id = ?", (row.id,)).fetchone()
-    known = None if body is None else _decode(body[0])
-    new = next_row(known, row)
-    if new is None:
-        return
-    values = (new.id, new.began_at, new.worker, new.state, new.key, new.team, new.model)
-    db.execute("insert or replace into rows values (?, ?, ?, ?, ?, ?, ?, ?)", (*values, _encode(new)))
-    for counter, amount in charged(known, new).items():
+def write(db: Connection, rows: Sequence[LedgerRow]) -> None:
+    """Takes rows; what they settle goes over from what their workers hold to what is spent."""
+    ended = {row.id: row for row in rows if row.state is not RowState.RESERVED}
+    if ended:
+        _write_ended(db, ended)
+    reserved = [row for row in rows if row.state is RowState.RESERVED and row.id not in ended]
+    insert = (
+        "insert or replace into reserved select ?1, ?2, ?3, ?4, ?5, ?6, ?7"
+        " where not exists (select 1 from rows where id = ?1)"
+    )
+    db.executemany(insert, map(_values, reserved))
+
+
+def _values(row: LedgerRow) -> tuple[str, float, str, str, str, str, str]:
+    body = _encode(row).decode()
+    return row.id, row.began_at, row.worker, row.key, row.team, row.model, body
+
+
+def _write_ended(db: Connection, said: dict[str, LedgerRow]) -> None:
+    query = "select body from rows where id in (select value from json_each(?))"
+    found = db.execute(query, (_encode(list(said)).decode(),)).fetchall()
+    known = {row.id: row for row in (_decode(body) for (body,) in found)}
+    new = [row for row in said.values() if next_row(known.get(row.id), row) is not None]
+    db.executemany("delete from reserved where id = ?", [(row.id,) for row in new])
+    again = [(row.id,) for row in new if row.id in known]
+    db.executemany("delete from attempts where row = ?", again)
+    db.executemany("insert or replace into rows values (?, ?, ?, ?, ?, ?, ?)", map(_values, new))
+    attempts = [(row.id, attempt) for row in new for attempt in row.attempts]
+    insert = "insert into attempts values (?, ?, ?, ?, ?, ?, ?, ?)"
+    db.executemany(insert, (_of_attempt(*one) for one in attempts))
+    _charge(db, known, new)
+
+
+def _of_attempt(row: str, attempt: RowAttempt) -> tuple[str | int | None, ...]:
+    used, cost = attempt.used, attempt.cost
+    is_used = used.input is not None or used.output is not None or cost is not None
+    counts = (is_used, used.input or 0, used.output or 0, cost, used.is_estimated)
+    return row, attempt.provider, attempt.target, *counts
+
+
+def _charge(db: Connection, known: dict[str, LedgerRow], new: Sequence[LedgerRow]) -> None:
+    spent: dict[str, int] = {}
+    given: dict[tuple[str, str], int] = {}
+    for row in new:
+        for counter, amount in charged(known.get(row.id), row).items():
+            spent[counter] = spent.get(counter, 0) + amount
+            if row.id not in known:
+                place = counter, row.worker
+                given[place] = given.get(place, 0) + amount
+    for counter, amount in spent.items():
         db.execute(f"insert into spent values (?, ?) {_MORE}", (counter, amount))
-        if known is None or known.state is RowState.RESERVED:
-            _give_back(db, counter, row.worker, amount)
-    if new.state is not RowState.RESERVED:
-        if known is not None and known.state is not RowState.RESERVED:
-            db.execute("delete from attempts where row = ?", (new.id,))
-        _write_attempts(db, new)
-
-
-def _write_attempts(db: Connection, row: LedgerRow) -> None:
-    for attempt in row.attempts:
-        used = attempt.used
-        is_used = used.input is not None or used.output is not None or attempt.cost is not None
-        values = (row.id, attempt.provider, attempt.target, is_used, used.input or 0, used.output or 0)
-        more = (attempt.cost, used.is_estimated)
-        db.execute("insert into attempts values (?, ?, ?, ?, ?, ?, ?, ?)", (*values, *more))
+    _give_back(db, [(*place, amount) for place, amount in given.items()])
 
 
 def expire(db: Connection, now: float) -> list[LedgerRow]:
@@ -181,10 +208,9 @@ def expire(db: Connection, now: float) -> list[LedgerRow]:
 def end(db: Connection, worker: str, now: float) -> list[LedgerRow]:
     """Ends what belongs to a worker."""
     db.execute("delete from workers where name = ?", (worker,))
-    reserved = "select body from rows where worker = ? and state = 'reserved' order by id"
+    reserved = "select body from reserved where worker = ? order by id"
     ended = [expired(_decode(body), now) for (body,) in db.execute(reserved, (worker,)).fetchall()]
-    for row in ended:
-        _write(db, row)
+    write(db, ended)
     db.execute("delete from held where worker = ?", (worker,))
     return ended
 
@@ -197,6 +223,5 @@ def rebuild(db: Connection) -> None:
     db.execute("delete from spent")
     db.execute(
         "insert into spent select charge.key, sum(charge.value)"
-        " from rows, json_each(cast(rows.body as text), '$.charges') as charge"
-        " where rows.state != 'reserved' group by charge.key"
+        " from rows, json_each(rows.body, '$.charges') as charge group by charge.key"
     )

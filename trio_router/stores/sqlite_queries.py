@@ -25,7 +25,7 @@ _GROUPS = {
 
 
 def row(db: Connection, id: str) -> LedgerRow | None:  # noqa: A002
-    found = db.execute("select body from rows where id = ?", (id,)).fetchone()
+    found = db.execute("select body from ledger where id = ?", (id,)).fetchone()
     return None if found is None else _decode(found[0])
 
 
@@ -33,9 +33,9 @@ def rows(db: Connection, of: RowFilter, after: str | None, limit: int) -> RowPag
     limit = min(limit, MOST_ROWS)
     where, values = _where(of)
     if after is not None:
-        where += " and (began_at, id) < (select began_at, id from rows where id = ?)"
+        where += " and (began_at, id) < (select began_at, id from ledger where id = ?)"
         values.append(after)
-    query = f"select body from rows where {where} order by began_at desc, id desc limit ?"
+    query = f"select body from ledger where {where} order by began_at desc, id desc limit ?"
     found = [_decode(body) for (body,) in db.execute(query, (*values, limit + 1))]
     return RowPage(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
 
@@ -49,22 +49,22 @@ def spend(db: Connection, by: By, of: RowFilter) -> list[SpendLine]:
         " coalesce(sum(input), 0), coalesce(sum(output), 0), coalesce(sum(cost), 0) as cost,"
         " coalesce(sum(estimated), 0), coalesce(sum(used and cost is null), 0)"
         f" from rows {join} attempts on attempts.row = rows.id"
-        f" where state != 'reserved' and {where} group by name order by 6 desc, name"
+        f" where {where} group by name order by 6 desc, name"
     )
     return [SpendLine(*line) for line in db.execute(query, values)]
 
 
 def _where(of: RowFilter) -> tuple[str, list[Any]]:
     """The condition of a filter, with its values.  Nothing of a filter stands in the text."""
-    attempt = "exists (select 1 from json_each(cast(body as text), '$.attempts') as a where {0})"
+    attempt = "exists (select 1 from json_each(body, '$.attempts') as a where {0})"
     provider = "json_extract(a.value, '$.provider')"
     target = f"{provider} || '/' || json_extract(a.value, '$.model')"
     parts = [
         ("key = ?", of.key),
         ("team = ?", of.team),
-        (f"? in (rows.model) or {attempt.format(f'{target} = ?')}", of.model),
+        (f"model = ? or {attempt.format(f'{target} = ?')}", of.model),
         (attempt.format(f"{provider} = ?"), of.provider),
-        ("state = ?", of.state),
+        ("json_extract(body, '$.state') = ?", of.state),
         ("began_at >= ?", of.since),
         ("began_at < ?", of.until),
     ]

@@ -26,14 +26,19 @@ MIGRATIONS = (
         primary key (counter, worker)
     ) without rowid;
     create index held_by on held (worker);
+    create table reserved (
+        id text primary key, began_at real not null, worker text not null, key text not null,
+        team text not null, model text not null, body text not null
+    ) without rowid;
+    create index reserved_by on reserved (worker);
     create table rows (
-        id text primary key, began_at real not null, worker text not null, state text not null,
-        key text not null, team text not null, model text not null, body blob not null
+        id text primary key, began_at real not null, worker text not null, key text not null,
+        team text not null, model text not null, body text not null
     );
     create index rows_at on rows (began_at, id);
     create index rows_of_key on rows (key, began_at);
     create index rows_of_team on rows (team, began_at);
-    create index rows_reserved on rows (worker) where state = 'reserved';
+    create view ledger as select * from rows union all select * from reserved;
     create table attempts (
         row text not null, provider text not null, target text not null, used integer not null,
         input integer not null, output integer not null, cost integer, estimated integer not null

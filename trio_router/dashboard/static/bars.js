@@ -6,19 +6,17 @@ const NEAR = 0.8;
 const NAMES = { requests_per_minute: "requests a minute", tokens_per_minute: "tokens a minute", parallel: "at once" };
 
 export function ceilings(account) {
-  const bars = (account.ceilings ?? []).map((ceiling, place) => bar(ceiling, account, place));
+  const bars = (account.ceilings ?? []).map(bar);
   return bars.length ? bars : [el("span", { class: "ceiling" }, "no ceiling")];
 }
 
-function bar(ceiling, account, place) {
+function bar(ceiling) {
   const isMoney = ceiling.limit === "budget";
   const used = isMoney ? ceiling.spent_usd + ceiling.held_usd : ceiling.used;
   const most = isMoney ? ceiling.usd : ceiling.most;
   const part = most ? Math.min(1, used / most) : 1;
   const write = isMoney ? dollars : count;
-  // Budgets stand last, in their own order.
-  const budget = isMoney ? account.budgets[place - (account.ceilings.length - account.budgets.length)] : null;
-  const name = budget ? `${budget.per === "total" ? "in total" : `a ${budget.per}`}, ${ceiling.mode}` : NAMES[ceiling.limit];
+  const name = isMoney ? `${ceiling.per === "total" ? "in total" : `a ${ceiling.per}`}, ${ceiling.mode}` : NAMES[ceiling.limit];
   const fill = el("span", { class: "fill", "data-near": part >= 1 ? "over" : part >= NEAR ? "near" : null });
   fill.style.width = `${(part * 100).toFixed(1)}%`;
   const resets = isMoney && ceiling.resets_at ? `; resets ${moment(ceiling.resets_at)}` : "";
