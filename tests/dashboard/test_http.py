@@ -45,8 +45,9 @@ class Watching:
         return json.loads(line.removeprefix(b"data: "))
 
 
-async def test_the_page_may_ask_nobody_else_and_runs_no_inline_script(stack):
-    answer = await stack.client.get("/dashboard")
+@pytest.mark.parametrize("path", ["/dashboard", "/dashboard/money"])
+async def test_the_page_may_ask_nobody_else_and_runs_no_inline_script(path, stack):
+    answer = await stack.client.get(path)
     assert answer.status_code == 200
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -59,7 +60,7 @@ async def test_the_page_may_ask_nobody_else_and_runs_no_inline_script(stack):
 
 async def test_every_file_that_the_page_asks_for_is_there(stack):
     seen: set[str] = set()
-    wanted = {"app.js", "style.css", "icon.svg"}
+    wanted = {"app.js", "style.css", "icon.svg", "money.js", "money.css"}
     while wanted - seen:
         name = (wanted - seen).pop()
         seen.add(name)

@@ -114,3 +114,8 @@ class TestAudit:
         assert [entry.subject for entry in latest] == ["three", "two"]
         assert [e.subject for e in await store.audit(before=latest[-1].number)] == ["one"]
         assert await store.audit(before=1) == []
+
+    async def test_an_act_that_changes_neither_a_key_nor_a_team_is_kept_too(self, store):
+        await store.note(act("config.reload", "config"))
+        (entry,) = await store.audit()
+        assert (entry.act, entry.subject, entry.number) == ("config.reload", "config", 1)

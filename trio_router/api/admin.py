@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trio_router.api.admin_acts import noted
 from trio_router.api.reply import Reply, json_reply
 from trio_router.api.table import EndpointRow
 from trio_router.errors import Forbidden, InvalidRequest
@@ -13,6 +14,7 @@ from trio_router.runtime.reload import Result, Trigger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trio_router.api.admin_acts import AdminEndpoint
     from trio_router.api.request import ClientRequest
     from trio_router.api.table import Endpoint, EndpointRows
     from trio_router.runtime.reload import Reloader
@@ -23,20 +25,20 @@ _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 class ConfigEndpoints:
-    """`guarded` lets only operators ask: whoever may see the dashboard."""
+    """`known` lets only operators ask, whoever may see the dashboard, and says who does."""
 
-    def __init__(self, reloader: Reloader, guarded: Callable[[Endpoint], Endpoint]) -> None:
+    def __init__(self, reloader: Reloader, known: Callable[[AdminEndpoint], Endpoint]) -> None:
         self._reloader = reloader
-        self._guarded = guarded
+        self._known = known
 
     def rows(self) -> EndpointRows:
         """What is answered, by method and path."""
         return {
-            ("GET", CONFIG): EndpointRow(self._guarded(self.config), is_booked=False),
-            ("POST", RELOAD): EndpointRow(self._guarded(self.reload), is_booked=False),
+            ("GET", CONFIG): EndpointRow(self._known(self.config), is_booked=False),
+            ("POST", RELOAD): EndpointRow(self._known(self.reload), is_booked=False),
         }
 
-    async def config(self, asked: ClientRequest) -> Reply:
+    async def config(self, asked: ClientRequest, who: str) -> Reply:
         """What is in force: its number, since when, from where; and the last reload's report."""
         reloader = self._reloader
         last = reloader.last
@@ -46,19 +48,21 @@ class ConfigEndpoints:
             "source": None if reloader.source is None else str(reloader.source.path.absolute()),
             "last_reload": None if last is None else last.as_message(),
         }
-        return _reply(told)
+        return admin_reply(told)
 
-    async def reload(self, asked: ClientRequest) -> Reply:
+    async def reload(self, asked: ClientRequest, who: str) -> Reply:
         """Reads the file and takes it.  Answers with the report, and with 422 if it was refused."""
         refuse_other_sites(asked)
         report = await self._reloader.reload(Trigger.ADMIN)
+        await noted(asked.router, who, "config.reload", "config", result=str(report.result))
         if report.result is not Result.REFUSED:
-            return _reply(report.as_message())
+            return admin_reply(report.as_message())
         error = InvalidRequest("\n".join(report.complaints), status=422, code="config_refused")
-        return _reply({**report.as_message(), **error.body()}, error.status)
+        return admin_reply({**report.as_message(), **error.body()}, error.status)
 
 
-def _reply(told: dict[str, Any], status: int = 200) -> Reply:
+def admin_reply(told: dict[str, Any], status: int = 200) -> Reply:
+    """`told` as JSON that nobody keeps."""
     reply = json_reply(told, status)
     reply.headers |= _HEADERS
     return reply

@@ -30,7 +30,7 @@ from trio_router.server.request_body import RequestBody
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from trio_router.api.table import Endpoint, EndpointRows
+    from trio_router.api.table import Below, Endpoint, EndpointRows
     from trio_router.policy.origins import Origins
     from trio_router.runtime.generation import Generation
     from trio_router.runtime.router import Router
@@ -43,7 +43,7 @@ _UPLOAD_ENDS = tuple(path.removeprefix("/v1") for path in UPLOADS)
 class RouterApp(QuartTrio):
     """The application of one router.
 
-    `more` are endpoints beside the APIs' own, the dashboard's for one.  `metrics` answers
+    `more` and `below` are endpoints beside the APIs' own, the dashboard's for one.  `metrics` answers
     `GET /metrics`.  `beside` is what runs beside the requests.
     """
 
@@ -55,6 +55,7 @@ class RouterApp(QuartTrio):
         router: Router,
         metrics: Endpoint,
         more: EndpointRows,
+        below: Iterable[Below] = (),
         *,
         beside: Iterable[Callable[[], Awaitable[None]]] = (),
     ) -> None:
@@ -79,7 +80,7 @@ class RouterApp(QuartTrio):
         }
         if router.generation.config.server.metrics.port is None:
             exact["GET", METRICS] = EndpointRow(metrics, is_booked=False)
-        self.table = EndpointTable(exact, (MODELS_BELOW, *GOOGLE_BELOW, FILES_BELOW))
+        self.table = EndpointTable(exact, (MODELS_BELOW, *GOOGLE_BELOW, FILES_BELOW, *below))
         self.before_serving(self._start)
         self.after_serving(self._stop)
 

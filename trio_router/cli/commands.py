@@ -1,4 +1,4 @@
-"""The command line: `trio-router serve | check | chat | reload | --version`."""
+"""The command line: `trio-router serve | check | chat | reload | keys | teams | spend | --version`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from trio_router.cli.administering import keys, spend, teams
 from trio_router.version import __version__
 
 if TYPE_CHECKING:
@@ -226,15 +227,20 @@ def reload(url: str, key: str | None) -> None:
     Exit 0: taken, or nothing had changed.  2: the configuration was refused, and nothing was changed.
     1: the router could not be asked.
     """
-    from trio_router.cli.reloading import ReloadFailed, ask_to_reload
+    from trio_router.cli.asking import AskFailed
+    from trio_router.cli.reloading import ask_to_reload
 
     try:
         lines, is_refused = ask_to_reload(url, key)
-    except ReloadFailed as fault:
+    except AskFailed as fault:
         _leave(str(fault), code=1)
     for line in lines:
         click.echo(line, err=is_refused)
     sys.exit(2 if is_refused else 0)
+
+
+for _command in (keys, teams, spend):
+    main.add_command(_command)
 
 
 def _load(

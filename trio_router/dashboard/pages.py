@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from trio_router.api.admin_acts import NOBODY, noted
 from trio_router.api.reply import Reply, json_reply
 from trio_router.api.table import EndpointRow
 from trio_router.dashboard.feed import Board, WatchReply
@@ -23,11 +24,13 @@ from trio_router.errors import (
 from trio_router.policy.admins import is_same_origin, no_cookie
 
 if TYPE_CHECKING:
+    from trio_router.api.admin_acts import AdminEndpoint
     from trio_router.api.request import ClientRequest
     from trio_router.api.table import Endpoint, EndpointRows
 
 logger = logging.getLogger("trio_router")
 ROOT = "/dashboard"
+ADMIN_BELOW = f"{ROOT}/admin"  # the administrators' API, where the page's cookie is sent
 _MAX_FORM = 4096  # bytes
 _KINDS = {
     ".css": "text/css; charset=utf-8",
@@ -63,7 +66,8 @@ class Dashboard:
     def rows(self) -> EndpointRows:
         """What is answered, by method and path."""
         named = {
-            ("GET", ROOT): EndpointRow(self.page, is_booked=False),
+            ("GET", ROOT): EndpointRow(partial(self._page, "index.html"), is_booked=False),
+            ("GET", f"{ROOT}/money"): EndpointRow(partial(self._page, "money.html"), is_booked=False),
             ("GET", f"{ROOT}/events"): EndpointRow(self.events, is_booked=False, is_endless=True),
             ("POST", f"{ROOT}/stop"): EndpointRow(self.stop, is_booked=False),
             ("POST", f"{ROOT}/login"): EndpointRow(self.login, is_booked=False),
@@ -85,15 +89,23 @@ class Dashboard:
 
         return answer
 
-    async def page(self, asked: ClientRequest) -> Reply:
-        """The page, or the login form."""
+    def known(self, endpoint: AdminEndpoint) -> Endpoint:
+        """`endpoint`, for the same people; it is told who asks."""
+
+        async def answer(asked: ClientRequest) -> Reply:
+            return await endpoint(asked, self._admit(asked) or NOBODY)
+
+        return answer
+
+    async def _page(self, name: str, asked: ClientRequest) -> Reply:
+        """A page, or the login form."""
         try:
             self._admit(asked)
         except Unauthorized:
             return self._form(200)
         except Forbidden as error:
             return self._form(403, error.message)
-        page = self._files["index.html"]
+        page = self._files[name]
         if asked.generation.admins.has_keys:
             page = page.replace(b'<form id="logout" hidden', b'<form id="logout"')
         return _reply(page, _HTML)
@@ -122,6 +134,7 @@ class Dashboard:
         logger.warning("an operator stopped a request", extra={"fields": fields})
         if not is_stopped:
             raise NotFound("this request has ended already")
+        await noted(asked.router, who or NOBODY, "request.stop", request_id)
         reply = json_reply({"stopped": True})
         reply.headers |= _HEADERS
         return reply

@@ -79,7 +79,7 @@ class CeilingTable:
         if kept is None or now >= kept[1] or not all(map(is_, kept[0], accounts)):
             if len(self._kept) >= _MOST:
                 self._kept.clear()
-            found = [c for one in whose for c in _ceilings(*one, now)]
+            found = [c for one in whose for c in ceilings_of(*one, now)]
             found += [c for one in whose for c in _of_model(*one, name[-1])]
             until = min((c.ends for c in found if c.ends is not None), default=inf)
             kept = self._kept[name] = accounts, until, Stack(tuple(found))
@@ -93,7 +93,8 @@ def _of_model(scope: str, id_: str, account: Account | Sold, model: str) -> Iter
                 yield from _limits(f"{scope}_model", f"{scope}:{id_} of {model}", limits)
 
 
-def _ceilings(scope: str, id_: str, account: Account | Sold, now: float) -> Iterable[Ceiling]:
+def ceilings_of(scope: str, id_: str, account: Account | Sold, now: float) -> Iterable[Ceiling]:
+    """All ceilings of an account at the Unix time `now`, but for those on single models."""
     yield from _limits(scope, f"{scope}:{id_}", account.limits)
     for place, budget in enumerate(account.budgets):
         window = window_at(budget.per, budget.timezone, now)

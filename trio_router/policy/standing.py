@@ -27,9 +27,9 @@ def standing(
     limits, budgets = [], []
     for ceiling, level in levels:
         if ceiling.kind is Counting.BUDGET:
-            budgets.append(_budget(ceiling, level))
+            budgets.append(budget_left(ceiling, level))
         else:
-            limits.append(_limit(ceiling, level))
+            limits.append(limit_told(ceiling, level))
     return {
         "id": None if key is None else key.id,
         "name": None if key is None else key.name,
@@ -41,7 +41,7 @@ def standing(
     }
 
 
-def _limit(ceiling: Ceiling, level: Level) -> dict[str, Any]:
+def limit_told(ceiling: Ceiling, level: Level) -> dict[str, Any]:
     used = level.used + level.held
     left = max(0, ceiling.most - used)
     return {
@@ -53,7 +53,7 @@ def _limit(ceiling: Ceiling, level: Level) -> dict[str, Any]:
     }
 
 
-def _budget(ceiling: Ceiling, level: Level) -> dict[str, Any]:
+def budget_left(ceiling: Ceiling, level: Level) -> dict[str, Any]:
     left = max(0, ceiling.most - level.used - level.held)
     return {
         "of": ceiling.scope,

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_router.api.admin import ConfigEndpoints
+from trio_router.api.admin_api import ADMIN, AdminApi
 from trio_router.api.app import RouterApp
 from trio_router.api.metrics_side import metrics
 from trio_router.dashboard.feed import Board
-from trio_router.dashboard.pages import Dashboard
+from trio_router.dashboard.pages import ADMIN_BELOW, Dashboard
 from trio_router.runtime.reload import Reloader
 
 if TYPE_CHECKING:
@@ -42,5 +43,7 @@ def application(
                 await nursery.start(peers.serve)
             nursery.start_soon(reloader.run)
 
-    admin = ConfigEndpoints(reloader, dashboard.guarded)
-    return RouterApp(router, as_configured, {**dashboard.rows(), **admin.rows()}, beside=(beside,))
+    config = ConfigEndpoints(reloader, dashboard.known)
+    admin = AdminApi(dashboard.known, ADMIN, ADMIN_BELOW)
+    rows = {**dashboard.rows(), **config.rows(), **admin.rows}
+    return RouterApp(router, as_configured, rows, admin.below, beside=(beside,))

@@ -134,6 +134,9 @@ class Store(Protocol):
 
     async def teams(self, *, after: str | None = None, limit: int = 100) -> TeamPage: ...
 
+    async def note(self, audit: AuditEntry) -> None:
+        """Writes down an administrative act that changes neither a key nor a team."""
+
     async def audit(self, *, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
         """Administrative acts, the latest first; those with a lower number than `before`."""
 

@@ -242,6 +242,9 @@ class MemoryStore:
         found = _page(self._teams, after, limit, lambda _: True)
         return TeamPage(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
 
+    async def note(self, audit: AuditEntry) -> None:
+        self._note(audit)
+
     def _note(self, audit: AuditEntry) -> None:
         number = len(self._audit) + 1
         self._audit.append(msgspec.structs.replace(audit, number=number))

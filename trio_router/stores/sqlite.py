@@ -124,6 +124,9 @@ class SQLiteStore:
     async def teams(self, *, after: str | None = None, limit: int = 100) -> TeamPage:
         return await self._aside(lambda db: sqlite_accounts.teams(db, after, limit))
 
+    async def note(self, audit: AuditEntry) -> None:
+        await self._writer.do(lambda db: sqlite_accounts.note(db, audit))
+
     async def audit(self, *, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
         return await self._aside(lambda db: sqlite_accounts.audit(db, before, limit))
 

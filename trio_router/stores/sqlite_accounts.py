@@ -24,14 +24,14 @@ def add_key(db: Connection, key: Key, audit: AuditEntry) -> None:
         raise Conflict(f"there is a key {key.id} already")
     values = (key.id, key.hash, key.old_hash, key.team, _encode(key))
     db.execute("insert into keys values (?, ?, ?, ?, ?)", values)
-    _note(db, audit)
+    note(db, audit)
 
 
 def change_key(db: Connection, key: Key, audit: AuditEntry) -> bool:
     update = "update keys set hash = ?, old_hash = ?, team = ?, body = ? where id = ?"
     done = db.execute(update, (key.hash, key.old_hash, key.team, _encode(key), key.id))
     if done.rowcount:
-        _note(db, audit)
+        note(db, audit)
     return bool(done.rowcount)
 
 
@@ -57,13 +57,13 @@ def keys(db: Connection, team: str | None, after: str | None, limit: int) -> Key
 
 def put_team(db: Connection, team: Team, audit: AuditEntry) -> None:
     db.execute("insert or replace into teams values (?, ?)", (team.id, _encode(team)))
-    _note(db, audit)
+    note(db, audit)
 
 
 def remove_team(db: Connection, id: str, audit: AuditEntry) -> bool:  # noqa: A002
     done = db.execute("delete from teams where id = ?", (id,))
     if done.rowcount:
-        _note(db, audit)
+        note(db, audit)
     return bool(done.rowcount)
 
 
@@ -78,7 +78,8 @@ def teams(db: Connection, after: str | None, limit: int) -> TeamPage:
     return TeamPage(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
 
 
-def _note(db: Connection, entry: AuditEntry) -> None:
+def note(db: Connection, entry: AuditEntry) -> None:
+    """Writes down an act."""
     values = (entry.at, entry.actor, entry.act, entry.subject, _encode(entry.detail).decode())
     insert = "insert into audit (at, actor, act, subject, detail) values (?, ?, ?, ?, ?)"
     db.execute(insert, values)

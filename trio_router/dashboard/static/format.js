@@ -63,3 +63,19 @@ export function clock(epoch) {
 export function target(provider, model) {
   return provider ? `${provider}/${model}` : "–";
 }
+
+// US dollars: to the cent; below ten cents as exactly as is worth reading.
+export function dollars(amount) {
+  if (amount === null || amount === undefined || Number.isNaN(amount)) return "–";
+  if (amount >= 1000) return `$${whole.format(amount)}`;
+  if (amount === 0 || amount >= 0.1) return `$${amount.toFixed(2)}`;
+  return amount < 0.000001 ? "< $0.000001" : `$${Number(amount.toPrecision(2)).toFixed(6).replace(/0+$/, "")}`;
+}
+
+// A day and a time of Unix seconds; the year only where it is another one.
+export function moment(seconds) {
+  if (!seconds) return "–";
+  const at = new Date(seconds * 1000);
+  const year = at.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  return at.toLocaleString([], { year, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hour12: false });
+}

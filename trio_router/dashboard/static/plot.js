@@ -1,4 +1,4 @@
-// Lines over the last 15 minutes, on a canvas; one crosshair for all plots.
+// Lines over time, on a canvas; one crosshair for all plots of a page.
 
 import { clock } from "./format.js";
 import { SLOT, SLOTS } from "./state.js";
@@ -7,10 +7,17 @@ const LEFT = 2, TOP = 6, BOTTOM = 15;
 const plots = new Set();
 let hovered = null; // slot under the pointer
 
+// The last 15 minutes: how many slots, what stands below which, what a slot is called.
+const MINUTES = {
+  slots: SLOTS,
+  marks: (width) => (width < 200 ? [15, 0] : [15, 10, 5, 0]).map((minutes) => [SLOTS - 1 - (minutes * 60000) / SLOT, minutes ? `−${minutes} min` : "now"]),
+  at: (slot, now) => clock(now - (SLOTS - 1 - slot) * SLOT),
+};
+
 export class Plot {
-  // `write` says a value; `least` is the least top of the scale.
-  constructor(canvas, note, write, least) {
-    Object.assign(this, { canvas, note, write, least, lines: [], now: 0 });
+  // `write` says a value; `least` is the least top of the scale; `axis` is what MINUTES is.
+  constructor(canvas, note, write, least, axis = MINUTES) {
+    Object.assign(this, { canvas, note, write, least, axis, lines: [], now: 0 });
     canvas.addEventListener("pointermove", (event) => hover(this.#slotAt(event)));
     canvas.addEventListener("pointerleave", () => hover(null));
     new ResizeObserver(() => this.draw()).observe(canvas);
@@ -26,8 +33,8 @@ export class Plot {
 
   #slotAt(event) {
     const box = this.canvas.getBoundingClientRect();
-    const place = Math.round(((event.clientX - box.left - LEFT) / (box.width - LEFT)) * (SLOTS - 1));
-    return Math.min(SLOTS - 1, Math.max(0, place));
+    const place = Math.round(((event.clientX - box.left - LEFT) / (box.width - LEFT)) * (this.axis.slots - 1));
+    return Math.min(this.axis.slots - 1, Math.max(0, place));
   }
 
   draw() {
@@ -46,7 +53,7 @@ export class Plot {
     let most = this.least;
     for (const { values } of this.lines) for (const value of values) if (value > most) most = value;
     most = nice(most);
-    const x = (slot) => LEFT + (slot / (SLOTS - 1)) * (width - LEFT - 2);
+    const x = (slot) => LEFT + (slot / (this.axis.slots - 1)) * (width - LEFT - 2);
     const y = (value) => TOP + (1 - value / most) * (height - TOP - BOTTOM);
     this.#axes(pen, style, width, height, most, x, y);
     for (const line of this.lines) this.#line(pen, line, x, y);
@@ -68,12 +75,11 @@ export class Plot {
     }
     pen.textAlign = "left";
     pen.fillText(this.write(most), 2, y(most) + 10);
-    const marks = width < 200 ? [[15, "left"], [0, "right"]] : [[15, "left"], [10, "center"], [5, "center"], [0, "right"]];
-    for (const [minutes, align] of marks) {
+    for (const [slot, text] of this.axis.marks(width)) {
+      const align = slot <= 0 ? "left" : slot >= this.axis.slots - 1 ? "right" : "center";
       pen.textAlign = align;
-      const slot = SLOTS - 1 - (minutes * 60000) / SLOT;
       const place = align === "left" ? 2 : align === "right" ? width - 2 : x(slot);
-      pen.fillText(minutes ? `−${minutes} min` : "now", place, height - 3);
+      pen.fillText(text, place, height - 3);
     }
   }
 
@@ -135,8 +141,7 @@ export class Plot {
     const parts = this.lines
       .filter(({ values }) => !Number.isNaN(values[hovered]))
       .map(({ name, values }) => (name ? `${name} ${this.write(values[hovered])}` : this.write(values[hovered])));
-    const at = clock(this.now - (SLOTS - 1 - hovered) * SLOT);
-    this.note.replaceChildren(`${at}  ${parts.join(" · ") || "–"}`);
+    this.note.replaceChildren(`${this.axis.at(hovered, this.now)}  ${parts.join(" · ") || "–"}`);
   }
 }
 
