@@ -5,7 +5,7 @@ request becomes a chat request of the hub, then the upstream's request; the upst
 chunks of the hub, then the client's frames.  Where both sides speak the same API, both pass through.
 
     base                    the protocols that a dialect implements
-    openai, anthropic, gemini, cohere, ollama
+    openai, anthropic, gemini, cohere, bedrock, ollama
                             upstreams (`DIALECTS`; Azure is in `openai`), their embeddings and lists
     anthropic, responses, completions, gemini
                             clients' APIs other than chat (`APIS`)
@@ -36,6 +36,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic import AnthropicDialect, MessagesClient
+from trio_router.dialects.bedrock import BedrockDialect
 from trio_router.dialects.cohere import CohereDialect
 from trio_router.dialects.completions import CompletionsClient
 from trio_router.dialects.gemini import GeminiClient, GeminiDialect
@@ -54,6 +55,7 @@ _UPSTREAMS: tuple[Dialect, ...] = (
     AnthropicDialect(),
     GeminiDialect(),
     CohereDialect(),
+    BedrockDialect(),
     OllamaDialect(),
 )
 DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in _UPSTREAMS}

@@ -132,6 +132,8 @@ class NativeReader(AnswerReader):
             if not chunks and self._api.says(value):
                 self.said += 1
                 self.has_first = True
+            if self.format == "eventstream":  # whose events have no names for their clients
+                record.event = str(value.get("type") or "message").encode()
             return [Item(value, record)]
         return [Item(chunk, None) for chunk in chunks]
 

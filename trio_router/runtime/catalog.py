@@ -115,8 +115,9 @@ async def _fetch(
     """Raises RouterError."""
     found: dict[str, ListedModel] = {}
     mark: str | None = None
+    base_url = target.dialect.listing_base(target.base_url)
     for _ in range(_PAGES):
-        request = PassingRequest("GET", listing.path(mark), takes_slot=False)
+        request = PassingRequest("GET", listing.path(mark), takes_slot=False, base_url=base_url)
         with await client.send(target, request, request_id="models") as answer:
             if answer.status != 200:
                 raise RouterError("no list", code=f"upstream_{answer.status}")

@@ -13,6 +13,8 @@ socket.
       body                  the response's body; returns or closes the connection when it ends
       sockets               `Wire`: one interface over plain sockets and trio streams
     faults                  which faults a retry would meet again
+    credentials             tokens that are fetched and renewed, and signatures of each request
+      aws                   where AWS's come from, and how they sign
     addresses               addresses as text
 
 Invariants.

@@ -134,6 +134,7 @@ class MessagesClient(ClientDialect):
     models = AnthropicListing()
     native: NativeApi = MessagesApi()
     keepalive = MessagesEncoder.keepalive
+    formats = frozenset({"sse", "eventstream"})
 
     def check(self, body: dict[str, Any]) -> None:
         check_kinds(body)
