@@ -92,7 +92,14 @@ def test_a_message_over_the_limit_is_told_from_its_first_bytes():
 
 @pytest.mark.parametrize(
     "headers",
-    [b"\x01a\x0a", b"\x05ab", b"\x01a\x07\x00\x09short", b"\x01a\x00\x01a\x00", b"\x01\xff\x00", b"\x01a"],
+    [
+        b"\x01a\x0a",
+        b"\x05ab",
+        b"\x01a\x07\x00\x09short",
+        b"\x01a\x00\x01a\x00",
+        b"\x01\xff\x00",
+        b"\x01a",
+    ],
     ids=["unknown-type", "cut-name", "cut-value", "twice", "no-utf8", "no-type"],
 )
 def test_headers_that_cannot_be_read_are_an_error(headers):
