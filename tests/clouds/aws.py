@@ -36,7 +36,7 @@ class Keys:
 
 @dataclass
 class FakeBedrock:
-    """`wall` is AWS's clock.  `throttled` requests are refused first; `answers` come before the usual."""
+    """`wall` is AWS's clock.  `throttled` requests are refused; `answers` come before the usual."""
 
     wall: Callable[[], float] = time.time
     region: str = "us-east-1"
@@ -96,8 +96,9 @@ class FakeBedrock:
         if sigv4.signature(keys.secret, *scope, canonical) == signature:
             return None
         why = (
-            "The request signature we calculated does not match the signature you provided. Check your "
-            "AWS Secret Access Key and signing method. Consult the service documentation for details.\n\n"
+            "The request signature we calculated does not match the signature you provided. Check "
+            "your AWS Secret Access Key and signing method. Consult the service documentation for "
+            "details.\n\n"
             f"The Canonical String for this request should have been\n'{canonical}'"
         )
         return 403, "InvalidSignatureException", why

@@ -1,4 +1,4 @@
-"""The fake's own signatures are AWS's, as its published test vectors say; the router's are the fake's."""
+"""The fake's signatures are AWS's, as its published test vectors say; the router's are the fake's."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from trio_router.config.clouds import region_of, service_of
 from trio_router.transport.aws import BEARER, aws_source
 from trio_router.transport.credentials import Credentials, Renewals
+from trio_router.transport.google import google_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -46,14 +47,28 @@ class CredentialSources:
                 environ=self._environ,
                 wall=self._wall,
             )
+        if provider.cloud == "google":
+            return google_source(self._wall)
         return None
 
 
 def missing_extras(config: Config, environ: Mapping[str, str] = os.environ) -> Iterator[str]:
     """A complaint for each provider whose credentials need a package that is not installed."""
     for name, provider in config.providers.items():
-        if provider.cloud == "aws" and not environ.get(BEARER) and find_spec("botocore") is None:
+        if provider.cloud == "aws" and not environ.get(BEARER) and not _is_there("botocore"):
             yield (
                 f"providers.{name}: AWS's credentials need botocore: "
                 "pip install 'trio-router[aws]', or set api_key"
             )
+        elif provider.cloud == "google" and not _is_there("google.auth"):
+            yield (
+                f"providers.{name}: Google's credentials need google-auth: "
+                "pip install 'trio-router[google]', or set api_key"
+            )
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # of what it is in
+        return False

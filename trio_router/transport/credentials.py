@@ -64,15 +64,20 @@ class Lease(NamedTuple):
 
 
 class BearerToken(Authority):
-    """A token that each request is sent with.  Raises CredentialsError for what is no token."""
+    """A token that each request is sent with, and perhaps `more` header lines.
+
+    Raises CredentialsError for what is no token.
+    """
 
     signs = False
 
-    def __init__(self, token: str, header: str = "authorization", scheme: str = "Bearer ") -> None:
+    def __init__(
+        self, token: str, header: str = "authorization", scheme: str = "Bearer ", more: str = ""
+    ) -> None:
         if not token or not token.isascii() or any(c <= " " or c == "\x7f" for c in token):
             raise CredentialsError("what was fetched is no token")
         self._secrets = {header: token}
-        self._lines = f"{header}: {scheme}{token}\r\n".encode()
+        self._lines = f"{header}: {scheme}{token}\r\n{more}".encode()
 
     @property
     def secrets(self) -> Mapping[str, str]:
