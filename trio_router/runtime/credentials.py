@@ -7,13 +7,16 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from trio_router.config.clouds import region_of, service_of
+from trio_router.transport import StreamTransport
 from trio_router.transport.aws import BEARER, aws_source
 from trio_router.transport.credentials import Credentials, Renewals
+from trio_router.transport.entra import EntraSettings, entra_source
 from trio_router.transport.google import google_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from trio_router.config.clouds import EntraConfig
     from trio_router.config.schema import Config, ProviderConfig
     from trio_router.transport.credentials import Source
 
@@ -21,14 +24,22 @@ if TYPE_CHECKING:
 
 
 class CredentialSources:
-    """Makes them.  `renewals` must run while they are used; `told` is called after each fetch."""
+    """Makes them.  `renewals` must run while they are used; `told` is called after each fetch.
+
+    `make_transport` gives what tokens are asked for with, where that is a matter of a request.
+    """
 
     def __init__(
-        self, wall: Callable[[], float], told: Told, environ: Mapping[str, str] = os.environ
+        self,
+        wall: Callable[[], float],
+        told: Told,
+        make_transport: Callable[[], StreamTransport] | None = None,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.renewals = Renewals()
         self._wall = wall
         self._told = told
+        self._make_transport = make_transport or StreamTransport
         self._environ = environ
 
     def of(self, name: str, provider: ProviderConfig) -> Credentials | None:
@@ -49,7 +60,26 @@ class CredentialSources:
             )
         if provider.cloud == "google":
             return google_source(self._wall)
+        if provider.entra is not None and provider.cloud == "entra":
+            return entra_source(
+                _settings(provider.entra),
+                make_transport=self._make_transport,
+                environ=self._environ,
+                wall=self._wall,
+            )
         return None
+
+
+def _settings(entra: EntraConfig) -> EntraSettings:
+    secret = entra.client_secret
+    return EntraSettings(
+        entra.tenant_id,
+        entra.client_id,
+        None if secret is None else secret.get_secret_value(),
+        entra.token_file,
+        entra.authority,
+        entra.scope,
+    )
 
 
 def missing_extras(config: Config, environ: Mapping[str, str] = os.environ) -> Iterator[str]:

@@ -76,7 +76,7 @@ class Router:
         self.catalog = Catalog()
         self.state = RouterState.STARTING
         self.on_change: list[Callable[[Generation], None]] = []  # called with each new generation
-        self._credentials = CredentialSources(clock.wall, self.metrics.renewed)
+        self._credentials = CredentialSources(clock.wall, self.metrics.renewed, make_transport)
         self._clients = SharedClients(make_transport, self.engine.alarms.alarm, self._credentials.of)
         self._waiting = trio.CancelScope()
         self._embedded = Embedded()

@@ -14,7 +14,7 @@ socket.
       sockets               `Wire`: one interface over plain sockets and trio streams
     faults                  which faults a retry would meet again
     credentials             tokens that are fetched and renewed, and signatures of each request
-      aws, google           where AWS's and Google's come from
+      aws, google, entra    where AWS's, Google's and Azure's come from
     addresses               addresses as text
 
 Invariants.
