@@ -195,6 +195,7 @@ KINDS: tuple[Kind, ...] = (
         hosts=("bedrock-*.amazonaws.com", "bedrock-*.amazonaws.com.cn", "bedrock-*.api.aws"),
         has_completions=False,
         betas=_BEDROCK_BETAS,
+        sells_as="amazon-bedrock",
         traced_as="aws.bedrock",
     ),
     Kind(
@@ -203,6 +204,7 @@ KINDS: tuple[Kind, ...] = (
         hosts=("*aiplatform.googleapis.com", "aiplatform.*.rep.googleapis.com"),
         has_completions=False,
         betas=_VERTEX_BETAS,
+        sells_as="google",
         traced_as="gcp.vertex_ai",
     ),
 )
