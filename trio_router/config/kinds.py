@@ -63,7 +63,7 @@ class Kind:
         return next(found, "")
 
 
-_STRICT = frozenset({"top_k"})
+_STRICT = frozenset({"top_k", "min_p", "repeat_penalty"})
 # Of Anthropic's betas, what is known to be taken in the clouds; they refuse a request for any other.
 _CLOUD_BETAS = frozenset(
     {

@@ -19,7 +19,7 @@ from trio_router.errors import InvalidRequest
 from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from trio_router.errors import RouterError
     from trio_router.wire.sse import ServerSentEvent
@@ -46,6 +46,7 @@ class AnswerIdentity(NamedTuple):
     id: str
     created: int
     model: str
+    elapsed: Callable[[], float] | None = None  # seconds since the request came; None: nobody measures
 
     def frame(self) -> dict[str, Any]:
         """A new chunk of the answer, without its choices."""
@@ -340,7 +341,8 @@ class ClientDialect(Protocol):
     def check(self, body: dict[str, Any]) -> None:
         """Raises InvalidRequest, which names the field, for what no target could answer.
 
-        Afterwards `model` is there, and `stream` is a boolean or is not.
+        Afterwards `model` is there, and `stream` is a boolean or is not; where the API streams
+        unless it is told not to, it is there.
         """
         ...
 
