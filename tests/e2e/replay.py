@@ -32,6 +32,9 @@ providers:
   anthropic: {base_url: "http://upstream/v1", dialect: anthropic, api_key: sk-ant}
   openai-responses: {base_url: "http://upstream/v1", responses: true}
   openai-completions: {base_url: "http://upstream/v1"}
+  bedrock-converse: {base_url: "http://upstream", dialect: bedrock, api_key: bedrock-key}
+  bedrock-eventstream: {base_url: "http://upstream", dialect: bedrock, api_key: bedrock-key}
+  bedrock-invoke: {base_url: "http://upstream", dialect: bedrock, api_key: bedrock-key}
   only-chat: {base_url: "http://upstream/v1", completions: false}
 """
 AT_ONCE = 4  # replays
@@ -86,8 +89,8 @@ def recorded_answer(record: Record, pieces: Iterable[bytes]) -> Answer:
 
 
 def _model(request: SeenRequest) -> str:
-    """Gemini has it in the path."""
-    named = re.search("/models/(m[0-9]+):", request.path)
+    """Gemini and Bedrock have it in the path."""
+    named = re.search("/models?/(m[0-9]+)[:/]", request.path)
     return named[1] if named else request.json["model"]
 
 

@@ -170,7 +170,10 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 @main.command()
 @_CONFIG
-def check(config_path: Path | None) -> None:
+@click.option(
+    "--online", is_flag=True, help="Ask each provider for its models too.  Exit 1 if one fails."
+)
+def check(config_path: Path | None, online: bool) -> None:
     """Validate the configuration; print providers, models and routes."""
     config, _ = _load(config_path)
     click.echo(f"{config_path or 'embedded default'}: good")
@@ -183,8 +186,22 @@ def check(config_path: Path | None) -> None:
         click.echo(line)
     for line in explain_routes(config):
         click.echo(line)
+    if online:
+        from trio_router.cli.online import run
+
+        click.echo("online:")
+        findings = run(config)
+        for finding in findings:
+            click.echo(finding.line())
+        sys.exit(0 if all(finding.is_good for finding in findings) else 1)
 
 
+_WITH = {
+    "": "",
+    "aws": ", with AWS's credentials",
+    "google": ", with Google's credentials",
+    "entra": ", with tokens of Entra ID",
+}
 _URL = click.option(
     "--url",
     default="http://127.0.0.1:8777",
@@ -250,6 +267,7 @@ def _load(
     from trio_router.config.discover import embedded_config
     from trio_router.config.file import ConfigError, parse_config, read_text
     from trio_router.runtime.certificates import certificate_files, marks_of
+    from trio_router.runtime.credentials import missing_extras
     from trio_router.runtime.source import Source
 
     if path is None:
@@ -257,6 +275,8 @@ def _load(
     try:
         text = read_text(path)
         config = parse_config(text, os.environ, str(path), host)
+        if complaints := [*missing_extras(config)]:
+            raise ConfigError(complaints)
         certificate = marks_of(certificate_files(config.server))
         return config, Source(path, text, os.environ, host, fixed, certificate)
     except ConfigError as fault:
@@ -321,7 +341,8 @@ def _metrics_state(config: Config) -> str:
 def _provider_lines(config: Config) -> list[str]:
     lines = []
     for name, provider in config.providers.items():
-        lines.append(f"  {name}: {provider.dialect} at {provider.base_url}")
+        asked_with = _WITH[provider.cloud]
+        lines.append(f"  {name}: {provider.dialect} at {provider.base_url}{asked_with}")
         for model, settings in (provider.models or {}).items():
             upstream = settings.upstream_model
             lines.append(f"    {name}/{model}" + (f" -> {upstream}" if upstream else ""))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from trio_router.config.discover_clouds import found_clouds
 from trio_router.config.kinds import keyed_kinds, kind_called
 from trio_router.config.schema import Config, ProviderConfig, ServerConfig
 
@@ -18,11 +19,14 @@ _PROBE = 0.5  # s
 
 
 def embedded_config(environ: Mapping[str, str]) -> Config:
-    """`demo`, a local Ollama if one answers, and each well-known provider whose key is there."""
+    """`demo`, a local Ollama if one answers, each well-known provider whose key is there, and clouds
+    whose credentials are.
+    """
     providers = {
         kind.name: ProviderConfig(dialect=kind.dialect, base_url=kind.base_url, api_key=SecretStr(key))
         for kind, key in keyed_kinds(environ)
     }
+    providers |= {n: found for n, found in found_clouds(environ).items() if n not in providers}
     if OLLAMA is not None and ollama_answers(*OLLAMA):
         providers["ollama"] = ProviderConfig(
             dialect="ollama", base_url=f"http://{OLLAMA[0]}:{OLLAMA[1]}"

@@ -8,6 +8,7 @@ and nothing else.  Pure values, without IO.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -31,7 +32,7 @@ class Kind:
     variables: tuple[
         str, ...
     ] = ()  # of the environment, that may hold its key; the first set one counts
-    hosts: tuple[str, ...] = ()  # that are its too, with all below them, beside the base URL's
+    hosts: tuple[str, ...] = ()  # that are its too, with all below them; `*` is any part of a name
     local_address: tuple[str, int] | None = None  # where one on this machine listens
     is_embedded: bool = False  # the router runs it itself if `server` says so under its name
 
@@ -51,7 +52,10 @@ class Kind:
         return (own, *self.hosts) if own else self.hosts
 
     def is_at(self, host: str) -> bool:
-        return any(host == known or host.endswith(f".{known}") for known in self.all_hosts)
+        return any(
+            host == known or host.endswith(f".{known}") or ("*" in known and fnmatchcase(host, known))
+            for known in self.all_hosts
+        )
 
     def key_in(self, environ: Mapping[str, str]) -> str:
         """Its key, which is a secret; empty if there is none."""
@@ -60,6 +64,36 @@ class Kind:
 
 
 _STRICT = frozenset({"top_k", "min_p", "repeat_penalty"})
+# Of Anthropic's betas, what is known to be taken in the clouds; they refuse a request for any other.
+_CLOUD_BETAS = frozenset(
+    {
+        "compact-2026-01-12",
+        "computer-use-2025-01-24",
+        "computer-use-2025-11-24",
+        "context-1m-2025-08-07",
+        "context-management-2025-06-27",
+        "dangerous-tool-use-2026-09-03",
+        "interleaved-thinking-2025-05-14",
+        "thinking-binding-controls-2026-08-01",
+        "thinking-display-updates-2026-08-18",
+        "tool-search-tool-2025-10-19",
+    }
+)
+_BEDROCK_BETAS = _CLOUD_BETAS | {
+    "dev-full-thinking-2025-05-14",
+    "effort-2025-11-24",
+    "fine-grained-tool-streaming-2025-05-14",
+    "mid-conversation-output-config-2026-07-01",
+    "mid-conversation-tool-changes-2026-07-01",
+    "output-128k-2025-02-19",
+    "token-efficient-tools-2025-02-19",
+    "tool-examples-2025-10-29",
+}
+_VERTEX_BETAS = _CLOUD_BETAS | {
+    "compact-2026-09-04",
+    "per-turn-control-2026-07-01",
+    "web-search-2025-03-05",
+}
 
 # In the order in which the embedded default has them.
 KINDS: tuple[Kind, ...] = (
@@ -155,7 +189,24 @@ KINDS: tuple[Kind, ...] = (
         traced_as="azure.ai.openai",
         sells_as="openai",
     ),
-    Kind("bedrock", traced_as="aws.bedrock"),
+    Kind(
+        "bedrock",
+        dialect="bedrock",
+        hosts=("bedrock-*.amazonaws.com", "bedrock-*.amazonaws.com.cn", "bedrock-*.api.aws"),
+        has_completions=False,
+        betas=_BEDROCK_BETAS,
+        sells_as="amazon-bedrock",
+        traced_as="aws.bedrock",
+    ),
+    Kind(
+        "vertex",
+        dialect="gemini",
+        hosts=("*aiplatform.googleapis.com", "aiplatform.*.rep.googleapis.com"),
+        has_completions=False,
+        betas=_VERTEX_BETAS,
+        sells_as="google",
+        traced_as="gcp.vertex_ai",
+    ),
 )
 _UNKNOWN = Kind("")
 

@@ -25,7 +25,17 @@ from trio_router.config.accounts import (
     StoreConfig,
     TeamConfig,
 )
-from trio_router.config.kinds import Kind, embedded_in, kind_at
+from trio_router.config.clouds import (
+    AwsConfig,
+    Cloud,
+    EntraConfig,
+    Region,
+    VertexConfig,
+    cloud_complaint,
+    cloud_of,
+    with_base_url,
+)
+from trio_router.config.kinds import Kind, embedded_in, kind_at, kind_called
 from trio_router.config.prices import PriceConfig  # noqa: TC001 - pydantic reads it
 from trio_router.config.routes import RouteConfig  # noqa: TC001 - pydantic reads it
 from trio_router.config.section import Seconds, Section
@@ -212,6 +222,10 @@ def _no_empty_key(value: Any) -> Any:
 class ProviderConfig(Section):
     dialect: DialectName = "openai"
     base_url: str
+    region: Region | None = None  # of AWS
+    aws: AwsConfig | None = None
+    vertex: VertexConfig | None = None
+    entra: EntraConfig | None = None
     api_key: Annotated[SecretStr | None, BeforeValidator(_no_empty_key)] = None
     api_keys: tuple[Annotated[SecretStr, BeforeValidator(_no_empty_key)], ...] = ()  # more, in turn
     headers: dict[str, SecretStr] = Field(default_factory=dict)
@@ -244,7 +258,20 @@ class ProviderConfig(Section):
     @property
     def kind(self) -> Kind:
         """What is known of providers at this base URL; it says what the settings leave open."""
-        return kind_at(self.base_url)
+        found = kind_at(self.base_url)
+        return kind_called(self.place) if not found.name and self.place else found
+
+    @property
+    def place(self) -> str:
+        """The cloud's service that it is, as its settings say; empty if they say none."""
+        if self.vertex is not None:
+            return "vertex"
+        return "bedrock" if self.dialect == "bedrock" else ""
+
+    @property
+    def cloud(self) -> Cloud:
+        """Whose changing credentials it is asked with."""
+        return cloud_of(self)
 
     @property
     def has_responses(self) -> bool:
@@ -271,6 +298,11 @@ class ProviderConfig(Section):
     def is_lenient(self) -> bool:
         return self.lenient_end if "lenient_end" in self.model_fields_set else self.kind.lenient_end
 
+    @model_validator(mode="before")
+    @classmethod
+    def _base_url_follows(cls, values: Any) -> Any:
+        return with_base_url(values) if isinstance(values, dict) else values
+
     @field_validator("base_url")
     @classmethod
     def _is_http_url(cls, url: str) -> str:
@@ -288,6 +320,8 @@ class ProviderConfig(Section):
     @model_validator(mode="after")
     def _base_url_fits_the_dialect(self) -> ProviderConfig:
         if complaint := DIALECTS[self.dialect].base_url_complaint(self.base_url):
+            raise ValueError(complaint)
+        if complaint := cloud_complaint(self):
             raise ValueError(complaint)
         return self
 

@@ -5,7 +5,7 @@ request becomes a chat request of the hub, then the upstream's request; the upst
 chunks of the hub, then the client's frames.  Where both sides speak the same API, both pass through.
 
     base                    the protocols that a dialect implements
-    openai, anthropic, gemini, cohere, ollama
+    openai, anthropic, gemini, cohere, bedrock, ollama
                             upstreams (`DIALECTS`; Azure is in `openai`), their embeddings and lists
     anthropic, responses, completions, gemini, ollama
                             clients' APIs other than chat (`APIS`)
@@ -35,10 +35,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trio_router.dialects.anthropic import AnthropicDialect, MessagesClient
+from trio_router.dialects.anthropic import (
+    AnthropicDialect,
+    MessagesClient,
+    VertexAnthropicDialect,
+)
+from trio_router.dialects.bedrock import BedrockDialect
 from trio_router.dialects.cohere import CohereDialect
 from trio_router.dialects.completions import CompletionsClient
-from trio_router.dialects.gemini import GeminiClient, GeminiDialect
+from trio_router.dialects.gemini import GeminiClient, GeminiDialect, VertexGeminiDialect
 from trio_router.dialects.ollama.client import OllamaClient
 from trio_router.dialects.ollama.dialect import OllamaDialect
 from trio_router.dialects.openai.dialect import AzureDialect, OpenAIDialect
@@ -55,9 +60,15 @@ _UPSTREAMS: tuple[Dialect, ...] = (
     AnthropicDialect(),
     GeminiDialect(),
     CohereDialect(),
+    BedrockDialect(),
     OllamaDialect(),
 )
 DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in _UPSTREAMS}
+# The same APIs at places where models and versions are told in other ways.
+_AT_PLACES: dict[tuple[str, str], Dialect] = {
+    ("gemini", "vertex"): VertexGeminiDialect(),
+    ("anthropic", "vertex"): VertexAnthropicDialect(),
+}
 
 # Of clients of other APIs than the hub's, by the path that they ask.
 _CLIENTS: tuple[ClientDialect, ...] = (MessagesClient(), CompletionsClient(), ResponsesClient())
@@ -76,6 +87,11 @@ MODELS_BY_HEADER: dict[bytes, ModelTeller] = {
     for client in APIS
     if client.header is not None and client.models is not None
 }
+
+
+def dialect_at(name: str, place: str) -> Dialect:
+    """The dialect of a provider, which may be spoken in another way at its place (`vertex`)."""
+    return _AT_PLACES.get((name, place)) or DIALECTS[name]
 
 
 def recognise(record: dict[str, Any], configured: Dialect) -> Dialect:

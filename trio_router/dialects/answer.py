@@ -33,6 +33,7 @@ from trio_router.errors import (
     UpstreamError,
 )
 from trio_router.wire.detect import FormatReader, NotAStreamError
+from trio_router.wire.eventstream import EventStreamError
 from trio_router.wire.jsoncodec import JSONError, loads
 from trio_router.wire.lines import LineTooLongError, repair_utf8
 
@@ -121,8 +122,8 @@ class AnswerReader:
             return []
         try:
             items = self._read(self._frames.receive_data(data))
-        except LineTooLongError as fault:
-            items = self._too_large(fault)
+        except (LineTooLongError, EventStreamError) as fault:
+            items = self._broken(fault)
         except NotAStreamError as fault:
             self._fail(MalformedJSON(f"the upstream's answer is {fault}"))
             items = []
@@ -140,7 +141,7 @@ class AnswerReader:
         try:
             items = self._read(self._without_cut(self._frames.receive_eof()))
         except LineTooLongError as fault:
-            items = self._too_large(fault)
+            items = self._broken(fault)
         if self.failure is None and not self.is_done:
             items += self._held()
         if self.failure is None:
@@ -226,10 +227,13 @@ class AnswerReader:
             self._fail(fault)
         return items
 
-    def _too_large(self, fault: LineTooLongError) -> list[Item]:
+    def _broken(self, fault: LineTooLongError | EventStreamError) -> list[Item]:
         items = self._read(fault.before)
         if not self.failure and not self.is_done:
-            self._fail(EventTooLarge(f"an event of the upstream has {fault}"))
+            if isinstance(fault, LineTooLongError):
+                self._fail(EventTooLarge(f"an event of the upstream has {fault}"))
+            else:
+                self._fail(MalformedJSON(f"the upstream's event stream is broken: {fault}"))
         return items
 
     def _fail(self, fault: UpstreamError) -> None:

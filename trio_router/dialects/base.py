@@ -10,10 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from trio_router.dialects.listed import (
+    ListedModel as ListedModel,
+    ModelListing as ModelListing,  # noqa: TC001 - it is offered here too
+    ModelTeller as ModelTeller,  # noqa: TC001
+)
 from trio_router.errors import InvalidRequest
+from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from trio_router.errors import RouterError
     from trio_router.wire.sse import ServerSentEvent
@@ -110,6 +116,8 @@ class Dialect(Protocol):
     name: str
     trims_beginning: bool = False  # it refuses white space at the end of a text to be continued
     headers: Mapping[str, str] = {}  # of each request; the client's and the configuration's win
+    kin: frozenset[str] = frozenset()  # clients' dialects whose own fields it reads in the hub's shape
+    counts_natively: bool = True  # tokens, below the paths of clients' APIs that it has
 
     @property
     def embeddings(self) -> EmbeddingDialect | None:
@@ -134,6 +142,19 @@ class Dialect(Protocol):
         no model is asked for; `query` is what the URL of each request carries.
         """
         return {}
+
+    def native_request(
+        self, path: str, body: dict[str, Any], headers: dict[str, str]
+    ) -> UpstreamRequest:
+        """A request in a client's own API at `path`, as such a provider takes it.
+
+        `headers` are those of the client's that belong to the API, and that the provider may be sent.
+        """
+        return UpstreamRequest(path, dumps(body), headers)
+
+    def listing_base(self, base_url: str) -> str:
+        """Where `listing` is, if a provider is at `base_url`."""
+        return base_url
 
     def base_url_complaint(self, base_url: str) -> str:
         """Why `base_url` cannot be that of such a provider; empty if it can be."""
@@ -203,42 +224,6 @@ class TokenCounter(Protocol):
     def tokens(self, record: dict[str, Any]) -> int | None:
         """How many the upstream says there are; None if it says nothing of the kind."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ListedModel:
-    """A model as its provider lists it.  `created` is in Unix seconds, 0 if it is not told.
-
-    `context` and `output` are the most tokens of a request with its answer, and of an answer; 0 if that
-    is not told.  `abilities` are some of `tools`, `vision`, `thinking`; none is told of where unknown.
-    """
-
-    id: str
-    created: int = 0
-    title: str = ""
-    context: int = 0
-    output: int = 0
-    abilities: tuple[str, ...] = ()
-
-
-class ModelListing(Protocol):
-    """How a provider tells which models it has, page by page."""
-
-    def path(self, mark: str | None) -> str:
-        """Of the page that `mark` stands for, None for the first; appended to the base URL."""
-        ...
-
-    def read(self, page: Any) -> tuple[list[ListedModel], str | None]:
-        """A page's models, and the mark of the next page; what has another shape gives none."""
-        ...
-
-
-class ModelTeller(Protocol):
-    """How clients of one API are told of models, whose ids are `provider/model` then."""
-
-    def model(self, model: ListedModel) -> dict[str, Any]: ...
-
-    def models(self, models: Sequence[ListedModel]) -> dict[str, Any]: ...
 
 
 class PassingDialect(Protocol):

@@ -131,10 +131,12 @@ class NativeReader(AnswerReader):
         return dialect.decoder(self._identity)
 
     def _items(self, chunks: list[Chunk], value: dict[str, Any], record: ServerSentEvent) -> list[Item]:
-        if self._is_own and self.format in self._formats:
+        if self._is_own and (kind := self.format) in self._formats:
             if not chunks and self._api.says(value):
                 self.said += 1
                 self.has_first = True
+            if kind == "eventstream":  # whose events have no names for their clients
+                record.event = str(value.get("type") or "message").encode()
             return [Item(value, record)]
         return [Item(chunk, None) for chunk in chunks]
 

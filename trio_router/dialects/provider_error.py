@@ -37,7 +37,8 @@ _BARRED = re.compile(
 )
 _CREDENTIALS = re.compile(
     r"(?<![a-z])(?:api[ _-]?keys?|keys?|permissions?|permitted|accounts?|credentials?|authenticat\w*"
-    r"|(?:un|not[ _])?authori[sz]\w*|subscription|organi[sz]ation|(?:access|bearer|auth|iam)[ _]token)"
+    r"|(?:un|not[ _])?authori[sz]\w*|subscription|organi[sz]ation"
+    r"|(?:access|bearer|auth|iam|security)[ _]token|signature|access to the model)"
     r"(?![a-z])",
     re.IGNORECASE,
 )

@@ -117,7 +117,7 @@ def _is_local(provider: ProviderConfig, host: str) -> bool:
     """Whether the user's own machines answer.  A loopback address with a key may be a paid proxy."""
     if provider.dialect == "ollama":
         return host != "ollama.com" and not host.endswith(".ollama.com")
-    return is_loopback(host) and not provider.keys
+    return is_loopback(host) and not provider.keys and not provider.cloud
 
 
 NO_PRICES = PriceBook()

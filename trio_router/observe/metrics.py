@@ -106,6 +106,11 @@ class Metrics:
         self.replays = self._counter(
             "replays", "Broken answers continued by another target, by outcome", outcomes
         )
+        self._renewals = self._counter(
+            "credential_renewals",
+            "Fetches of credentials that change, by result (renewed, failed)",
+            ["provider", "result"],
+        )
         self.release = self._histogram(
             "release_seconds", "From the client's leaving to the upstream's close", _BY_MODEL, _RELEASE
         )
@@ -187,6 +192,10 @@ class Metrics:
     def tried(self, attempt: RequestRecord, outcome: str) -> None:
         """Counts one attempt of a route's request, once, at its end."""
         self.of(self.labels(attempt)).tried(attempt, outcome)
+
+    def renewed(self, provider: str, result: str) -> None:
+        """Counts one fetch of a provider's credentials."""
+        self._renewals.labels(provider, result).inc()
 
     def sample(self, states: Iterable[TargetReport]) -> None:
         """Sets the gauges; called now and then, in each process."""

@@ -108,7 +108,8 @@ class Attempt:
                 return True  # a limit was reached in the moment in which the answer came
             raise self._late()
         if isinstance(fault, RouterError):
-            fault.message = without_secrets(fault.message, self.target.headers)
+            for secrets in (self.target.headers, *self._client.secrets()):
+                fault.message = without_secrets(fault.message, secrets)
             self._note_failure(fault)
         return False
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from trio_router.config.kinds import kind_at
 from trio_router.dialects.answer import AnswerReader
-from trio_router.dialects.base import AnswerIdentity, UpstreamRequest
+from trio_router.dialects.base import AnswerIdentity
 from trio_router.dialects.chat_freeform import FreeFormAnswer, FreeFormCalls
 from trio_router.dialects.native import NativeAnswer, NativeReader, NativeTranslator
 from trio_router.dialects.translate import (
@@ -24,12 +24,11 @@ from trio_router.dialects.translate import (
 )
 from trio_router.errors import InvalidRequest
 from trio_router.relay.forwarded import allowed, forwarded
-from trio_router.wire.jsoncodec import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from trio_router.dialects.base import ClientDialect
+    from trio_router.dialects.base import ClientDialect, UpstreamRequest
     from trio_router.dialects.taps import Tap
     from trio_router.errors import RouterError
     from trio_router.routing.target import Target
@@ -265,11 +264,11 @@ class ClientCall(_TextCall):
         merged = target.body_for(self._client.exposed(self._body))
         body = self._client.native.request(merged, ask_usage=ask_usage)
         path = self._client.native_path(path, self._body)
-        return UpstreamRequest(path, dumps(body), allowed(self._headers, target))
+        return target.dialect.native_request(path, body, allowed(self._headers, target))
 
     def _translated(self, target: Target) -> UpstreamRequest:
         """What clients send unasked is left out for targets that refuse it."""
-        is_own = target.dialect.name == self._client.dialect
+        is_own = self._client.dialect in (target.dialect.name, *target.dialect.kin)
         chat = self._chat(drop=target.drop_unsupported, is_own=is_own)
         self.dropped = self._left_out
         hints = self._client.hints & chat.keys()

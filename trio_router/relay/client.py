@@ -15,18 +15,20 @@ from trio_router.errors import (
     UpstreamStatus,
     UpstreamTimeout,
 )
+from trio_router.relay.authorised import authorised, header_in
 from trio_router.relay.inflating import InflatedReads
 from trio_router.transport.faults import BadStatus, MalformedResponse, is_lasting
 from trio_router.wire.inflate import InflateError, coding_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
     from types import TracebackType
 
     from trio_router.dialects.base import UpstreamRequest
     from trio_router.relay.gate import Gate
     from trio_router.routing.target import Target
     from trio_router.transport import PreparedPost, StreamTransport, TransportResponse
+    from trio_router.transport.credentials import Credentials
 
 _REMEMBERED = 1000  # request heads kept; there are many models where any name is passed on
 _TIMEOUTS = (
@@ -49,10 +51,14 @@ class PassingRequest:
     body: bytes | AsyncIterable[bytes] = b""
     length: int | None = None
     takes_slot: bool = True  # counts against the provider's `max_in_flight`
+    base_url: str = ""  # in place of the provider's
 
 
 class UpstreamClient:
-    """Sends requests to one provider.  `gate` limits its open answers; None: no limit."""
+    """Sends requests to one provider.  `gate` limits its open answers; None: no limit.
+
+    `credentials` are those that change; None: the targets' own headers are all there is.
+    """
 
     def __init__(
         self,
@@ -60,10 +66,12 @@ class UpstreamClient:
         *,
         gate: Gate | None = None,
         user_agent: str = "trio-router",
+        credentials: Credentials | None = None,
     ) -> None:
         self._transport = transport
         self._gate = gate
         self._user_agent = user_agent
+        self._credentials = credentials
         self._prepared: dict[tuple[int, str], tuple[Target, PreparedPost, dict[str, float | None]]] = {}
 
     async def ask(
@@ -90,9 +98,19 @@ class UpstreamClient:
             if on_admitted is not None:
                 on_admitted()
             prepared, limits = self._prepare(target, request)
-            answer = await self._transport.post(
-                prepared, request.body, request_id.encode(), limits, on_sent, more
-            )
+            post = self._transport.post
+            source = self._credentials
+            if source is None:
+                answer = await post(prepared, request.body, request_id.encode(), limits, on_sent, more)
+            else:
+
+                async def ask_with(lines: bytes) -> TransportResponse:
+                    told = more + lines
+                    return await post(
+                        prepared, request.body, request_id.encode(), limits, on_sent, told
+                    )
+
+                answer = await authorised(source, target, "POST", prepared.url, request.body, ask_with)
         return UpstreamAnswer(answer, target, gate)
 
     async def send(
@@ -112,15 +130,28 @@ class UpstreamClient:
         with _Opening(gate, target):
             if on_admitted is not None:
                 on_admitted()
-            answer = await self._transport.send(
-                request.method.encode(),
-                _url(target, request.path),
-                self._passing_headers(target, request, request_id) + _fields(more),
-                request.body,
-                _limits(target),
-                on_sent,
-            )
+            url = _url(target, request.path, base_url=request.base_url)
+
+            async def ask_with(lines: bytes) -> TransportResponse:
+                return await self._transport.send(
+                    request.method.encode(),
+                    url,
+                    self._passing_headers(target, request, request_id) + _fields(more + lines),
+                    request.body,
+                    _limits(target),
+                    on_sent,
+                )
+
+            source = self._credentials
+            if source is None:
+                answer = await ask_with(b"")
+            else:
+                answer = await authorised(source, target, request.method, url, request.body, ask_with)
         return UpstreamAnswer(answer, target, gate)
+
+    def secrets(self) -> Sequence[Mapping[str, str]]:
+        """What its changing credentials must not tell, by the headers that tell the provider."""
+        return () if self._credentials is None else self._credentials.secrets()
 
     def _passing_headers(
         self, target: Target, request: PassingRequest, request_id: str
@@ -264,10 +295,7 @@ class UpstreamAnswer:
 
     def header(self, name: bytes) -> str:
         """A header, by its lower-case name; empty if it is not there."""
-        for key, value in self._answer.headers:
-            if key.lower() == name:
-                return value.decode("latin-1")
-        return ""
+        return header_in(self._answer.headers, name)
 
 
 def _fields(lines: bytes) -> list[tuple[bytes, bytes]]:
@@ -304,8 +332,8 @@ def _limits(target: Target) -> dict[str, float | None]:
     }
 
 
-def _url(target: Target, path: str, above: str = "") -> httpx.URL:
-    url = httpx.URL(target.base_url.removesuffix(above) + path)
+def _url(target: Target, path: str, above: str = "", base_url: str = "") -> httpx.URL:
+    url = httpx.URL((base_url or target.base_url).removesuffix(above) + path)
     return url.copy_merge_params(dict(target.query)) if target.query else url
 
 

@@ -100,6 +100,8 @@ class CountCall(SideCall):
 
     def _own_path(self, target: Target) -> str | None:
         """Where the target speaks the client's own API, although a route may reach it another way."""
+        if not target.dialect.counts_natively:
+            return None
         own = target.dialect.native_paths(target.upstream_model, target.query)
         return own.get(self._client.name)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trio_router.config.patterns import DEFAULT, STAR, Pattern
 from trio_router.config.schema import ModelConfig
-from trio_router.dialects import DIALECTS
+from trio_router.dialects import dialect_at
 from trio_router.dialects.answer import ReadingRules
 from trio_router.errors import InvalidRequest, ModelNotFound
 from trio_router.routing.route import Route, implicit_route, keyed, target_of
@@ -166,7 +166,7 @@ class RouteTable:
     def _target(self, provider_name: str, provider: ProviderConfig, model: str) -> Target:
         config = (provider.models or {}).get(model)
         settings = config or ModelConfig()
-        dialect = DIALECTS[provider.dialect]
+        dialect = dialect_at(provider.dialect, provider.place)
         own = {k.lower(): v.get_secret_value() for k, v in provider.headers.items()}
         headers = [{**dialect.auth_headers(key), **own} for key in provider.keys] or [own]
         stream = self._config.stream
@@ -253,7 +253,7 @@ def native_apis(provider: ProviderConfig, model: str) -> dict[str, str]:
     Requests in these APIs pass through.  `model` is the upstream's name of the model.
     """
     has = {"responses": provider.has_responses, "completions": provider.has_completions}
-    paths = DIALECTS[provider.dialect].native_paths(model, provider.query)
+    paths = dialect_at(provider.dialect, provider.place).native_paths(model, provider.query)
     return {api: path for api, path in paths.items() if has.get(api, True)}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trio_router.dialects.provider_error import status_error
 from trio_router.errors import RouterError
 from trio_router.relay.client import PassingRequest
 from trio_router.relay.heavy import in_slices
@@ -92,7 +93,7 @@ class Catalog:
         failure = "timeout"
         try:
             with trio.move_on_after(_PATIENCE):
-                known.models = await _fetch(listing, target, client)
+                known.models = await fetch_list(listing, target, client)
                 failure = ""
         except RouterError as error:
             failure = error.code
@@ -109,27 +110,30 @@ class Catalog:
             logger.info("no list of models", extra={"fields": fields})
 
 
-async def _fetch(
+async def fetch_list(
     listing: ModelListing, target: Target, client: UpstreamClient
 ) -> Sequence[ListedModel]:
-    """Raises RouterError."""
+    """All that `target`'s provider lists.  Raises RouterError."""
     found: dict[str, ListedModel] = {}
     mark: str | None = None
+    base_url = target.dialect.listing_base(target.base_url)
     for _ in range(_PAGES):
-        request = PassingRequest("GET", listing.path(mark), takes_slot=False)
+        request = PassingRequest("GET", listing.path(mark), takes_slot=False, base_url=base_url)
         with await client.send(target, request, request_id="models") as answer:
-            if answer.status != 200:
-                raise RouterError("no list", code=f"upstream_{answer.status}")
             body = bytearray()
             async for data in answer:
                 body += data
                 if len(body) > _PAGE:
-                    raise RouterError("no list", code="too_large")
+                    raise RouterError("the list of models is too large", code="too_large")
+            if answer.status != 200:
+                code = f"upstream_{answer.status}"
+                told = status_error(target.provider, answer.status, bytes(body), None)
+                raise RouterError(told.message, code=code)
         try:
             page = loads(body) if not is_heavy(body) else await in_slices(partial(loads, body))
             models, mark = listing.read(page)
         except JSONError:
-            raise RouterError("no list", code="malformed_json") from None
+            raise RouterError("the list of models is no JSON", code="malformed_json") from None
         # Invalid names cannot be asked for, and could forge lines where they are written.
         found |= {model.id: model for model in models if not name_complaint(model.id)}
         if mark is None:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from trio_router.clock.alarms import Alarm
     from trio_router.config.schema import ProviderConfig
+    from trio_router.transport.credentials import Credentials
 
-    # Name, base URL, and whether its open answers are limited.
-    Identity = tuple[str, str, bool]
+    # Name, base URL, whether its open answers are limited, and whose credentials it is asked with.
+    Identity = tuple[str, str, bool, tuple[object, ...]]
 
 
 @dataclass(slots=True)
@@ -32,16 +33,19 @@ class SharedClients:
     """Counts the generations that hold each client, and closes a client that none holds any more.
 
     `make_transport` gives the transport of one client; by default it is one of real sockets.
-    `alarm` makes an alarm, which closes connections that are not used any more.
+    `alarm` makes an alarm, which closes connections that are not used any more.  `credentials` gives
+    those of a provider whose credentials change, None for any other.
     """
 
     def __init__(
         self,
         make_transport: Callable[[], StreamTransport] | None = None,
         alarm: Callable[[Callable[[], None]], Alarm] | None = None,
+        credentials: Callable[[str, ProviderConfig], Credentials | None] = lambda name, provider: None,
     ) -> None:
         self._make_transport = make_transport
         self._alarm = alarm
+        self._credentials = credentials
         self._shared: dict[Identity, _Shared] = {}
 
     def __len__(self) -> int:
@@ -56,7 +60,7 @@ class SharedClients:
         for name, provider in providers.items():
             known = self._shared.get(identity(name, provider))
             if known is None:
-                known = self._shared[identity(name, provider)] = self._made(provider)
+                known = self._shared[identity(name, provider)] = self._made(name, provider)
             elif known.gate is not None and provider.max_in_flight is not None:
                 known.gate.resize(provider.max_in_flight, provider.max_queue)
             known.client.forget_targets()
@@ -81,7 +85,7 @@ class SharedClients:
     def _all(self) -> Iterable[_Shared]:
         return self._shared.values()
 
-    def _made(self, provider: ProviderConfig) -> _Shared:
+    def _made(self, name: str, provider: ProviderConfig) -> _Shared:
         if self._make_transport is not None:
             transport = self._make_transport()
         else:
@@ -92,9 +96,13 @@ class SharedClients:
             transport.ring_with(self._alarm)
         limit = provider.max_in_flight
         gate = None if limit is None else Gate(limit, provider.max_queue)
-        return _Shared(UpstreamClient(transport, gate=gate), gate)
+        credentials = self._credentials(name, provider)
+        return _Shared(UpstreamClient(transport, gate=gate, credentials=credentials), gate)
 
 
 def identity(name: str, provider: ProviderConfig) -> Identity:
     """A client is kept as long as this stays the same."""
-    return name, provider.base_url, provider.max_in_flight is not None
+    asked_with: tuple[object, ...] = ()
+    if provider.cloud:
+        asked_with = (provider.region, provider.aws, provider.vertex, provider.entra)
+    return name, provider.base_url, provider.max_in_flight is not None, asked_with

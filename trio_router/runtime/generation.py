@@ -23,6 +23,7 @@ from trio_router.relay.engine import Upstreams
 from trio_router.routing.fleet import Fleet
 from trio_router.routing.table import RouteTable
 from trio_router.runtime.certificates import certificate_files, marks_of, tls_context
+from trio_router.runtime.credentials import missing_extras
 from trio_router.stores.making import store_of
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def prepare(
     `heard` gives the model names in the providers' own lists.  Raises ConfigError.  It touches nothing
     that runs, so it may be called in a thread.
     """
+    if complaints := [*missing_extras(config)]:
+        raise ConfigError(complaints)
     # Before they are read: a file that is renewed in between is then seen as renewed.
     certificate = marks_of(certificate_files(config.server))
     try:

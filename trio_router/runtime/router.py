@@ -20,6 +20,7 @@ from trio_router.relay.gate import Gate
 from trio_router.runtime.catalog import Catalog
 from trio_router.runtime.clients import SharedClients, identity
 from trio_router.runtime.counting import ProcessCounting
+from trio_router.runtime.credentials import CredentialSources
 from trio_router.runtime.embedded import Embedded
 from trio_router.runtime.generation import prepare, succeed
 from trio_router.runtime.models import listed_model, listed_models
@@ -80,7 +81,8 @@ class Router:
         self.catalog = Catalog()
         self.state = RouterState.STARTING
         self.on_change: list[Callable[[Generation], None]] = []  # called with each new generation
-        self._clients = SharedClients(make_transport, self.engine.alarms.alarm)
+        self._credentials = CredentialSources(clock.wall, self.metrics.renewed, make_transport)
+        self._clients = SharedClients(make_transport, self.engine.alarms.alarm, self._credentials.of)
         self._waiting = trio.CancelScope()
         self._embedded = Embedded()
         self._draft: Draft = prepare(config, clock, self.heard)
@@ -102,6 +104,7 @@ class Router:
                 self.engine.nursery = nursery
                 nursery.start_soon(self.engine.alarms.run)
                 await nursery.start(self.catalog.run)
+                await nursery.start(self._credentials.renewals.run)
                 nursery.start_soon(self.observation.watch_lag)
                 nursery.start_soon(self._sample)
                 await self._start_embedded(self.generation.config)

@@ -13,6 +13,8 @@ socket.
       body                  the response's body; returns or closes the connection when it ends
       sockets               `Wire`: one interface over plain sockets and trio streams
     faults                  which faults a retry would meet again
+    credentials             tokens that are fetched and renewed, and signatures of each request
+      aws, google, entra    where AWS's, Google's and Azure's come from
     addresses               addresses as text
 
 Invariants.

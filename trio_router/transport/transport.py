@@ -60,6 +60,7 @@ class PreparedPost:
 
     origin: Origin
     template: HeadTemplate
+    url: httpx.URL
 
 
 class StreamTransport(httpx.AsyncBaseTransport):
@@ -128,7 +129,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         origin = self._origin(url)
         target, extra = _target(url, origin)
         fields = [(b"host", url.netloc), *headers, *extra]
-        return PreparedPost(origin, HeadTemplate(target, fields))
+        return PreparedPost(origin, HeadTemplate(target, fields), url)
 
     async def post(
         self,

@@ -3,7 +3,7 @@
 What flows through.  Bytes in any pieces go in; complete records come out, as bytes.
 
     lines                   lines, split as bytes
-    sse, ndjson, json_array, json_end
+    sse, ndjson, json_array, json_end, eventstream
                             the formats of streams
     detect                  which of them an answer is in
     jsoncodec               JSON on the data path: msgspec, with a fallback

@@ -1,12 +1,14 @@
-"""Detects the format of an answer: server-sent events, NDJSON, a JSON array of records or one JSON
-value.
+"""Detects the format of an answer: server-sent events, NDJSON, a JSON array of records, one JSON value
+or AWS's binary event stream.
 
-The first byte that is not white space decides.  JSON starts with `{`, an array with `[`; everything
+The first byte that is not white space decides.  A NUL, with a right checksum behind it or the content
+type before it, begins an event stream.  JSON starts with `{`, an array with `[`; everything
 else counts as server-sent events, whose decoder ignores what it does not know, except for markup.
 """
 
 from __future__ import annotations
 
+from trio_router.wire.eventstream import CONTENT_TYPE, EventRecords, begins_message
 from trio_router.wire.json_array import JSONArrayDecoder
 from trio_router.wire.jsoncodec import JSONError, loads
 from trio_router.wire.lines import LineTooLongError
@@ -29,14 +31,15 @@ class NotAStreamError(Exception):
 class FormatReader:
     """Turns bytes in any pieces into records of any format: `ServerSentEvent`s, unnamed for JSON.
 
-    `format` is None until it is known, then "sse", "ndjson", "json-array" or "json".  A record of more
-    than `limit` bytes raises LineTooLongError; a body that is none of these raises NotAStreamError.
+    `format` is None until it is known, then "sse", "ndjson", "json-array", "json" or "eventstream".  A
+    record of more than `limit` bytes raises LineTooLongError; a body that is none of these raises
+    NotAStreamError; an event stream that was changed on its way raises EventStreamError.
     """
 
     def __init__(self, content_type: str, limit: int) -> None:
         self._content_type = content_type.partition(";")[0].strip().lower()
         self._limit = limit
-        self._decoder: SSEDecoder | _ArrayRecords | _JSONRecords | None = None
+        self._decoder: SSEDecoder | _ArrayRecords | _JSONRecords | EventRecords | None = None
         self._head = b""
         self.is_alive = False  # a byte of any kind has come
 
@@ -49,7 +52,7 @@ class FormatReader:
         if isinstance(self._decoder, _JSONRecords):
             single = self._decoder.records < 2 and "ndjson" not in self._content_type
             return "json" if single else "ndjson"
-        return None
+        return None if self._decoder is None else "eventstream"
 
     def receive_data(self, data: bytes) -> list[ServerSentEvent]:
         """The records that `data` completes."""
@@ -69,6 +72,12 @@ class FormatReader:
 
     def _detect(self) -> bool:
         head = self._head
+        if head.startswith(b"\0"):
+            is_told = self._content_type == CONTENT_TYPE
+            begins = True if is_told else begins_message(head)
+            if begins is not False:
+                self._decoder = None if begins is None else EventRecords(self._limit)
+                return begins is not None
         if len(head) < len(_BOM) and _BOM.startswith(head):
             return False
         rest = head.removeprefix(_BOM)

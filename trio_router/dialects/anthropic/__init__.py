@@ -16,6 +16,12 @@ from trio_router.dialects.anthropic.listing import AnthropicListing
 from trio_router.dialects.anthropic.others import for_others
 from trio_router.dialects.anthropic.request import build_body
 from trio_router.dialects.anthropic.stream import MessagesDecoder
+from trio_router.dialects.anthropic.vertex import (
+    VertexCounter,
+    build_request,
+    model_path,
+    predicted,
+)
 from trio_router.dialects.base import (
     AnswerIdentity,
     ClientDialect,
@@ -29,10 +35,16 @@ from trio_router.wire.jsoncodec import dumps
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trio_router.dialects.base import ChunkDecoder, NativeApi, StreamEncoder
+    from trio_router.dialects.base import (
+        ChunkDecoder,
+        ModelListing,
+        NativeApi,
+        StreamEncoder,
+        TokenCounter,
+    )
     from trio_router.errors import RouterError
 
-__all__ = ["AnthropicDialect", "MessagesClient", "for_others"]
+__all__ = ["AnthropicDialect", "MessagesClient", "VertexAnthropicDialect", "for_others"]
 
 _OWN = frozenset(
     {
@@ -57,8 +69,8 @@ class AnthropicDialect(Dialect):
     name = "anthropic"
     trims_beginning = True
     headers: Mapping[str, str] = {"anthropic-version": "2023-06-01"}
-    listing = AnthropicListing()
-    counter = AnthropicCounter()
+    listing: ModelListing | None = AnthropicListing()
+    counter: TokenCounter | None = AnthropicCounter()
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
@@ -81,6 +93,31 @@ class AnthropicDialect(Dialect):
 
     def native_paths(self, model: str, query: Mapping[str, str]) -> dict[str, str]:
         return {"messages": "/messages"}
+
+
+class VertexAnthropicDialect(AnthropicDialect):
+    """On Google's Vertex AI, whose base URL has the project, the location and the publisher."""
+
+    headers: Mapping[str, str] = {}
+    listing: ModelListing | None = None  # there is none of what a project can ask
+    counter: TokenCounter | None = VertexCounter()
+    counts_natively = False
+
+    def build_request(
+        self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
+    ) -> UpstreamRequest:
+        return build_request(body, drop_unsupported=drop_unsupported)
+
+    def auth_headers(self, api_key: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {api_key}"}
+
+    def native_paths(self, model: str, query: Mapping[str, str]) -> dict[str, str]:
+        return {"messages": model_path(model)} if model else {}
+
+    def native_request(
+        self, path: str, body: dict[str, Any], headers: dict[str, str]
+    ) -> UpstreamRequest:
+        return predicted(path, body, headers)
 
 
 class MessagesApi:
@@ -134,6 +171,7 @@ class MessagesClient(ClientDialect):
     models = AnthropicListing()
     native: NativeApi = MessagesApi()
     keepalive = MessagesEncoder.keepalive
+    formats = frozenset({"sse", "eventstream"})
 
     def check(self, body: dict[str, Any]) -> None:
         check_kinds(body)

@@ -25,15 +25,21 @@ from trio_router.dialects.gemini.listing import GeminiListing
 from trio_router.dialects.gemini.native import is_own
 from trio_router.dialects.gemini.request import build_body
 from trio_router.dialects.gemini.stream import GeminiDecoder
+from trio_router.dialects.gemini.vertex import VertexEmbeddings
 from trio_router.wire.jsoncodec import dumps
 from trio_router.wire.names import path_segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trio_router.dialects.base import ChunkDecoder, TokenCounter
+    from trio_router.dialects.base import (
+        ChunkDecoder,
+        EmbeddingDialect,
+        ModelListing,
+        TokenCounter,
+    )
 
-__all__ = ["GeminiClient", "GeminiDialect"]
+__all__ = ["GeminiClient", "GeminiDialect", "VertexGeminiDialect"]
 
 # Where models live; a name without one of these is in the first.
 _COLLECTIONS = ("models", "tunedModels", "endpoints")
@@ -41,8 +47,8 @@ _COLLECTIONS = ("models", "tunedModels", "endpoints")
 
 class GeminiDialect(Dialect):
     name = "gemini"
-    embeddings = GeminiEmbeddings()
-    listing = GeminiListing()
+    embeddings: EmbeddingDialect | None = GeminiEmbeddings()
+    listing: ModelListing | None = GeminiListing()
 
     def build_request(
         self, body: dict[str, Any], *, ask_usage: bool, drop_unsupported: bool = False
@@ -75,6 +81,13 @@ class GeminiDialect(Dialect):
     def native_paths(self, model: str, query: Mapping[str, str]) -> dict[str, str]:
         """The model's own; the verb comes behind it."""
         return {"gemini": f"/{_resource(model)}"} if model else {}
+
+
+class VertexGeminiDialect(GeminiDialect):
+    """On Vertex AI, whose base URL has the project, the location and the publisher."""
+
+    embeddings: EmbeddingDialect | None = VertexEmbeddings()
+    listing: ModelListing | None = None  # there is none of what a project can ask
 
 
 def _resource(model: str) -> str:
