@@ -261,6 +261,9 @@ class ManyMachinesStore:
     async def teams(self, *, after: str | None = None, limit: int = 100) -> TeamPage:
         return await self.ledger.teams(after=after, limit=limit)
 
+    async def note(self, audit: AuditEntry) -> None:
+        await self.ledger.note(audit)
+
     async def audit(self, *, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
         return await self.ledger.audit(before=before, limit=limit)
 

@@ -178,6 +178,9 @@ class PostgresStore:
     async def teams(self, *, after: str | None = None, limit: int = 100) -> TeamPage:
         return await self._run(lambda db: postgres_accounts.teams(db, after, limit))
 
+    async def note(self, audit: AuditEntry) -> None:
+        await self._run(lambda db: postgres_accounts.note(db, audit))
+
     async def audit(self, *, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
         return await self._run(lambda db: postgres_accounts.audit(db, before, limit))
 

@@ -26,7 +26,7 @@ def add_key(db: Connection[Any], key: Key, audit: AuditEntry) -> None:
         is_taken = db.execute(known, (key.hash,)).fetchone() is not None
         if is_taken or not db.execute(insert, (plain(key.id), *_columns(key))).rowcount:
             raise Conflict(f"there is a key {key.id} already")
-        _note(db, audit)
+        note(db, audit)
 
 
 def change_key(db: Connection[Any], key: Key, audit: AuditEntry) -> bool:
@@ -34,7 +34,7 @@ def change_key(db: Connection[Any], key: Key, audit: AuditEntry) -> bool:
     with db.transaction():
         done = db.execute(update, (*_columns(key), plain(key.id)))
         if done.rowcount:
-            _note(db, audit)
+            note(db, audit)
         return bool(done.rowcount)
 
 
@@ -67,14 +67,14 @@ def put_team(db: Connection[Any], team: Team, audit: AuditEntry) -> None:
     insert = "insert into teams values (%s, %s) on conflict (id) do update set body = excluded.body"
     with db.transaction():
         db.execute(insert, (plain(team.id), _encode(team)))
-        _note(db, audit)
+        note(db, audit)
 
 
 def remove_team(db: Connection[Any], id: str, audit: AuditEntry) -> bool:  # noqa: A002
     with db.transaction():
         done = db.execute("delete from teams where id = %s", (plain(id),))
         if done.rowcount:
-            _note(db, audit)
+            note(db, audit)
         return bool(done.rowcount)
 
 
@@ -89,7 +89,7 @@ def teams(db: Connection[Any], after: str | None, limit: int) -> TeamPage:
     return TeamPage(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
 
 
-def _note(db: Connection[Any], entry: AuditEntry) -> None:
+def note(db: Connection[Any], entry: AuditEntry) -> None:
     """Acts wait for each other here: a number that a sequence gave could be seen after a later one."""
     db.execute(
         "with act as (update accounts set acts = acts + 1 returning acts)"
