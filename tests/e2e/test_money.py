@@ -118,6 +118,8 @@ async def test_two_processes_serve_exactly_as_many_as_the_limit_says(tmp_path):
             async with trio.open_nursery() as nursery:
                 for number in range(20):
                     nursery.start_soon(keep_asking, clients[number % 2])
+        for client in clients:
+            await client.aclose()
         for router in routers:
             router.end()
     assert 59 <= len(begun) <= 60
@@ -152,6 +154,8 @@ async def test_a_process_that_is_killed_in_mid_stream_loses_nothing_and_holds_no
         answer = await second.get("/v1/key")
         [slots] = answer.json()["limits"]
         assert slots["used"] == 0
+        for client in (first, second):
+            await client.aclose()
         assert two.end() == 0
     rows, level = await ledger(tmp_path)
     adds_up(rows, level)
@@ -191,6 +195,7 @@ async def test_killed_again_and_again_every_request_has_one_row(tmp_path):
                     nursery.start_soon(ask_on)
                 await trio.sleep(1.5)
                 router.process.send_signal(signal.SIGKILL)
+            await client.aclose()
             done += len(good)
     with served("--config", str(path), within=60) as router:
         await trio.sleep(LEASE + SWEEP)
