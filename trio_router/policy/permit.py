@@ -201,7 +201,7 @@ class Permit:
         """
         course = next(c for c in self._courses if c.entry is entry)
         before = course.said
-        usual = self._counted.sizes(course.target.name).usual()
+        usual = self._counted.sizes(course.target.name).usual
         course.said = max(before, said) + max(_LEAST_MORE, usual // 2)
         if self._asked.most is not None:
             course.said = max(before, min(course.said, self._asked.most))
@@ -226,7 +226,7 @@ class Permit:
         now, asked = self._counted.wall(), self._asked
         stack = self._counted.table.of_target(target.provider, target.name, now)
         course = Course(target, stack, entry)
-        usual = self._counted.sizes(target.name).usual()
+        usual = self._counted.sizes(target.name).usual
         course.usage = usual_usage(asked.size, usual, asked.most)
         course.said = course.usage.output or 0
         if self._account.money or stack.money:
