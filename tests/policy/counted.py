@@ -38,6 +38,24 @@ def keys(*of_key: str, store: str = STORE) -> str:
     return f"{store}{PRICES}auth: {{keys: [{{name: web, key: k1, {', '.join(of_key)}}}]}}\n"
 
 
+def budget(tokens: float, **more: object) -> str:
+    settings = "".join(f", {name}: {value}" for name, value in more.items())
+    return f"budgets: [{{usd: {usd(tokens)}, per: day{settings}}}]"
+
+
+async def at_once(s, count: int, model: str, **body) -> list[int]:
+    """The statuses of so many requests at once."""
+    codes: list[int] = []
+
+    async def one() -> None:
+        codes.append((await s.ask(model, **body)).status_code)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(one)
+    return codes
+
+
 class CountedStack:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack

@@ -5,29 +5,11 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tests.policy.counted import PRICES, STORE, TOKEN, counted_stack, keys, usd
+from tests.policy.counted import PRICES, STORE, TOKEN, at_once, budget, counted_stack, keys, usd
 from tests.stack import PROVIDERS, text_of
 from trio_router.ledger.rows import RowState
 
 UNPRICED = PROVIDERS + "  new: {base_url: http://upstream/v1}\n"
-
-
-def budget(tokens: float, **more: object) -> str:
-    settings = "".join(f", {name}: {value}" for name, value in more.items())
-    return f"budgets: [{{usd: {usd(tokens)}, per: day{settings}}}]"
-
-
-async def at_once(s, count: int, model: str, **body) -> list[int]:
-    """The statuses of so many requests at once."""
-    codes: list[int] = []
-
-    async def one() -> None:
-        codes.append((await s.ask(model, **body)).status_code)
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(count):
-            nursery.start_soon(one)
-    return codes
 
 
 class TestStrict:

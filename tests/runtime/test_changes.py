@@ -98,12 +98,14 @@ def test_what_differs_has_a_line_and_what_is_equal_has_none_and_no_line_has_a_se
 def test_what_needs_a_restart_is_held_against_the_start():
     started = config("server: {port: 1}")
     other = config(
-        "server: {port: 2, workers: 3, host: localhost, metrics: {port: 5, host: localhost}}"
+        "server: {port: 2, workers: 3, host: localhost, metrics: {port: 5, host: localhost}}\n"
+        'store: {url: "sqlite:x.db"}'
     )
     assert needs_restart(started, other) == list(NEED_RESTART)
     assert needs_restart(started, other, {"server.port", "server.workers"}) == [
         "server.host",
         "server.metrics.host",
         "server.metrics.port",
+        "store",
     ]
     assert needs_restart(started, config("server: {port: 1, max_streams: 4}")) == []
