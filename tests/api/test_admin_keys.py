@@ -9,7 +9,7 @@ import pytest
 from tests.api.administering import ADMIN, ANNA, SETTINGS, WEB, Administrator
 from tests.stack import memory_stack
 from trio_router.ledger.accounts import hash_of
-from trio_router.stores.interface import StoreDown
+from trio_router.stores.interface import Conflict, StoreDown
 
 
 @pytest.fixture
@@ -101,6 +101,31 @@ class TestKeys:
         status, error = await anna.refused("POST", "keys/ada/rotate")
         assert (status, error["code"]) == (409, "conflict")
         assert "revoked" in error["message"]
+
+    async def test_no_revocation_is_lost_to_a_change_in_another_worker(self, stack, anna, monkeypatch):
+        await anna.post("keys", {"id": "ada"})
+        store = stack.router.counting.keeper.store
+        change, entry = store.change_key, (await store.audit())[0]
+
+        async def late(key, *more):
+            monkeypatch.setattr(store, "change_key", change)
+            await change((await store.key("ada")).revoked(1.0), entry)  # the other worker's
+            return await change(key, *more)
+
+        monkeypatch.setattr(store, "change_key", late)
+        answer = await anna.ask("PATCH", "keys/ada", {"name": "Ada"})
+        assert (answer.json()["name"], answer.json()["state"]) == ("Ada", "revoked")
+        assert (await store.key("ada")).revoked_at == 1.0
+
+    async def test_a_key_that_changes_all_the_time_is_a_conflict(self, stack, anna, monkeypatch):
+        await anna.post("keys", {"id": "ada"})
+
+        async def never(*_):
+            raise Conflict
+
+        monkeypatch.setattr(stack.router.counting.keeper.store, "change_key", never)
+        status, error = await anna.refused("PATCH", "keys/ada", {"name": "Ada"})
+        assert (status, "try again" in error["message"]) == (409, True)
 
     async def test_keys_expire_when_they_shall(self, anna):
         made = await anna.post("keys", {"id": "ada", "expires_in": 60})

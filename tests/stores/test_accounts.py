@@ -56,6 +56,16 @@ class TestKeys:
         await store.change_key(new, act("key.rotate"))
         assert await store.key_of(key().hash) is None
 
+    async def test_a_key_that_was_changed_meanwhile_is_not_changed_again(self, store):
+        await store.add_key(key(), act())
+        revoked = key().revoked(NOW)
+        assert await store.change_key(revoked, act("key.revoke"), key())
+        with pytest.raises(Conflict):
+            await store.change_key(key(name="x"), act("key.change"), key())
+        assert await store.key("web") == revoked
+        assert [entry.act for entry in await store.audit()] == ["key.revoke", "key.create"]
+        assert not await store.change_key(key("other"), act("key.change"), key("other"))
+
     async def test_a_key_that_is_not_there_is_not_changed(self, store):
         assert not await store.change_key(key(), act())
         assert await store.audit() == []

@@ -22,19 +22,24 @@ logger = logging.getLogger("trio_router")
 NOBODY = "loopback"  # who acts where no admin key is configured
 
 
-def act(router: Router, who: str, what: str, subject: str, **detail: str) -> AuditEntry:
-    """The entry of an act that happens now; it is logged too."""
-    fields = {"act": what, "subject": subject, "by": who}
+def act(router: Router, who: str, what: str, on: str, **detail: str) -> AuditEntry:
+    """The entry of an act on `on` that happens now."""
+    return AuditEntry(router.clock.wall(), who, what, on, detail)
+
+
+def logged(entry: AuditEntry) -> None:
+    """Writes an act that has happened to the log too."""
+    fields = {"act": entry.act, "subject": entry.subject, "by": entry.actor}
     logger.info("an administrative act", extra={"fields": fields})
-    return AuditEntry(router.clock.wall(), who, what, subject, detail)
 
 
-async def noted(router: Router, who: str, what: str, subject: str, **detail: str) -> None:
+async def noted(router: Router, who: str, what: str, on: str, **detail: str) -> None:
     """Writes down an act that changes neither a key nor a team.
 
     A store that is down, or is not there, does not prevent the act: then it stands in the log alone.
     """
-    entry = act(router, who, what, subject, **detail)
+    entry = act(router, who, what, on, **detail)
+    logged(entry)
     keeper = router.counting.keeper
     if keeper is None:
         return

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import trio
-
 from trio_router.api.accounts import Accounts, conflict, opened
 from trio_router.api.admin import admin_reply
-from trio_router.api.admin_acts import act
+from trio_router.api.admin_acts import act, logged
 from trio_router.api.admin_bodies import (
     KeyBody,
     NewKeyBody,
@@ -23,6 +22,7 @@ from trio_router.api.admin_shapes import ceilings_told, key_told, listed
 from trio_router.errors import InvalidRequest, MethodNotAllowed
 from trio_router.ledger.accounts import KEY_BYTES, Key, hash_of, new_secret
 from trio_router.ledger.table import ceilings_of
+from trio_router.stores.interface import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -30,10 +30,13 @@ if TYPE_CHECKING:
     from trio_router.api.reply import Reply
     from trio_router.api.request import ClientRequest
     from trio_router.ledger.accounts import Team
+    from trio_router.ledger.queries import AuditEntry
 
+    Rewriting = Callable[[Accounts, Key], Awaitable[Key]]
     Doing = Callable[[ClientRequest, str, str], Awaitable[Reply]]
 
 _ID_BYTES = 8
+_TRIES = 10  # of a change that others come before
 
 
 class KeyEndpoints:
@@ -41,7 +44,6 @@ class KeyEndpoints:
 
     def __init__(self, root: str) -> None:
         self.path = f"{root}/keys"
-        self._changing = trio.Lock()  # a key is read, changed and written as one step
         self._doing: dict[tuple[str, str], Doing] = {
             ("GET", ""): self._show,
             ("PATCH", ""): self._change,
@@ -77,8 +79,9 @@ class KeyEndpoints:
             await accounts.refuse_no_team(key.team)
             if await accounts.store.key(name) is not None:
                 raise conflict(f"there is a key {name!r} already", "id")
-            detail = {"name": key.name, "team": key.team or ""}
-            await accounts.store.add_key(key, act(router, who, "key.create", name, **detail))
+            entry = act(router, who, "key.create", name, name=key.name, team=key.team or "")
+            await accounts.store.add_key(key, entry)
+            logged(entry)
         return admin_reply({**key_told(key, now), "key": secret}, 201)
 
     def methods(self, path: str) -> set[str]:
@@ -114,13 +117,14 @@ class KeyEndpoints:
     async def _change(self, asked: ClientRequest, who: str, name: str) -> Reply:
         body = understood(await asked.body.read(), KeyBody)
         now = asked.router.clock.wall()
-        async with opened(asked, changes=True) as accounts, self._changing:
-            key = key_of(body, await accounts.own_key(name), now)
+
+        async def change(accounts: Accounts, before: Key) -> Key:
+            key = key_of(body, before, now)
             await accounts.refuse_no_team(key.team)
-            if fields := changed(body):
-                entry = act(asked.router, who, "key.change", name, fields=fields)
-                await accounts.store.change_key(key, entry)
-        return admin_reply(key_told(key, now))
+            return key
+
+        entry = act(asked.router, who, "key.change", name, fields=changed(body))
+        return admin_reply(key_told(await self._rewritten(asked, name, entry, change), now))
 
     async def _rotate(self, asked: ClientRequest, who: str, name: str) -> Reply:
         """Another secret for the same key; the one before is valid for `overlap` more seconds."""
@@ -128,13 +132,14 @@ class KeyEndpoints:
         router = asked.router
         now = router.clock.wall()
         secret = new_secret(router.clock.token(KEY_BYTES))
-        async with opened(asked, changes=True) as accounts, self._changing:
-            before = await accounts.own_key(name)
+
+        async def rotate(_: Accounts, before: Key) -> Key:
             if (fault := before.fault(before.hash, now)) is not None:
                 raise conflict(f"{fault}: make a new one")
-            key = before.rotated(hash_of(secret), now, body.overlap)
-            entry = act(router, who, "key.rotate", name, overlap=f"{body.overlap:g}")
-            await accounts.store.change_key(key, entry)
+            return before.rotated(hash_of(secret), now, body.overlap)
+
+        entry = act(router, who, "key.rotate", name, overlap=f"{body.overlap:g}")
+        key = await self._rewritten(asked, name, entry, rotate)
         return admin_reply({**key_told(key, now), "key": secret})
 
     async def _revoke(self, asked: ClientRequest, who: str, name: str) -> Reply:
@@ -142,12 +147,28 @@ class KeyEndpoints:
         if await asked.body.read() not in (b"", b"{}"):
             raise InvalidRequest("nothing is to be said here: send no body")
         now = asked.router.clock.wall()
-        async with opened(asked, changes=True) as accounts, self._changing:
-            before = await accounts.own_key(name)
-            key = before.revoked(now)
-            if key is not before:
-                await accounts.store.change_key(key, act(asked.router, who, "key.revoke", name))
-        return admin_reply(key_told(key, now))
+
+        async def revoke(_: Accounts, before: Key) -> Key:
+            return before.revoked(now)
+
+        entry = act(asked.router, who, "key.revoke", name)
+        return admin_reply(key_told(await self._rewritten(asked, name, entry, revoke), now))
+
+    async def _rewritten(
+        self, asked: ClientRequest, name: str, entry: AuditEntry, change: Rewriting
+    ) -> Key:
+        """The key after `change`, which is asked again if somebody else changes the key meanwhile."""
+        for _ in range(_TRIES):
+            async with opened(asked, changes=True) as accounts:
+                before = await accounts.own_key(name)
+                key = await change(accounts, before)
+                if key == before:
+                    return key
+                with suppress(Conflict):
+                    if await accounts.store.change_key(key, entry, before):
+                        logged(entry)
+                        return key
+        raise conflict("others change this key at the same time: try again")
 
 
 async def add_standing(

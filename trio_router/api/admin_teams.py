@@ -8,7 +8,7 @@ import trio
 
 from trio_router.api.accounts import conflict, opened
 from trio_router.api.admin import admin_reply
-from trio_router.api.admin_acts import act
+from trio_router.api.admin_acts import act, logged
 from trio_router.api.admin_bodies import NewTeamBody, TeamBody, changed, team_of, understood
 from trio_router.api.admin_keys import add_standing, standing
 from trio_router.api.admin_query import CEILINGS, PAGE, flag, page_size, refuse_unknown
@@ -51,6 +51,7 @@ class TeamEndpoints:
                 raise conflict(f"there is a team {team.id!r} already", "id")
             entry = act(asked.router, who, "team.create", team.id, name=team.name)
             await accounts.store.put_team(team, entry)
+            logged(entry)
         return admin_reply(team_told(team), 201)
 
     def methods(self, path: str) -> set[str]:
@@ -84,6 +85,7 @@ class TeamEndpoints:
             if fields := changed(body):
                 entry = act(asked.router, who, "team.change", name, fields=fields)
                 await accounts.store.put_team(team, entry)
+                logged(entry)
         return admin_reply(team_told(team))
 
     async def _remove(self, asked: ClientRequest, who: str, name: str) -> Reply:
@@ -95,8 +97,8 @@ class TeamEndpoints:
             if page.keys:
                 first = page.keys[0].id
                 raise conflict(f"the key {first!r} belongs to the team: give its keys to another one")
-            if not await accounts.store.remove_team(
-                name, act(asked.router, who, "team.remove", name, name=team.name)
-            ):
+            entry = act(asked.router, who, "team.remove", name, name=team.name)
+            if not await accounts.store.remove_team(name, entry):
                 raise NotFound(f"there is no team {name!r}")
+            logged(entry)
         return admin_reply({"object": "team", "id": name, "removed": True})

@@ -113,7 +113,8 @@ def _bar(ceiling: dict[str, Any]) -> str:
         used, most = ceiling["used"], ceiling["most"]
         said = f"{used:,} of {most:,}"
     filled = round(_BAR * min(1.0, used / most)) if most else _BAR
-    name = f"{ceiling['of']} {_SHORT.get(ceiling['limit'], ceiling['limit'])}"
+    limit = ceiling.get("per") or ceiling["limit"]
+    name = f"{ceiling['of']} {_SHORT.get(limit, limit)}"
     return f"  {name:<18} [{'#' * filled}{'.' * (_BAR - filled)}] {said}"
 
 

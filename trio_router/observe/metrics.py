@@ -78,7 +78,13 @@ class Metrics:
             "budget_remaining_usd",
             "US dollars left of the budgets of teams and providers that were asked lately",
             ["budget", "per"],
-            of_all="min",
+            of_all="mostrecent",
+        )
+        self.budget = self._gauge(
+            "budget_usd", "US dollars of those budgets", ["budget", "per"], of_all="mostrecent"
+        )
+        self.store_down = self._gauge(
+            "store_down", "1 while the store of keys and counters cannot be reached", of_all="max"
         )
         self.tokens_estimated = self._counter(
             "tokens_estimated",
@@ -146,7 +152,7 @@ class Metrics:
         name: str,
         text: str,
         labels: list[str] | None = None,
-        of_all: Literal["sum", "max", "min"] = "sum",
+        of_all: Literal["sum", "max", "min", "mostrecent"] = "sum",
     ) -> Gauge:
         """`of_all` says what the figure of several live processes is."""
         mode: Any = f"live{of_all}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_router.config.accounts import NO_LIMITS
-from trio_router.ledger.ceilings import Counting
 from trio_router.ledger.table import CeilingTable, Sold
-from trio_router.money import dollars
+from trio_router.observe.budgets import BudgetGauges
 from trio_router.policy.accounts import RunTimeAccounts, budget_of, limits_of
 from trio_router.policy.chain import Chain
 from trio_router.policy.permit import Counted
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from trio_router.runtime.generation import Draft
     from trio_router.stores.interface import Store
 
-_SHOWN = frozenset({"team", "provider", "model"})  # whose budgets have a gauge
-
 
 class ProcessCounting:
     """Nothing is there until a configuration needs it; then it stays to the process's end.
@@ -48,6 +45,7 @@ class ProcessCounting:
         self._accounts: RunTimeAccounts | None = None
         self._sizes: dict[str, AnswerSizes] = {}
         self._is_started = False
+        self._gauges = BudgetGauges(metrics)
 
     def chain(self, draft: Draft) -> Chain | None:
         """What stands before the models in the generation of `draft`; None if nothing does."""
@@ -98,13 +96,14 @@ class ProcessCounting:
         self._metrics.limit_refusals.labels(f"{ceiling.scope}_{ceiling.kind.value}").inc()
 
     def _show_budgets(self) -> None:
-        """Run-time keys have no gauge: there may be any number of them."""
-        if self.keeper is None:
-            return
-        for ceiling, left in self.keeper.purse.known():
-            if ceiling.kind is Counting.BUDGET and ceiling.scope in _SHOWN:
-                name = ceiling.counter.partition(" ")[0]
-                self._metrics.budget_remaining.labels(name, ceiling.per).set(dollars(left))
+        if self.keeper is not None:
+            self._gauges.show(self.keeper.purse.known())
+
+    def show(self) -> None:
+        """Sets the gauges of the store, and of budgets whose window has ended."""
+        if self.keeper is not None:
+            self._metrics.store_down.set(self._is_started and self.keeper.is_down)
+            self._gauges.settle(self._clock.wall())
 
 
 def sold(config: Config) -> dict[str, Sold]:

@@ -237,16 +237,21 @@ class Router:
         return target_reports(self.generation)
 
     def show_states(self) -> None:
-        """Sets the metric of every target's state; of those that one pattern has made, the worst."""
+        """Sets the metric of every target's state; of those that one pattern has made, the worst.
+
+        And those of the store and of budgets.
+        """
         fleet = self.generation.upstreams.fleet
         for name in fleet.targets:
             provider, _, model = name.partition("/")
             self.engine.show_state(fleet, provider, model)
         for labels, state in fleet.states_of_patterns(trio.current_time()).items():
             self.metrics.target_state.labels(*labels).set(state)
+        self.counting.show()
 
     async def sample(self) -> None:
         """Samples everything that runs, for the history and the gauges."""
+        self.counting.show()
         await self.observation.sample(self.generation)
 
     async def _sample(self) -> None:

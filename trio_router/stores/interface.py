@@ -111,8 +111,11 @@ class Store(Protocol):
     async def add_key(self, key: Key, audit: AuditEntry) -> None:
         """Raises Conflict if there is a key of this id or hash."""
 
-    async def change_key(self, key: Key, audit: AuditEntry) -> bool:
-        """Replaces the key of this id; False if there is none."""
+    async def change_key(self, key: Key, audit: AuditEntry, before: Key | None = None) -> bool:
+        """Replaces the key of this id; False if there is none.
+
+        With `before`, raises Conflict if the key is not that any more: somebody else has changed it.
+        """
 
     async def key_of(self, hashed: str) -> Key | None:
         """The key whose hash is, or was before a rotation, `hashed`."""

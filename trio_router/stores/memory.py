@@ -198,11 +198,13 @@ class MemoryStore:
             raise Conflict(f"there is a key {key.id} already")
         self._put_key(key, audit)
 
-    async def change_key(self, key: Key, audit: AuditEntry) -> bool:
-        before = self._keys.get(key.id)
-        if before is None:
+    async def change_key(self, key: Key, audit: AuditEntry, before: Key | None = None) -> bool:
+        known = self._keys.get(key.id)
+        if known is None:
             return False
-        for hashed in (before.hash, before.old_hash):
+        if before is not None and before != known:
+            raise Conflict(f"the key {key.id} was changed meanwhile")
+        for hashed in (known.hash, known.old_hash):
             self._hashes.pop(hashed or "", None)
         self._put_key(key, audit)
         return True

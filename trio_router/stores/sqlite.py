@@ -98,8 +98,8 @@ class SQLiteStore:
     async def add_key(self, key: Key, audit: AuditEntry) -> None:
         await self._writer.do(lambda db: sqlite_accounts.add_key(db, key, audit))
 
-    async def change_key(self, key: Key, audit: AuditEntry) -> bool:
-        return await self._writer.do(lambda db: sqlite_accounts.change_key(db, key, audit))
+    async def change_key(self, key: Key, audit: AuditEntry, before: Key | None = None) -> bool:
+        return await self._writer.do(lambda db: sqlite_accounts.change_key(db, key, audit, before))
 
     async def key_of(self, hashed: str) -> Key | None:
         return await self._writer.do(lambda db: sqlite_accounts.key_of(db, hashed))

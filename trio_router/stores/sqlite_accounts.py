@@ -27,9 +27,11 @@ def add_key(db: Connection, key: Key, audit: AuditEntry) -> None:
     note(db, audit)
 
 
-def change_key(db: Connection, key: Key, audit: AuditEntry) -> bool:
+def change_key(db: Connection, new: Key, audit: AuditEntry, before: Key | None) -> bool:
+    if before is not None and key(db, new.id) not in (before, None):
+        raise Conflict(f"the key {new.id} was changed meanwhile")
     update = "update keys set hash = ?, old_hash = ?, team = ?, body = ? where id = ?"
-    done = db.execute(update, (key.hash, key.old_hash, key.team, _encode(key), key.id))
+    done = db.execute(update, (new.hash, new.old_hash, new.team, _encode(new), new.id))
     if done.rowcount:
         note(db, audit)
     return bool(done.rowcount)
