@@ -115,5 +115,10 @@ async def _check(target: Target, client: UpstreamClient, request: PassingRequest
 
 def run(config: Config) -> list[Finding]:
     """See `ask_all`.  The findings tell what a log would."""
-    logging.getLogger("trio_router").setLevel(logging.CRITICAL)
-    return trio.run(partial(ask_all, config))
+    logger = logging.getLogger("trio_router")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        return trio.run(partial(ask_all, config))
+    finally:
+        logger.setLevel(level)
