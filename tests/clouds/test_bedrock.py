@@ -244,6 +244,22 @@ class TestMessages:
         told = ["context_management" in seen.json for seen in stack.fake.seen]
         assert told == [True, False]
 
+    @pytest.mark.parametrize("model", [CLAUDE, NOVA])
+    async def test_what_keeps_prompts_from_being_cached_is_left_out(self, model):
+        mark = {"cache_control": {"type": "ephemeral", "scope": "global"}}
+        system = [
+            {"type": "text", "text": "x-anthropic-billing-header: cch=1;"},
+            {"type": "text", "text": "Be kind", **mark},
+        ]
+        tools = [{"name": "look", "input_schema": {"type": "object"}, **mark}]
+        async with bedrock() as stack:
+            response = await messages(stack, f"bedrock/{model}", system=system, tools=tools)
+        assert response.status_code == 200
+        told = json.dumps(stack.fake.seen[0].json)
+        assert "billing" not in told
+        assert "scope" not in told
+        assert ("cache_control" in told) == (model == CLAUDE)
+
     @pytest.mark.parametrize("stream", [True, False])
     async def test_other_models_are_reached_by_converse(self, stream):
         async with bedrock() as stack:

@@ -211,6 +211,7 @@ async def test_claude_code_edits_a_file(kind, monkeypatch, tmp_path):
     assert (result["result"], result["num_turns"]) == ("Mended.", 3), result
     assert file.read_text() == "This is the end.\n"
     assert "This is teh end." in json.dumps(made.asked[-1])  # what the tool read
+    assert "x-anthropic-billing-header" not in json.dumps(made.asked)
     assert thoughts(kind, made.asked[-1]) == [(THINKING, SIGNATURE)] * 2
     if kind == "converse":
         assert "cachePoint" in json.dumps(made.asked[-1])

@@ -14,6 +14,7 @@ HAVE = {
     "anthropic": {"listing"},
     "gemini": {"embeddings", "listing"},
     "cohere": {"embeddings", "listing"},
+    "bedrock": {"listing"},
     "ollama": {"embeddings", "listing"},
 }
 

@@ -108,6 +108,17 @@ async def test_who_leaves_while_waiting_takes_the_fetch_from_nobody(autojump_clo
         assert source.calls == 1
 
 
+async def test_a_fetch_that_ends_with_the_router_is_no_failure(autojump_clock, caplog):
+    source = Source()
+    source.hangs = True
+    async with credentials(source) as made:
+        assert made.held() is None
+        await trio.sleep(1)
+    assert (source.calls, source.at_once) == (1, 0)
+    assert made.results == []
+    assert not caplog.records
+
+
 async def test_a_slow_source_does_not_hold_a_request_that_has_a_valid_token(autojump_clock):
     source = Source(seconds=3600)
     async with credentials(source) as made:

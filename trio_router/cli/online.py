@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -113,5 +114,11 @@ async def _check(target: Target, client: UpstreamClient, request: PassingRequest
 
 
 def run(config: Config) -> list[Finding]:
-    """See `ask_all`."""
-    return trio.run(partial(ask_all, config))
+    """See `ask_all`.  The findings tell what a log would."""
+    logger = logging.getLogger("trio_router")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        return trio.run(partial(ask_all, config))
+    finally:
+        logger.setLevel(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ _PIECES = 64  # of a call's arguments, that may wait to be looked at
 _DEPTH = 16  # of a value; what is nested deeper says something
 
 
+_BILLING = re.compile(r"\A\s*x-anthropic-billing-header:[^\n]*(?:\n+|\Z)")
+
+
 def as_dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -21,6 +25,44 @@ def as_dict(value: Any) -> dict[str, Any]:
 def dicts(value: Any) -> list[dict[str, Any]]:
     """The objects in an array; none if it is something else."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def without_billing(content: Any) -> Any:
+    """A system prompt without the line for Anthropic's books with which Claude Code's begins.
+
+    It changes with each request: no other provider would ever find the prompt in its cache.
+    """
+    if isinstance(content, str):
+        return _BILLING.sub("", content)
+    if not isinstance(content, list):
+        return content
+    made = [_without_line(part) for part in content]
+    return [part for part in made if not isinstance(part, dict) or part.get("text") != ""]
+
+
+def _without_line(part: Any) -> Any:
+    text = part.get("text") if isinstance(part, dict) else None
+    return {**part, "text": _BILLING.sub("", text)} if isinstance(text, str) else part
+
+
+def unscoped(body: dict[str, Any]) -> dict[str, Any]:
+    """A Messages request as clouds take it: marks for the cache without `scope`, and no billing."""
+    told = dict(body)
+    system = without_billing(told.pop("system", None))
+    if isinstance(system, list):
+        system = [*map(_unscoped, system)]
+    if system:
+        told["system"] = system
+    if isinstance(body.get("tools"), list):
+        told["tools"] = [*map(_unscoped, body["tools"])]
+    return told
+
+
+def _unscoped(marked: Any) -> Any:
+    mark = marked.get("cache_control") if isinstance(marked, dict) else None
+    if not isinstance(mark, dict) or "scope" not in mark:
+        return marked
+    return {**marked, "cache_control": {k: v for k, v in mark.items() if k != "scope"}}
 
 
 def legacy_call(message: dict[str, Any]) -> dict[str, Any]:

@@ -188,22 +188,27 @@ class Credentials:
                 self._failure = "the router does not run"
 
     async def _fetch(self) -> None:
-        failure = f"its credentials did not come within {_PATIENCE:g} s"
         try:
-            with trio.move_on_after(_PATIENCE):
-                self._take(await self._source())
-                failure = ""
-        except CredentialsError as fault:
-            failure = str(fault)
-        except Exception as fault:
-            failure = f"its credentials could not be fetched ({type(fault).__name__})"
-        finally:
-            coming, self._coming = self._coming, None
+            failure = await self._fetched()
             if failure:
                 self._failed(failure)
+        finally:
+            coming, self._coming = self._coming, None
             if coming is not None:
                 coming.set()
         self._told("failed" if failure else "renewed")
+
+    async def _fetched(self) -> str:
+        """Takes what the source gives.  Returns what went wrong; empty if nothing did."""
+        try:
+            with trio.move_on_after(_PATIENCE):
+                self._take(await self._source())
+                return ""
+        except CredentialsError as fault:
+            return str(fault)
+        except Exception as fault:
+            return f"its credentials could not be fetched ({type(fault).__name__})"
+        return f"its credentials did not come within {_PATIENCE:g} s"
 
     def _take(self, lease: Lease) -> None:
         now = trio.current_time()

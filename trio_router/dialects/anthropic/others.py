@@ -7,11 +7,10 @@ target to refuse.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from trio_router.dialects.anthropic.order import OUTLINE
-from trio_router.dialects.hub import as_dict, dicts
+from trio_router.dialects.hub import as_dict, dicts, without_billing
 
 # `thinking` and `output_config.effort` are told by `reasoning_effort`; edits of the context are made
 # where it is too long, which the target will say itself.
@@ -19,7 +18,6 @@ _REQUEST = frozenset({"cache_control", "thinking", "context_management"})
 _MESSAGE = frozenset({"cache_control", "is_error", OUTLINE})
 _PART = frozenset({"cache_control", "citations", "context"})
 _TOOL = frozenset({"cache_control", "eager_input_streaming"})
-_BILLING = re.compile(r"\A\s*x-anthropic-billing-header:[^\n]*(?:\n+|\Z)")
 _FAILED = "Error:"
 _LONGEST_USER = 64  # characters; OpenAI refuses more, and Claude Code's ids have more
 
@@ -38,18 +36,11 @@ def for_others(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_billing(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Claude Code's system prompt begins with a line for Anthropic's books, which changes with each
-    request: no other provider would ever find the prompt in its cache.
-    """
     if not messages or messages[0].get("role") != "system":
         return messages
     system, *rest = messages
     content = system.get("content")
-    if isinstance(content, str):
-        kept: Any = _BILLING.sub("", content)
-    else:
-        parts = [{**part, "text": _BILLING.sub("", part.get("text") or "")} for part in dicts(content)]
-        kept = [part for part in parts if part["text"]]
+    kept = without_billing(content if isinstance(content, str) else dicts(content))
     return [{**system, "content": kept}, *rest] if kept else rest
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.request import build_body
 from trio_router.dialects.base import TokenCounter, Unsupported, UpstreamRequest
+from trio_router.dialects.hub import unscoped
 from trio_router.wire.jsoncodec import dumps
 from trio_router.wire.names import path_segment
 
@@ -40,7 +41,7 @@ def predicted(path: str, body: dict[str, Any], headers: Mapping[str, str]) -> Up
     betas = headers.get(_BETAS, "")
     told = {
         name: value
-        for name, value in body.items()
+        for name, value in unscoped(body).items()
         if name not in _HERE and (name not in _FIELDS or _FIELDS[name] in betas)
     }
     verb = "streamRawPredict" if body.get("stream") else "rawPredict"

@@ -33,7 +33,9 @@ class BedrockListing:
             token = record.get("nextToken")
             mark = f"{_PROFILES}{token}" if isinstance(token, str) and token else None
             return _models(profiles, "inferenceProfileId", "inferenceProfileName"), mark
-        return _models(dicts(record.get("modelSummaries")), "modelId", "modelName"), _PROFILES
+        summaries = record.get("modelSummaries")
+        mark = _PROFILES if isinstance(summaries, list) else None
+        return _models(dicts(summaries), "modelId", "modelName"), mark
 
 
 def _models(items: list[dict[str, Any]], name: str, title: str) -> list[ListedModel]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trio_router.dialects.bedrock.parts import PartReader, cache_point
 from trio_router.dialects.bedrock.words import REDACTED, SIGNED, Block
 from trio_router.dialects.chat_fields import role_of
-from trio_router.dialects.hub import as_dict, dicts
+from trio_router.dialects.hub import as_dict, dicts, without_billing
 from trio_router.errors import InvalidRequest
 from trio_router.wire.jsoncodec import JSONError, dumps_text, loads_text
 
@@ -42,7 +42,10 @@ class BedrockConversation:
         if role == "tool":
             self._say("user", self._result(message, place))
             return
-        made = self._parts.blocks(message.get("content"), f"{place}.content")
+        content = message.get("content")
+        if role == "system":
+            content = without_billing(content)
+        made = self._parts.blocks(content, f"{place}.content")
         if role == "assistant":
             made = self._assistant(message, place, made)
         if made:

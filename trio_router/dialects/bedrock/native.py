@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from trio_router.dialects.hub import unscoped
+
 VERSION = "bedrock-2023-05-31"
 _BETAS = "anthropic-beta"
 # Fields that are refused without their beta.
@@ -15,7 +17,7 @@ def invoked_body(body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any
     betas = [beta for beta in map(str.strip, headers.get(_BETAS, "").split(",")) if beta]
     told = {
         name: value
-        for name, value in body.items()
+        for name, value in unscoped(body).items()
         if name not in ("model", "stream")
         and (name not in _FIELDS or any(beta.startswith(_FIELDS[name]) for beta in betas))
     }
