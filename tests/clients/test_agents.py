@@ -172,7 +172,8 @@ class TestLlm:
         model |= {"api_key_name": "r", **can}
         (folder / "extra-openai-models.yaml").write_text(json.dumps([model]))
         (folder / "keys.json").write_text(json.dumps({"r": "sk-x"}))
-        return [program("llm"), "-m", "there", *flags, "Hello"], {"LLM_USER_PATH": str(folder)}
+        environ = {"LLM_USER_PATH": str(folder), "LLM_LOAD_PLUGINS": ""}  # not even what lies beside it
+        return [program("llm"), "-m", "there", *flags, "Hello"], environ
 
     @pytest.mark.client(shows="streaming, text")
     @pytest.mark.parametrize("flags", [[], ["--no-stream"]])

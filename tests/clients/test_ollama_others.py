@@ -142,7 +142,11 @@ def test_litellm_asks_all_dialects(router):
 @pytest.mark.client("pypi:llm-ollama", name="llm-ollama", api="Ollama", shows="text")
 def test_llm_lists_the_models_and_asks_one(router, tmp_path):
     pytest.importorskip("llm_ollama")
-    environ = {"OLLAMA_HOST": router.url, "LLM_USER_PATH": str(tmp_path)}
+    environ = {
+        "OLLAMA_HOST": router.url,
+        "LLM_USER_PATH": str(tmp_path),
+        "LLM_LOAD_PLUGINS": "llm-ollama",
+    }
     llm = Path(sys.executable).with_name("llm")
     assert "Ollama: ollama/fast" in router.program(llm, "models", **environ)
     assert router.program(llm, "-m", "ollama/fast", QUESTION, **environ).strip() == SAID

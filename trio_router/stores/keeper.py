@@ -327,7 +327,7 @@ class Keeper:
         except (StoreDown, LeaseLost):
             logger.warning("the store could not be told the last")
         finally:
-            await self.store.close()
+            await self.store.close()  # noqa: ASYNC102 - shielded by who calls it
 
 
 async def _in_time(asking: Awaitable[T]) -> T:

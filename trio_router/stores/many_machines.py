@@ -235,8 +235,8 @@ class ManyMachinesStore:
     async def add_key(self, key: Key, audit: AuditEntry) -> None:
         await self.ledger.add_key(key, audit)
 
-    async def change_key(self, key: Key, audit: AuditEntry) -> bool:
-        return await self.ledger.change_key(key, audit)
+    async def change_key(self, key: Key, audit: AuditEntry, before: Key | None = None) -> bool:
+        return await self.ledger.change_key(key, audit, before)
 
     async def key_of(self, hashed: str) -> Key | None:
         return await self.ledger.key_of(hashed)

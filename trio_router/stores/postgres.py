@@ -152,8 +152,8 @@ class PostgresStore:
     async def add_key(self, key: Key, audit: AuditEntry) -> None:
         await self._run(lambda db: postgres_accounts.add_key(db, key, audit))
 
-    async def change_key(self, key: Key, audit: AuditEntry) -> bool:
-        return await self._run(lambda db: postgres_accounts.change_key(db, key, audit))
+    async def change_key(self, key: Key, audit: AuditEntry, before: Key | None = None) -> bool:
+        return await self._run(lambda db: postgres_accounts.change_key(db, key, audit, before))
 
     async def key_of(self, hashed: str) -> Key | None:
         return await self._run(lambda db: postgres_accounts.key_of(db, hashed))

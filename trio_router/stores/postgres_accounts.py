@@ -29,10 +29,13 @@ def add_key(db: Connection[Any], key: Key, audit: AuditEntry) -> None:
         note(db, audit)
 
 
-def change_key(db: Connection[Any], key: Key, audit: AuditEntry) -> bool:
+def change_key(db: Connection[Any], new: Key, audit: AuditEntry, before: Key | None) -> bool:
     update = "update keys set hash = %s, old_hash = %s, team = %s, body = %s where id = %s"
     with db.transaction():
-        done = db.execute(update, (*_columns(key), plain(key.id)))
+        db.execute("select from keys where id = %s for update", (plain(new.id),))
+        if before is not None and key(db, new.id) not in (before, None):
+            raise Conflict(f"the key {new.id} was changed meanwhile")
+        done = db.execute(update, (*_columns(new), plain(new.id)))
         if done.rowcount:
             note(db, audit)
         return bool(done.rowcount)
