@@ -17,11 +17,8 @@ from trio_router.api.endpoints import CHAT_COMPLETIONS, MODELS_BELOW, OWN, chat_
 from trio_router.api.front import FRONT
 from trio_router.api.google import GOOGLE, GOOGLE_BELOW
 from trio_router.api.metrics_side import METRICS
-<<<<<<< HEAD
-from trio_router.api.own_key import OWN_KEY
-=======
 from trio_router.api.ollama import OLLAMA
->>>>>>> bbe591757fc9e48f7c1be7f13bb15c642f2bb385
+from trio_router.api.own_key import OWN_KEY
 from trio_router.api.passing import FILES_BELOW, PASSING_THROUGH, UPLOADS
 from trio_router.api.request import ClientRequest
 from trio_router.api.sides import SIDES
@@ -75,11 +72,8 @@ class RouterApp(QuartTrio):
             **SIDES,
             **PASSING_THROUGH,
             **OWN,
-<<<<<<< HEAD
             **OWN_KEY,
-=======
             **OLLAMA,
->>>>>>> bbe591757fc9e48f7c1be7f13bb15c642f2bb385
             ("GET", RESPONSES): EndpointRow(responses_socket),
             **more,
         }

@@ -46,10 +46,6 @@ async def chat_completions(asked: ClientRequest) -> Reply:
 
 async def client_call(asked: ClientRequest) -> Reply:
     """A request in another API than the hub's: see `dialects.CLIENTS`.  Raises RouterError."""
-<<<<<<< HEAD
-    client = CLIENTS[asked.link.path]
-    await asked.authenticate()
-=======
     client = CLIENTS[asked.path]
     body, heavy = await client_body(asked, client)
     call = ClientCall(client, body, asked.link.headers, is_heavy=heavy)
@@ -61,8 +57,7 @@ async def client_body(asked: ClientRequest, client: ClientDialect) -> tuple[dict
 
     Raises RouterError.
     """
-    asked.authenticate()
->>>>>>> bbe591757fc9e48f7c1be7f13bb15c642f2bb385
+    await asked.authenticate()
     refuse_if_draining(asked.router)
     parse = asked.parsing(parse_object)
 
@@ -139,13 +134,8 @@ async def models(asked: ClientRequest) -> Reply:
 
 async def model(asked: ClientRequest) -> Reply:
     """`GET /v1/models/{name}`, whose name may hold slashes.  Raises RouterError."""
-<<<<<<< HEAD
     await asked.authenticate()
-    name = asked.link.path.removeprefix(_ONE_MODEL)
-=======
-    asked.authenticate()
     name = asked.path.removeprefix(_ONE_MODEL)
->>>>>>> bbe591757fc9e48f7c1be7f13bb15c642f2bb385
     return json_reply(_teller(asked).model(asked.router.model(name, asked.generation)))
 
 

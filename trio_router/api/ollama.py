@@ -59,7 +59,7 @@ async def embed(asked: ClientRequest) -> Reply:
 
 async def tags(asked: ClientRequest) -> Reply:
     """`GET /api/tags`: all models and routes.  Raises RouterError."""
-    asked.authenticate()
+    await asked.authenticate()
     return json_reply(_TELLER.models(await asked.router.models(asked.generation)))
 
 
@@ -79,7 +79,7 @@ async def show(asked: ClientRequest) -> Reply:
 
 async def running(asked: ClientRequest) -> Reply:
     """`GET /api/ps`: the router itself has no model in memory.  Raises RouterError."""
-    asked.authenticate()
+    await asked.authenticate()
     return json_reply({"models": []})
 
 
@@ -90,7 +90,7 @@ async def version(asked: ClientRequest) -> Reply:
 
 async def refused(asked: ClientRequest) -> NoReturn:
     """What changes the models of a server.  Raises RouterError."""
-    asked.authenticate()
+    await asked.authenticate()
     what = asked.path.rpartition("/")[2]
     why = f"{what} is not available here: the router's models are those of its configuration"
     raise RouterError(why, status=501, code="not_supported", type="invalid_request_error")
@@ -108,7 +108,7 @@ def asked_model(table: RouteTable, name: str) -> str:
 
 
 async def _body(asked: ClientRequest) -> tuple[dict[str, Any], bool]:
-    asked.authenticate()
+    await asked.authenticate()
     refuse_if_draining(asked.router)
     return await understood(await asked.body.read(), parse_object)
 

@@ -101,12 +101,8 @@ async def _admitted(asked: ClientRequest) -> ClientRequest:
 
 
 async def _pass(asked: ClientRequest, opening: Opening) -> Reply:
-<<<<<<< HEAD
-    asked.trace(asked.link.path.split("/")[2])  # audio, images, files...
-    asked.exchange.admission = asked.admit_target
-=======
     asked.trace(asked.path.split("/")[2])  # audio, images, files...
->>>>>>> bbe591757fc9e48f7c1be7f13bb15c642f2bb385
+    asked.exchange.admission = asked.admit_target
     passage = await asked.exchange.passage(opening)
     headers = {**passage.headers, **_HARMLESS, **origin(asked.record), **asked.told_limits()}
     return Reply(passage.status, headers, stream=passage)

@@ -102,22 +102,14 @@ class ClientRequest:
     async def authenticate(self) -> None:
         """Notes whose key the request has.  Raises Unauthorized, StoreUnavailable."""
         given = self.header(b"authorization").decode("latin-1")
-<<<<<<< HEAD
-        if not given:  # as Anthropic's clients send it, or Google's
-            key = self.header(b"x-api-key") or self.header(KEY_HEADER)
-            if own := key.decode("latin-1") or self.query_key:
-                given = f"Bearer {own}"
+        if not given and (own := self._own_key()):
+            given = f"Bearer {own}"
         policies = self.generation.policies
         if policies is None:
             self.record.key = self.generation.keys.check(given, self.link.server)
         else:
             self.account = await policies.account(given, self.link.server)
             self.record.key = None if self.account is None else self.account.id
-=======
-        if not given and (own := self._own_key()):
-            given = f"Bearer {own}"
-        self.record.key = self.generation.keys.check(given, self.link.server)
->>>>>>> bbe591757fc9e48f7c1be7f13bb15c642f2bb385
         self.admitted()
 
     def _own_key(self) -> str:
