@@ -310,14 +310,14 @@ class Exchange:
                 if passage.is_committed:
                     self._books.failed(error)
                 passage.fail(error)
+            self.admission = None  # it has the request, which has this
             passage.begun.set()
 
     async def _pass(self, passage: Passage) -> None:
         async with passage.opening() as (target, request):
             self._books.asks_target(target)
-            if (admission := self.admission) is not None:
-                self.admission = None  # it has the request, which has this
-                await admission(target)
+            if self.admission is not None:
+                await self.admission(target)
             await self._admit(target.timeouts)
             self.record.attempts += 1
             await move_passage(self._attempt(target, self.record), request, passage)
