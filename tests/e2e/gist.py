@@ -158,7 +158,7 @@ def _anthropic(records: list[tuple[bytes, Any]]) -> Gist:
         gist.reasoning += block["thinking"] if block["type"] == "thinking" else ""
         if block["type"] == "tool_use":
             given = block.get("partial_json")
-            gist.calls.append((block["name"], json.loads(given) if given else block["input"]))
+            gist.calls.append((block["name"], _arguments(given) if given else block["input"]))
     return gist
 
 
@@ -304,7 +304,8 @@ def _responses(records: list[tuple[bytes, Any]]) -> Gist:
         return gist
     whole = values[-1].get("response", values[-1])
     if gist.failed or whole.get("status") == "failed":
-        deltas = (v["delta"] for v in values if v.get("type") == "response.output_text.delta")
+        spoken = ("response.output_text.delta", "response.refusal.delta")
+        deltas = (v["delta"] for v in values if v.get("type") in spoken)
         return Gist("".join(deltas), failed=True)
     for item in whole.get("output") or ():
         match item["type"]:

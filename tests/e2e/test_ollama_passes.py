@@ -6,17 +6,28 @@ import json
 
 import pytest
 
+from tests.e2e.gist import told as said_by
 from tests.e2e.replay import CUTS, answer, body_of, recordings, replayer, whole
 
-pytestmark = [pytest.mark.corpus, pytest.mark.slow]
+pytestmark = pytest.mark.corpus
 CHAT, GENERATE = "/api/chat", "/api/generate"
 ENDPOINTS = pytest.mark.parametrize("path", [CHAT, GENERATE])
 
 
 def said_to(path: str, kind: str):
-    """The recordings of one of the two endpoints."""
-    field = b'"message":' if path == CHAT else b'"response":'
-    return [record for record in recordings(kind, "ollama") if field in body_of(record)]
+    """The recordings of one of the two endpoints that have a good end."""
+    field = "message" if path == CHAT else "response"
+    found = [r for r in recordings(kind, "ollama") if is_good(r) and field in first_of(r)]
+    return found or pytest.skip("there is no such recording")
+
+
+def first_of(record) -> dict:
+    return json.JSONDecoder().raw_decode(body_of(record).decode().lstrip())[0]
+
+
+def is_good(record) -> bool:
+    said = said_by("ollama", body_of(record))
+    return not said.failed and said.finish is not None
 
 
 def lines(body: bytes) -> list[bytes]:
@@ -33,7 +44,7 @@ async def test_every_recorded_stream_passes_line_by_line(path, cuts):
 
     records = said_to(path, "stream")
     async with replayer() as router:
-        assert await router.check_all(records, cuts, check, path) == len(records) * len(cuts) > 0
+        assert await router.check_all(records, cuts, check, path) == len(records) * len(cuts)
         assert {request.path for request in router.stack.upstream.requests} == {path}
 
 
@@ -48,7 +59,7 @@ async def test_every_recorded_whole_answer_passes_byte_for_byte(path, cuts):
     records = said_to(path, "json")
     async with replayer() as router:
         done = await router.check_all(records, cuts, check, path, stream=False)
-    assert done == len(records) * len(cuts) > 0
+    assert done == len(records) * len(cuts)
 
 
 @CUTS
