@@ -97,6 +97,7 @@ class Purse:
     def draw(self, amounts: Sequence[tuple[Ceiling, int]], now: float) -> Draw:
         """Takes the amounts from the purse.  What the result still wants, the store must grant."""
         draw = Draw(self._epoch)
+        leaving = leaves(now) + self._ahead
         for ceiling, amount in amounts:
             pocket = self._pockets.get(ceiling.counter)
             if pocket is None:
@@ -105,7 +106,7 @@ class Purse:
             pocket.drawn += amount
             at = 0
             if ceiling.kind.slides:
-                at = leaves(now) + self._ahead
+                at = leaving
                 lack = self._from_slices(ceiling.counter, pocket, amount, at, now)
             else:
                 lack = min(amount, max(0, amount - pocket.free))
