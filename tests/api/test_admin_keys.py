@@ -334,14 +334,16 @@ class TestWhoMayAsk:
                 assert answer.status_code == 403
             assert (await stack.router.counting.keeper.store.keys()).keys == ()
 
-    async def test_the_dashboards_cookie_opens_its_own_path(self, stack):
+    async def test_the_dashboards_cookie_opens_its_own_path_to_its_own_pages(self, stack):
         login = await stack.client.post(
             "/dashboard/login", data={"key": ADMIN}, headers={"sec-fetch-site": "same-origin"}
         )
-        cookie = login.headers["set-cookie"].partition(";")[0]
-        own = {"cookie": cookie, "sec-fetch-site": "same-origin"}
-        answer = await stack.client.post("/dashboard/admin/keys", headers=own, json={"id": "ada"})
-        assert answer.status_code == 201
+        cookie = {"cookie": login.headers["set-cookie"].partition(";")[0]}
+        path, body = "/dashboard/admin/keys", {"id": "ada"}
+        foreign = {**cookie, "sec-fetch-site": "cross-site"}
+        assert (await stack.client.post(path, headers=foreign, json=body)).status_code == 403
+        own = {**cookie, "sec-fetch-site": "same-origin"}
+        assert (await stack.client.post(path, headers=own, json=body)).status_code == 201
         (entry,) = await stack.router.counting.keeper.store.audit()
         assert (entry.actor, entry.act, entry.subject) == ("anna", "key.create", "ada")
 
