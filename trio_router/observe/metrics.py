@@ -40,6 +40,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._count_requests()
+        self._count_money()
         self._count_chunks()
         self._count_attempts()
         self._watch_process()
@@ -68,6 +69,13 @@ class Metrics:
         self.tokens_cached = self._counter(
             "cached_tokens", "Input tokens that upstreams say they read from their caches", _BY_MODEL
         )
+        self.tokens_estimated = self._counter(
+            "tokens_estimated",
+            "Tokens of answers whose upstream reported no usage, estimated from sizes",
+            [*_BY_MODEL, "direction"],
+        )
+
+    def _count_money(self) -> None:
         self.cost = self._counter(
             "cost_usd", "US dollars that attempts cost, where a price is known", _BY_MODEL
         )
@@ -85,11 +93,6 @@ class Metrics:
         )
         self.store_down = self._gauge(
             "store_down", "1 while the store of keys and counters cannot be reached", of_all="max"
-        )
-        self.tokens_estimated = self._counter(
-            "tokens_estimated",
-            "Tokens of answers whose upstream reported no usage, estimated from sizes",
-            [*_BY_MODEL, "direction"],
         )
 
     def _count_chunks(self) -> None:

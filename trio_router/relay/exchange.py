@@ -195,6 +195,7 @@ class Exchange:
         if self._phase is not _Phase.OPEN:
             return
         self._phase = _Phase.CLOSED
+        self.admission = None  # it has the request, which has this
         self._engine.metrics.requests_open.dec()
         if self._gate is not None:
             self._gate.leave()
@@ -310,7 +311,6 @@ class Exchange:
                 if passage.is_committed:
                     self._books.failed(error)
                 passage.fail(error)
-            self.admission = None  # it has the request, which has this
             passage.begun.set()
 
     async def _pass(self, passage: Passage) -> None:
