@@ -526,6 +526,7 @@ class TestTheEnd:
         assert client.closed == 1001
         assert sum(type(e).__name__ == "Ping" for e in client.seen) > 50
 
+    @pytest.mark.usefixtures("what_was_there_stands_aside")
     async def test_nothing_is_left_to_the_collector(self, autojump_clock):
         async def scenario(stack, *, cuts):
             client = SocketClient(await stack.connect())

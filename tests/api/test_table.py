@@ -91,7 +91,7 @@ class TestOverHttp:
         async with memory_stack() as stack:
             booked = {path for (_, path), row in stack.app.table.exact.items() if row.is_booked}
             quiet = {path for _, path in stack.app.table.exact} - booked
-            assert {path for path in booked if not path.startswith("/v1")} == set()
+            assert {path for path in booked if not path.startswith(("/v1", "/api/"))} == set()
             assert {"/healthz", "/readyz", "/metrics", "/dashboard", "/admin/v1/config"} < quiet
             for path in ("/healthz", "/readyz", "/metrics", "/dashboard", "/admin/v1/config"):
                 for method in ("GET", "PUT"):

@@ -7,35 +7,34 @@ be done in a network namespace of its own (`unshare -rn`, then `ip link set lo u
 from __future__ import annotations
 
 import os
-import shutil
+import signal
+import subprocess
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
+from tests.clients.matrix import NODE as PACKAGES, program_at
 from tests.clients.speech import PROVIDERS
 from tests.serve.command import served
 from trio_router.testing import DemoUpstream
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.serve.command import Served
 
-NODE = Path(__file__).parent / "node" / "node_modules" / ".bin"
+NODE = PACKAGES / "node_modules" / ".bin"
 PATIENCE = 150  # s that an agent may take, on a busy machine
 _DEAD = "http://127.0.0.1:9"  # a proxy that is not there
 
 
 def program(name: str) -> str:
-    """An agent's command: of the packages beside these tests, or any on the path."""
-    found = shutil.which(name, path=f"{os.environ.get('TRIO_ROUTER_AGENTS', '')}:{NODE}")
-    if found is None:
-        found = shutil.which(name)
+    """An agent's command, see `matrix.program_at`."""
+    found = program_at(name)
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found
@@ -71,6 +70,25 @@ class Agents:
                 capture_stderr=True,
                 check=False,
             )
+
+    async def leave(self, *words: str, **more: str) -> None:
+        """Ends the agent while it is being answered; returns when its upstream was released."""
+        with trio.fail_after(PATIENCE):
+            process = await trio.lowlevel.open_process(
+                words,
+                env=self.env(**more),
+                cwd=self.work,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            try:
+                await self.upstream.wait_open(1)
+            finally:  # with all that it has started
+                os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+            await self.upstream.wait_closed_early()
 
 
 @asynccontextmanager

@@ -19,8 +19,11 @@ the page; `--clients-page check` fails if a row of the page falls, is missing or
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -97,8 +100,19 @@ def version_of(package: str) -> str:
         return metadata.version(name)
     if kind == "npm":
         return json.loads((NODE / "node_modules" / name / "package.json").read_text())["version"]
-    said = subprocess.run([name, "--version"], capture_output=True, text=True, check=True, timeout=30)
+    said = subprocess.run(
+        [program_at(name) or name, "--version"], capture_output=True, text=True, check=True, timeout=30
+    )
     return re.search(r"\d+(\.\d+)+", said.stdout)[0]
+
+
+def program_at(name: str) -> str | None:
+    """Where a client's command is: in the folder that `TRIO_ROUTER_AGENTS` names, of the packages
+    beside these tests, in this environment, or on the path.
+    """
+    own = os.environ.get("TRIO_ROUTER_AGENTS", "")
+    folders = (own, str(NODE / "node_modules" / ".bin"), str(Path(sys.executable).parent))
+    return shutil.which(name, path=os.pathsep.join(folders)) or shutil.which(name)
 
 
 class ClientsPage:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from trio_router.demo import SeenRequest
 
 _SSE = [("content-type", "text/event-stream")]
+PICTURE = (  # one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 _PIECE = 9  # characters at a time
 DIALECTS = ("openai", "responses", "anthropic", "gemini", "ollama")
 PROVIDERS = """
@@ -54,10 +57,17 @@ class Stay:
     text: str = "Let me think about "
 
 
-Turn = str | Call | Fail | Stay
+@dataclass(frozen=True)
+class Break:
+    """Begins to speak, and then tells an error."""
+
+    text: str = "Let me think about "
 
 
-def script(turns: Sequence[Turn], otherwise: str = "A title") -> Callable[[SeenRequest], Answer]:
+Turn = str | Call | Fail | Stay | Break
+
+
+def script(turns: Sequence[Turn], otherwise: Turn = "A title") -> Callable[[SeenRequest], Answer]:
     """For an upstream's `script`.  Requests without tools (titles, summaries) get `otherwise`."""
 
     def answer(request: SeenRequest) -> Answer:
@@ -100,11 +110,11 @@ def results(body: dict[str, Any]) -> int:
 def spoken(dialect: str, turn: Turn, body: dict[str, Any]) -> Answer:
     if isinstance(turn, Fail):
         return error_answer(turn.status, "the upstream has no more of it", "scripted")
-    said = turn.text if isinstance(turn, Stay) else turn
-    made = _SPEAKERS[dialect](said, body)
-    if not isinstance(turn, Stay):
-        return made
-    return Answer(headers=made.headers, steps=[*made.steps[: len(made.steps) // 2], Hang()])
+    if isinstance(turn, Stay | Break):
+        made = _SPEAKERS[dialect](turn.text, {**body, "stream": True})
+        end = Hang() if isinstance(turn, Stay) else _BROKEN[dialect]
+        return Answer(headers=made.headers, steps=[*made.steps[: len(made.steps) // 2], end])
+    return _SPEAKERS[dialect](turn, body)
 
 
 def _pieces(text: str) -> list[str]:
@@ -234,6 +244,15 @@ def _responses(said: str | Call, body: dict[str, Any]) -> Answer:
     return _named([{**event, "sequence_number": i} for i, event in enumerate(events)])
 
 
+_SAD = "the upstream broke in the middle"
+_FAULT = {"type": "server_error", "code": "server_error", "message": _SAD, "param": None}
+_BROKEN: dict[str, Send] = {
+    "openai": sse({"error": _FAULT}, done=False)[0],
+    "responses": _named([{"type": "error", **_FAULT, "sequence_number": 9}]).steps[0],
+    "anthropic": _named([{"type": "error", "error": {"type": "api_error", "message": _SAD}}]).steps[0],
+    "gemini": sse({"error": {"code": 500, "message": _SAD, "status": "INTERNAL"}}, done=False)[0],
+    "ollama": ndjson({"error": _SAD})[0],
+}
 _SPEAKERS: dict[str, Callable[[str | Call, dict[str, Any]], Answer]] = {
     "openai": _openai,
     "responses": _responses,

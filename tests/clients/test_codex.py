@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import signal
 
 import pytest
 import trio
 
 from tests.clients.agents import agents, program
-from tests.clients.speech import DIALECTS, Call, Fail, Stay, script
+from tests.clients.speech import DIALECTS, PICTURE, Break, Call, Fail, Stay, has_tools, script
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.client("npm:@openai/codex", name="Codex", api="Responses, over HTTP and WebSocket"),
 ]
 
+TURNS = 50
 PATCH = """*** Begin Patch
 *** Add File: notes.txt
 +Grüße, 世界 "quoted" \\back
@@ -50,13 +53,13 @@ def route(dialect):
     return f"routes: {{gpt-5.5: {{targets: [{{model: {dialect}/m}}]}}}}"
 
 
-def words(there, *, websockets="false", model="gpt-5.5"):
+def words(there, *more, websockets="false", model="gpt-5.5"):
     home = there.home / "codex"
     home.mkdir()
     config = CONFIG.format(url=there.url, model=model, websockets=websockets)
     (home / "config.toml").write_text(config)
     flags = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
-    asked = [program("codex"), "exec", *flags, "Please write the notes."]
+    asked = [program("codex"), "exec", *flags, *more, "--", "Please write the notes."]
     return asked, {"CODEX_HOME": str(home), "ROUTER_KEY": "sk-x"}
 
 
@@ -104,6 +107,66 @@ async def test_an_error_is_told(tmp_path, dialect, websockets):
         done = await there.run(*asked, **env)
     assert done.returncode != 0
     assert b"the upstream has no more of it" in done.stderr
+
+
+@pytest.mark.client(shows="errors in the stream")
+@TRANSPORTS
+@ALL_DIALECTS
+async def test_an_error_in_the_stream_is_told(tmp_path, dialect, websockets):
+    async with agents(tmp_path, routes=route(dialect)) as there:
+        there.upstream.script = script([Break()])
+        asked, env = words(there, websockets=websockets)
+        done = await there.run(*asked, **env)
+    assert done.returncode != 0
+    assert b"the upstream broke in the middle" in done.stderr
+
+
+@pytest.mark.client(shows="long conversations")
+@TRANSPORTS
+@ALL_DIALECTS
+async def test_a_conversation_of_many_turns_stays_whole(tmp_path, dialect, websockets):
+    turns = [Call("exec_command", {"cmd": f"echo {number}"}) for number in range(TURNS - 1)]
+    async with agents(tmp_path, routes=route(dialect)) as there:
+        there.upstream.script = script([*turns, "Enough."])
+        asked, env = words(there, websockets=websockets)
+        done = await there.run(*asked, **env)
+        count = len([r for r in there.upstream.requests if r.method == "POST" and has_tools(r.json)])
+    assert done.stdout.decode().strip() == "Enough."
+    assert count == TURNS
+
+
+@pytest.mark.client(shows="images")
+@ALL_DIALECTS
+async def test_a_picture_reaches_the_upstream(tmp_path, dialect):
+    async with agents(tmp_path, routes=route(dialect)) as there:
+        there.upstream.script = script(["A dot."])
+        (there.work / "p.png").write_bytes(base64.b64decode(PICTURE))
+        asked, env = words(there, "--image", "p.png")
+        done = await there.run(*asked, **env)
+        body = there.upstream.requests[-1].body.decode()
+    assert done.returncode == 0, done.stderr
+    assert "iVBORw0KGgo" in body  # Codex encodes it anew
+
+
+@pytest.mark.client(shows="structured output")
+@ALL_DIALECTS
+async def test_an_answer_with_a_schema(tmp_path, dialect):
+    fields = {"name": {"type": "string"}}
+    schema = {
+        "type": "object",
+        "properties": fields,
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+    said = '{"name": "Größe"}'
+    async with agents(tmp_path, routes=route(dialect)) as there:
+        there.upstream.script = script([said])
+        (there.work / "schema.json").write_text(json.dumps(schema))
+        asked, env = words(there, "--output-schema", "schema.json")
+        done = await there.run(*asked, **env)
+        body = there.upstream.requests[-1].json
+    assert json.loads(done.stdout) == json.loads(said)
+    assert '"additionalProperties"' in json.dumps(body) or dialect == "gemini"
 
 
 @pytest.mark.client(shows="leaving")

@@ -9,7 +9,7 @@ import trio
 
 from tests.clients.agents import NODE, agents, program
 from tests.clients.google import DIALECTS
-from tests.clients.speech import Call, Fail, Stay, dialect_of, script, spoken
+from tests.clients.speech import Break, Call, Fail, Stay, dialect_of, has_tools, script, spoken
 from trio_router.demo import Answer, error_answer
 
 pytestmark = pytest.mark.slow
@@ -17,6 +17,7 @@ NODE_SDK = pytest.mark.client("npm:@google/genai", name="@google/genai (Node)", 
 CLI = pytest.mark.client("npm:@google/gemini-cli", name="Gemini CLI", api="Gemini")
 SCRIPT = NODE.parent.parent / "google.mjs"
 TEXT = "Grüße aus 東京 👋🏽, in Stücken."
+TURNS = 50
 CALL = Call("weather", {"city": "Zürich", "days": 2})
 
 
@@ -84,17 +85,22 @@ async def test_when_the_sdk_of_node_leaves_the_upstream_is_released(tmp_path, di
 
 
 async def gemini_cli(run, model: str, prompt: str):
-    """In its non-interactive mode, whose sign-in has to be chosen in its settings."""
+    words, own = cli_words(run, model, prompt)
+    return await run.run(*words, **own)
+
+
+def cli_words(run, model: str, prompt: str):
+    """Its non-interactive mode, whose sign-in has to be chosen in its settings."""
     settings = run.home / ".gemini" / "settings.json"
     settings.parent.mkdir(exist_ok=True)
     settings.write_text('{"security": {"auth": {"selectedType": "gemini-api-key"}}}')
     words = ["--prompt", prompt, "--model", model, "--approval-mode", "yolo", "--skip-trust"]
     own = {"GEMINI_API_KEY": "sk-client", "GOOGLE_GEMINI_BASE_URL": run.url}
-    return await run.run(program("gemini"), *words, **own)
+    return [program("gemini"), *words], own
 
 
 @CLI
-@pytest.mark.client(shows="edits a file")
+@pytest.mark.client(shows="streaming, text, tools")
 @pytest.mark.parametrize(
     ("dialect", "model"),
     [(name, f"{name}/m") for name in ("openai", "anthropic", "gemini", "ollama")]
@@ -123,10 +129,51 @@ async def test_gemini_cli_edits_a_file(tmp_path, dialect, model):
 
 
 @CLI
+@pytest.mark.client(shows="errors in the stream")
+@DIALECTS
+async def test_gemini_cli_asks_again_after_an_error_in_the_stream(tmp_path, dialect):
+    async with agents(tmp_path) as run:
+        run.upstream.script = script([Break()])
+        done = await gemini_cli(run, f"{dialect}/m", "Hello?")
+        count = len([r for r in run.upstream.requests if r.method == "POST" and has_tools(r.json)])
+    assert done.stdout.decode().count("Let me think") == count  # which it has told by then
+    assert count > 1
+    assert "ERROR" in done.stderr.decode()
+
+
+@CLI
+@pytest.mark.client(shows="leaving")
+@DIALECTS
+async def test_when_gemini_cli_leaves_the_upstream_is_released(tmp_path, dialect):
+    async with agents(tmp_path) as run:
+        run.upstream.script = script([Stay()], otherwise=Stay())
+        words, own = cli_words(run, f"{dialect}/m", "Hello?")
+        await run.leave(*words, **own)
+
+
+@CLI
+@pytest.mark.client(shows="long conversations")
+@DIALECTS
+async def test_gemini_cli_keeps_a_conversation_of_many_turns_whole(tmp_path, dialect):
+    async with agents(tmp_path) as run:
+        for number in range(TURNS - 1):
+            (run.work / f"{number}.txt").write_text("a line\n")
+        files = [str(run.work / f"{number}.txt") for number in range(TURNS - 1)]
+        reads = [Call("read_file", {"file_path": file}) for file in files]
+        run.upstream.script = script([*reads, "Enough."], "{}")
+        done = await gemini_cli(run, f"{dialect}/m", "Read all files.")
+        count = len([r for r in run.upstream.requests if r.method == "POST" and has_tools(r.json)])
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().strip().endswith("Enough.")
+    assert count == TURNS
+
+
+@CLI
 @pytest.mark.client(shows="errors")
-async def test_gemini_cli_tells_of_an_upstreams_error(tmp_path):
+@DIALECTS
+async def test_gemini_cli_tells_of_an_upstreams_error(tmp_path, dialect):
     async with agents(tmp_path) as run:
         run.upstream.script = script([Fail(400)])
-        done = await gemini_cli(run, "openai/m", "Hello?")
+        done = await gemini_cli(run, f"{dialect}/m", "Hello?")
     assert done.returncode != 0
     assert "the upstream has no more of it" in done.stderr.decode() + done.stdout.decode()

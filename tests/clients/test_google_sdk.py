@@ -65,7 +65,7 @@ async def test_it_streams_under_asyncio(dialect):
     assert chunks[-1].candidates[0].finish_reason == types.FinishReason.STOP
 
 
-@pytest.mark.client(shows="50 turns")
+@pytest.mark.client(shows="long conversations")
 @DIALECTS
 async def test_a_chat_goes_on_for_fifty_turns(dialect):
     """The SDK keeps what it was given as history only if each piece of a stream says something."""
@@ -375,7 +375,7 @@ async def test_models_are_listed_and_told_of():
             assert other == "models/openai/m"
 
 
-@pytest.mark.client(shows="tokens")
+@pytest.mark.client(shows="counting tokens")
 @DIALECTS
 async def test_tokens_are_counted_or_estimated(dialect):
     async with stack() as run:

@@ -17,7 +17,10 @@ from tests.websockets import ASK, text_of
 websockets = pytest.importorskip("websockets.sync.client")
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402  after it is there
 
-pytestmark = LEFT_GENERATORS
+pytestmark = [
+    *LEFT_GENERATORS,
+    pytest.mark.client("pypi:websockets", api="Responses, over WebSocket"),
+]
 
 
 def response(socket) -> list[dict]:
@@ -35,6 +38,7 @@ def connected(url: str, **more):
         yield socket
 
 
+@pytest.mark.client(shows="long conversations, streaming, text")
 @pytest.mark.parametrize("compression", ["deflate", None])
 async def test_a_conversation_over_one_connection(compression):
     def run(url):
@@ -55,6 +59,7 @@ async def test_a_conversation_over_one_connection(compression):
     assert len(last) == 39
 
 
+@pytest.mark.client(shows="TLS")
 async def test_over_tls(tmp_path):
     ca = trustme.CA()
     cert = ca.issue_cert("localhost", "127.0.0.1")
@@ -73,6 +78,7 @@ async def test_over_tls(tmp_path):
         assert await trio.to_thread.run_sync(run, stack.url) == ASK["input"]
 
 
+@pytest.mark.client(shows="errors, keys")
 async def test_a_key_that_is_wrong_and_a_router_without():
     def run(url, **headers):
         with pytest.raises(InvalidStatus) as caught, connected(url, additional_headers=headers):
@@ -85,6 +91,7 @@ async def test_a_key_that_is_wrong_and_a_router_without():
         assert await trio.to_thread.run_sync(run, stack.url) == 426
 
 
+@pytest.mark.client(shows="leaving")
 @pytest.mark.parametrize("how", ["close", "reset"])
 async def test_leaving_in_the_middle_releases_the_upstream(how):
     def run(url):
@@ -125,6 +132,7 @@ async def test_the_router_says_that_it_goes_away():
             await stack.stopped.wait()
 
 
+@pytest.mark.client("pypi:openai", name="openai (Python)", shows="streaming, text")
 @pytest.mark.filterwarnings("ignore:connect.. must be used as a context manager:DeprecationWarning")
 async def test_openais_sdk_goes_on_from_its_last_response():
     openai = pytest.importorskip("openai")

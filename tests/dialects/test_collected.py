@@ -60,6 +60,8 @@ def test_clients_are_found_by_the_path_that_they_ask():
         "/v1/messages": "messages",
         "/v1/completions": "completions",
         "/v1/responses": "responses",
+        "/api/chat": "ollama.chat",
+        "/api/generate": "ollama.generate",
     }
 
 

@@ -158,14 +158,14 @@ def _anthropic(records: list[tuple[bytes, Any]]) -> Gist:
         gist.reasoning += block["thinking"] if block["type"] == "thinking" else ""
         if block["type"] == "tool_use":
             given = block.get("partial_json")
-            gist.calls.append((block["name"], json.loads(given) if given else block["input"]))
+            gist.calls.append((block["name"], _arguments(given) if given else block["input"]))
     return gist
 
 
 def _ollama(records: list[tuple[bytes, Any]]) -> Gist:
     gist = Gist()
     for record in _good(records, gist):
-        message = record.get("message") or {"content": record.get("response")}
+        message = record.get("message") or {**record, "content": record.get("response")}
         gist.text += message.get("content") or ""
         gist.reasoning += message.get("thinking") or ""
         for call in message.get("tool_calls") or ():
@@ -274,12 +274,27 @@ def got(path: str, body: bytes) -> Gist:
         return _responses(records)
     if path == "/v1/completions":
         return _completions(records)
+    if path in ("/api/chat", "/api/generate"):
+        return _ollama_client(records)
     if path in (GEMINI, GEMINI_ARRAY):
         gist = _gemini(records)
         if gist.is_cut:  # the router tells a fault with an error; an end without a reason is one too
             gist.failed = gist.is_cut = False
         return gist
     return _anthropic(records) if path == "/v1/messages" else _openai(records)
+
+
+def _ollama_client(records: list[tuple[bytes, Any]]) -> Gist:
+    """Like an upstream's, but other providers' reasons and missing counts are told as they are."""
+    gist = _ollama(records)
+    last = records[-1][1] if records else {}
+    gist.is_cut = not gist.failed and last.get("done") is not True
+    gist.output_tokens = last.get("eval_count")
+    if last.get("done_reason") == "content_filter":
+        gist.finish = "content_filter"
+    assert [value.get("done") for _, value in records[:-1]] == [False] * (len(records) - 1)
+    assert not (gist.failed and last.get("done"))
+    return gist
 
 
 def _responses(records: list[tuple[bytes, Any]]) -> Gist:
@@ -289,7 +304,8 @@ def _responses(records: list[tuple[bytes, Any]]) -> Gist:
         return gist
     whole = values[-1].get("response", values[-1])
     if gist.failed or whole.get("status") == "failed":
-        deltas = (v["delta"] for v in values if v.get("type") == "response.output_text.delta")
+        spoken = ("response.output_text.delta", "response.refusal.delta")
+        deltas = (v["delta"] for v in values if v.get("type") in spoken)
         return Gist("".join(deltas), failed=True)
     for item in whole.get("output") or ():
         match item["type"]:

@@ -44,6 +44,8 @@ ASK: dict[str, dict[str, Any]] = {
     "/v1/messages": {"messages": [{"role": "user", "content": "?"}], "max_tokens": 64},
     "/v1/responses": {"input": "?"},
     "/v1/completions": {"prompt": "?"},
+    "/api/chat": {"messages": [{"role": "user", "content": "?"}]},
+    "/api/generate": {"prompt": "?"},
     GEMINI: {"contents": [{"role": "user", "parts": [{"text": "?"}]}]},
     GEMINI_ARRAY: {"contents": [{"role": "user", "parts": [{"text": "?"}]}]},
 }

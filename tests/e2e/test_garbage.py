@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     Scenario = Callable[[Stack], Awaitable[None]]
 
+pytestmark = pytest.mark.usefixtures("what_was_there_stands_aside")
+
 SETTINGS = """
 server: {max_body: 20000}
 timeouts: {first_event: 5, read: 5, response: 5, total: 50, stall: 5, connect: 5, pool: 5, keepalive: 1}

@@ -31,6 +31,8 @@ from trio_router.demo import Answer, sse
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+pytestmark = pytest.mark.usefixtures("what_was_there_stands_aside")
+
 LONG = framed(CHAT, chat("any/echo", "x" * 8_000_000))
 TO = "providers: {{any: {{base_url: '{}', timeouts: {{{}}}}}}}"
 

@@ -65,6 +65,26 @@ teams: {{t: {{limits: {{requests_per_minute: 2}}}}}}
             names = ("any/echo-c1", "any/echo-c1", "any/echo-c2", "any/echo", "any/echo")
             assert [(await s.ask(name)).status_code for name in names] == [200, 429, 200, 200, 200]
 
+    async def test_no_sliding_minute_has_more_than_the_limit_and_none_has_less(self, autojump_clock):
+        """Clients ask all the time, over two minutes."""
+        async with counted_stack(keys("limits: {requests_per_minute: 40}")) as s:
+            served: list[float] = []
+
+            async def keep_asking(pause: float) -> None:
+                while True:
+                    now = trio.current_time()
+                    if (await s.ask()).status_code == 200:
+                        served.append(now)
+                    await trio.sleep(pause)
+
+            with trio.move_on_after(125):
+                async with trio.open_nursery() as nursery:
+                    for pause in (0.13, 0.7):
+                        nursery.start_soon(keep_asking, pause)
+            ends = [at for at in served if at >= served[0] + 60]
+            full = [sum(end - 60 < at <= end for at in served) for end in ends]
+            assert 39 <= min(full) <= max(full) <= 40
+
 
 class TestParallel:
     async def test_a_slot_is_free_when_its_request_has_ended(self, autojump_clock):

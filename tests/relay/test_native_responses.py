@@ -187,7 +187,10 @@ async def test_a_chat_that_comes_instead_is_told_as_a_response(stream, autojump_
 @pytest.mark.parametrize(
     ("provider", "paths"),
     [
-        ({"dialect": "ollama", "base_url": "http://h"}, {}),
+        (
+            {"dialect": "ollama", "base_url": "http://h"},
+            {"ollama.chat": "/api/chat", "ollama.generate": "/api/generate"},
+        ),
         ({"dialect": "anthropic"}, {"messages": "/messages"}),
         ({}, {"completions": "/completions"}),
         ({"responses": True}, {"completions": "/completions", "responses": "/responses"}),

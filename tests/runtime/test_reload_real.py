@@ -264,7 +264,7 @@ async def test_a_worker_that_is_replaced_comes_up_with_what_was_accepted(tmp_pat
             replace(path, settings(9, 1))
             await until_generation(client, 2)
             path.write_text("broken: [")
-            await until(lambda: "configuration refused" in log.read_text(), 10)
+            await until(lambda: "configuration refused" in log.read_text(), 30)
             for _ in range(2):
                 first, *_ = before = workers_of(process.pid)
                 os.kill(first, signal.SIGKILL)
@@ -309,16 +309,16 @@ async def test_a_renewed_certificate_is_served(workers, tmp_path):
     with served(path, "--workers", workers) as (process, url, log):
         old = await serial(url)
         issue()
-        await until(lambda: "certificate: renewed" in log.read_text(), 10)
+        await until(lambda: "certificate: renewed" in log.read_text(), 30)
         found = {await serial(url) for _ in range(10)}
         assert old not in found
         assert len(found) == 1
         (tmp_path / "cert.pem").write_text("half a certifi")
-        await until(lambda: "configuration refused" in log.read_text(), 10)
+        await until(lambda: "configuration refused" in log.read_text(), 30)
         assert {await serial(url) for _ in range(4)} == found
         issue()
         process.send_signal(signal.SIGHUP)
-        await until(lambda: log.read_text().count("certificate: renewed") == 2, 10)
+        await until(lambda: log.read_text().count("certificate: renewed") == 2, 30)
         assert await serial(url) not in {old, *found}
 
 

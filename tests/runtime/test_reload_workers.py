@@ -6,14 +6,17 @@ import logging
 import stat
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import trio
 import trio.testing
+import trustme
 
 from tests.runtime.reloading import until
 from trio_router.config.file import parse_config
 from trio_router.runtime.accepted import AcceptedFile
+from trio_router.runtime.certificates import marks_of
 from trio_router.runtime.peers import Peers
 from trio_router.runtime.reload import Reloader, Result, Trigger
 from trio_router.runtime.router import Router
@@ -25,11 +28,14 @@ START = "timeouts: {read: 1}"
 
 
 class Worker:
-    def __init__(self, folder, number: int, count: int, path, text: str, generation: int = 1) -> None:
+    def __init__(
+        self, folder, number: int, count: int, path, text: str, generation: int = 1, certificate=None
+    ) -> None:
         self.peers = Peers(folder, number, count)
         self.router = Router(parse_config(text, {}), number=generation)
         started = parse_config(START, {})
-        self.reloader = Reloader(self.router, Source(path, text, {}), self.peers, started)
+        source = Source(path, text, {}, certificate=certificate)
+        self.reloader = Reloader(self.router, source, self.peers, started)
 
     @property
     def has(self) -> tuple[int, float]:
@@ -228,3 +234,47 @@ async def test_the_turn_of_a_process_that_died_is_free(folder):
     with trio.fail_after(1):
         async with file.turn():
             pass
+
+
+def issue_certificate(pem) -> None:
+    trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
+
+
+async def test_a_certificate_that_was_renewed_while_workers_started_is_taken_by_all(
+    folder, path, tmp_path
+):
+    """The first worker starts last, with the new one; the other has the old one."""
+    pem = tmp_path / "cert.pem"
+    issue_certificate(pem)
+    text = f"server: {{certfile: {pem}}}"
+    path.write_text(text)
+    known = marks_of([pem])
+    late, early = (partial(Worker, folder, number, 2, path, text) for number in (0, 1))
+    early = early(certificate=known)
+    issue_certificate(pem)
+    async with early.running(), late(certificate=known).running() as first:
+        await until(lambda: first.router.generation.number == early.router.generation.number == 2, 20)
+        assert first.router.generation.certificate == early.router.generation.certificate
+        assert "~ certificate: renewed" in first.reloader.last.changes
+
+
+async def test_a_certificate_that_was_renewed_while_the_first_worker_was_away_is_taken_by_all(
+    folder, path, tmp_path
+):
+    pem = tmp_path / "cert.pem"
+    issue_certificate(pem)
+    text = f"server: {{certfile: {pem}}}"
+    path.write_text(text)
+    known = marks_of([pem])
+    other = Worker(folder, 1, 2, path, text, certificate=known)
+    async with other.running():
+        async with Worker(folder, 0, 2, path, text, certificate=known).running() as first:
+            path.write_text(text + "\ntimeouts: {read: 2}")
+            await until(lambda: other.has == (2, 2), 20)
+            await until(lambda: first.has == (2, 2), 20)
+        issue_certificate(pem)
+        kept = AcceptedFile(folder).read()
+        again = Worker(folder, 0, 2, path, kept.text, kept.number, kept.certificate)
+        async with again.running():
+            await until(lambda: other.has == again.has == (3, 2), 20)
+            assert other.router.generation.certificate == again.router.generation.certificate

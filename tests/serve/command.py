@@ -44,8 +44,16 @@ class Served:
 
 @contextmanager
 def served(
-    *words: str, port: int = 0, stderr: int = subprocess.DEVNULL, within: float = 60
+    *words: str,
+    port: int = 0,
+    stderr: int = subprocess.DEVNULL,
+    until: str = 'demo/echo"',
+    within: float = 60,
 ) -> Iterator[Served]:
+    """`until` is in the line of the banner that is waited for: by default the embedded example's.
+
+    After `within` seconds the process is killed.
+    """
     process = subprocess.Popen(
         [COMMAND, "serve", "--port", str(port), *words],
         stdout=subprocess.PIPE,
@@ -57,7 +65,7 @@ def served(
     watch.start()
     try:
         lines = []
-        while 'demo/echo"' not in (line := process.stdout.readline()):
+        while until not in (line := process.stdout.readline()):
             assert line, "".join(lines)
             lines.append(line)
         yield Served(process, "".join([*lines, line]))

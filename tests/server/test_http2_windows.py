@@ -255,6 +255,7 @@ async def test_nothing_is_left_of_connections_whatever_their_streams_were_doing(
         assert all(not c._streams and not c.waiting and not c._unsent for c in ended)
 
 
+@pytest.mark.usefixtures("what_was_there_stands_aside")
 async def test_nothing_of_a_connection_is_left_to_the_collector(monkeypatch):
     made = []
     run = Http2Connection.run

@@ -137,6 +137,7 @@ class TestThePage:
 
     page = (ROOT / "trio_router" / "docs" / "simulation.md").read_text()
 
+    @pytest.mark.slow
     def test_its_commands_run_and_print_what_it_shows(self, call):
         blocks = re.findall(r"^```sh\n(.*?)^```$", self.page, re.M | re.S)
         lines = [line.split() for block in blocks for line in block.splitlines()]

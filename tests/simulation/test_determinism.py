@@ -50,6 +50,7 @@ def test_that_it_is_watched_changes_nothing():
     assert run_seed(42).digest == run_seed(42, is_kept=True).digest
 
 
+@pytest.mark.slow
 def test_other_hashes_another_zone_and_the_worlds_before_change_nothing():
     told = digests(FEW, "1", "Asia/Tokyo")
     assert len(told) == len(FEW)

@@ -12,10 +12,12 @@ import trio
 from quart_trio import QuartTrio
 
 from trio_router.api.asgi import NoWebsocket, RelayConnection
+from trio_router.api.azure import AZURE
 from trio_router.api.endpoints import CHAT_COMPLETIONS, MODELS_BELOW, OWN, chat_completions, client_call
 from trio_router.api.front import FRONT
 from trio_router.api.google import GOOGLE, GOOGLE_BELOW
 from trio_router.api.metrics_side import METRICS
+from trio_router.api.ollama import OLLAMA
 from trio_router.api.own_key import OWN_KEY
 from trio_router.api.passing import FILES_BELOW, PASSING_THROUGH, UPLOADS
 from trio_router.api.request import ClientRequest
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from trio_router.runtime.generation import Generation
     from trio_router.runtime.router import Router
     from trio_router.server.link import Link
+
+
+_UPLOAD_ENDS = tuple(path.removeprefix("/v1") for path in UPLOADS)
 
 
 class RouterApp(QuartTrio):
@@ -62,12 +67,13 @@ class RouterApp(QuartTrio):
         exact: dict[tuple[str, str], EndpointRow] = {
             ("POST", CHAT_COMPLETIONS): EndpointRow(chat_completions),
             **{("POST", path): EndpointRow(client_call) for path in CLIENTS},
-            **FRONT,
             **GOOGLE,
+            **FRONT,
             **SIDES,
             **PASSING_THROUGH,
             **OWN,
             **OWN_KEY,
+            **OLLAMA,
             ("GET", RESPONSES): EndpointRow(responses_socket),
             **more,
         }
@@ -82,7 +88,7 @@ class RouterApp(QuartTrio):
     def new_body(self, path: str, declared: int | None) -> RequestBody:
         """The body of a request for `path`; `declared` is its content-length, None without one."""
         server, path = self.router.generation.config.server, self.table.paths.meant(path)
-        if path in UPLOADS:
+        if path in UPLOADS or (path.startswith(AZURE) and path.endswith(_UPLOAD_ENDS)):
             return RequestBody(server.max_upload, declared, is_streamed=True)
         return RequestBody(server.max_body, declared)
 

@@ -111,6 +111,10 @@ class AsgiLink:
         return client[0] if client else None
 
     @property
+    def raw_path(self) -> bytes:
+        return self._scope["raw_path"]
+
+    @property
     def query(self) -> bytes:
         return self._scope["query_string"]
 

@@ -14,9 +14,12 @@ from trio_router.relay.call import ChatCall, FreeFormChatCall
 _RESPONSES = "/v1/responses"
 
 
-def chat_call(data: bytes | bytearray) -> ChatCall:
-    """What the body of `POST /v1/chat/completions` asks for.  Raises InvalidRequest."""
-    body = parse_object(data)
+def chat_call(data: bytes | bytearray, model: str | None = None) -> ChatCall:
+    """What the body of `POST /v1/chat/completions` asks for.  Raises InvalidRequest.
+
+    `model` is what the path names, if it does.
+    """
+    body = parse_object(data, model)
     if "messages" not in body and "input" in body:
         return _of_responses(body)
     if has_flat_tools(body):

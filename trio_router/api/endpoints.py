@@ -23,7 +23,7 @@ from trio_router.runtime.router import RouterState
 
 if TYPE_CHECKING:
     from trio_router.api.request import ClientRequest
-    from trio_router.dialects.base import ModelTeller
+    from trio_router.dialects.base import ClientDialect, ModelTeller
     from trio_router.relay.call import Call
     from trio_router.runtime.router import Router
 
@@ -39,25 +39,34 @@ async def chat_completions(asked: ClientRequest) -> Reply:
     """`POST /v1/chat/completions`.  The hot path.  Raises RouterError."""
     await asked.authenticate()
     refuse_if_draining(asked.router)
-    call, heavy = await understood(await asked.body.read(), chat_call)
+    call, heavy = await understood(await asked.body.read(), asked.parsing(chat_call))
     call.is_heavy = heavy
     return await answer_call(asked, call.chat["model"], call)
 
 
 async def client_call(asked: ClientRequest) -> Reply:
     """A request in another API than the hub's: see `dialects.CLIENTS`.  Raises RouterError."""
-    client = CLIENTS[asked.link.path]
+    client = CLIENTS[asked.path]
+    body, heavy = await client_body(asked, client)
+    call = ClientCall(client, body, asked.link.headers, is_heavy=heavy)
+    return await answer_call(asked, body["model"], call)
+
+
+async def client_body(asked: ClientRequest, client: ClientDialect) -> tuple[dict[str, Any], bool]:
+    """The checked body of a request in the API of `client`, and whether it is heavy.
+
+    Raises RouterError.
+    """
     await asked.authenticate()
     refuse_if_draining(asked.router)
+    parse = asked.parsing(parse_object)
 
     def checked(data: bytes | bytearray) -> dict[str, Any]:
-        body = parse_object(data)
+        body = parse(data)
         client.check(body)
         return body
 
-    body, heavy = await understood(await asked.body.read(), checked)
-    call = ClientCall(client, body, asked.link.headers, is_heavy=heavy)
-    return await answer_call(asked, body["model"], call)
+    return await understood(await asked.body.read(), checked)
 
 
 def refuse_if_draining(router: Router) -> None:
@@ -126,7 +135,7 @@ async def models(asked: ClientRequest) -> Reply:
 async def model(asked: ClientRequest) -> Reply:
     """`GET /v1/models/{name}`, whose name may hold slashes.  Raises RouterError."""
     await asked.authenticate()
-    name = asked.link.path.removeprefix(_ONE_MODEL)
+    name = asked.path.removeprefix(_ONE_MODEL)
     return json_reply(_teller(asked).model(asked.router.model(name, asked.generation)))
 
 

@@ -44,6 +44,7 @@ _FORMS = frozenset(
 _OBJECTS = ("/v1/audio/speech", "/v1/images/generations", "/v1/moderations", "/v1/rerank")
 UPLOADS = _FORMS | {_FILES}  # whose bodies are taken piece by piece
 PROVIDER = b"x-trio-router-provider"
+_OURS = ("provider", "api-version")  # of a query: Azure's version is the provider's to configure
 _ONE_FILE = re.compile(rf"{_FILES}/[A-Za-z0-9_-][A-Za-z0-9._-]*(/content)?")
 
 
@@ -100,7 +101,7 @@ async def _admitted(asked: ClientRequest) -> ClientRequest:
 
 
 async def _pass(asked: ClientRequest, opening: Opening) -> Reply:
-    asked.trace(asked.link.path.split("/")[2])  # audio, images, files...
+    asked.trace(asked.path.split("/")[2])  # audio, images, files...
     asked.exchange.admission = asked.admit_target
     passage = await asked.exchange.passage(opening)
     headers = {**passage.headers, **_HARMLESS, **origin(asked.record), **asked.told_limits()}
@@ -112,7 +113,7 @@ async def _pass(asked: ClientRequest, opening: Opening) -> Reply:
 
 @asynccontextmanager
 async def _object(asked: ClientRequest, data: bytes | bytearray) -> Asked:
-    body, heavy = await understood(data, parse_object)
+    body, heavy = await understood(data, asked.parsing(parse_object))
     del data
     if body.get("model") is None:
         target = _provider(asked)
@@ -129,10 +130,12 @@ async def _form(asked: ClientRequest, boundary: bytes, content_type: str) -> Ask
     chosen: list[Target] = []
 
     def rewrite(model: str) -> str:
-        chosen.append(asked.generation.table.first(named_model(model)))
+        chosen.append(asked.generation.table.first(named_model(asked.named_model or model)))
         return chosen[0].upstream_model
 
     async with form(asked.body, boundary, rewrite, _silence(asked)) as body:
+        if not chosen and asked.named_model is not None:
+            rewrite("")
         target = chosen[0] if chosen else _provider(asked)
         path = _path(asked, target)
         headers = {"content-type": content_type}
@@ -154,11 +157,11 @@ async def _file(asked: ClientRequest) -> Asked:
 def _path(asked: ClientRequest, target: Target, body: dict[str, Any] | None = None) -> str:
     """The path of the endpoint at the target.  Raises InvalidRequest if the target has none."""
     dialect = target.dialect.passing
-    path = asked.link.path.removeprefix("/v1")
+    path = asked.path.removeprefix("/v1")
     if dialect is None:
         what = f"{target.provider} has no {path}: it is asked of OpenAI-compatible providers alone"
         raise InvalidRequest(what, param="model" if target.model else None)
-    query = urlencode([item for item in _query(asked) if item[0] != "provider"])
+    query = urlencode([item for item in _query(asked) if item[0] not in _OURS])
     found = dialect.passing_path(path, target.upstream_model if target.model else "")
     return f"{found}?{query}" if query else found
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 import trio
 
+from trio_router.api.azure import AZURE, azure_path
 from trio_router.api.reply import Reply, error_reply
 from trio_router.dialects import APIS
 from trio_router.dialects.gemini.client import KEY_HEADER, VERSIONS
@@ -34,9 +36,11 @@ if TYPE_CHECKING:
     from trio_router.server.seats import Seat
 
     Endpoint = Callable[["ClientRequest"], Awaitable[Reply]]
+    Parsed = TypeVar("Parsed")
 
 logger = logging.getLogger("trio_router")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_KEYS = (b"x-api-key", b"api-key", KEY_HEADER)  # as Anthropic's, Azure's and Google's clients send it
 _MODELS = "/v1/models"  # whose answers have the shape of the API whose header a request has
 _KEYED_BY_QUERY = (*VERSIONS, _MODELS)
 _DRAIN_SECONDS = 5  # for the rest of a body whose request is refused already
@@ -77,6 +81,8 @@ class ClientRequest:
         self.app = app
         self.router = app.router
         self.link = link
+        self.path = link.path  # of the endpoint; the client's own may say the same in other words
+        self.named_model: str | None = None  # by the path
         self.body = link.body
         # The first field of each name; made once, because a request asks for about ten.
         self._fields = dict(reversed(link.headers))
@@ -96,10 +102,8 @@ class ClientRequest:
     async def authenticate(self) -> None:
         """Notes whose key the request has.  Raises Unauthorized, StoreUnavailable."""
         given = self.header(b"authorization").decode("latin-1")
-        if not given:  # as Anthropic's clients send it, or Google's
-            key = self.header(b"x-api-key") or self.header(KEY_HEADER)
-            if own := key.decode("latin-1") or self.query_key:
-                given = f"Bearer {own}"
+        if not given and (own := self._own_key()):
+            given = f"Bearer {own}"
         policies = self.generation.policies
         if policies is None:
             self.record.key = self.generation.keys.check(given, self.link.server)
@@ -107,6 +111,11 @@ class ClientRequest:
             self.account = await policies.account(given, self.link.server)
             self.record.key = None if self.account is None else self.account.id
         self.admitted()
+
+    def _own_key(self) -> str:
+        """The key, if the request has it elsewhere than in `Authorization`; else empty."""
+        key = next(filter(None, map(self.header, _KEYS)), b"")
+        return key.decode("latin-1") or self.query_key
 
     @property
     def query(self) -> dict[str, str]:
@@ -169,7 +178,10 @@ class ClientRequest:
             self.exchange.close()
 
     async def _run(self) -> None:
-        row = self.app.row_of(self.link.method, self.link.path)
+        if self.path.startswith(AZURE):
+            providers = self.router.generation.config.providers
+            self.path, self.named_model = azure_path(self.link, providers)
+        row = self.app.row_of(self.link.method, self.path)
         # At the moment in which the exchange begins to use it: one that nobody uses is closed.
         self.generation = self.router.generation
         self.exchange = Exchange(
@@ -222,12 +234,16 @@ class ClientRequest:
     @property
     def error_body(self) -> Callable[[RouterError], dict[str, Any]]:
         """What gives errors their shape in the API that the request's path belongs to."""
-        path = self.link.path
+        path = self.path
         is_shared = path == _MODELS or path.startswith(f"{_MODELS}/")
         for client in APIS:
             if client.owns(path) or (is_shared and client.header and self.header(client.header)):
                 return client.error_body
         return RouterError.body
+
+    def parsing(self, parse: Callable[..., Parsed]) -> Callable[..., Parsed]:
+        """`parse`; where the path names the model, with that."""
+        return parse if self.named_model is None else partial(parse, model=self.named_model)
 
     def _failed(self, error: RouterError) -> Reply:
         self.exchange.failed(error)

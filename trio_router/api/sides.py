@@ -30,8 +30,8 @@ async def embeddings(asked: ClientRequest) -> Reply:
     """`POST /v1/embeddings`.  Raises RouterError."""
     await asked.authenticate()
     refuse_if_draining(asked.router)
-    body, heavy = await understood(await asked.body.read(), parse_embedding_request)
-    return await _whole(asked, body["model"], EmbeddingCall(body, is_heavy=heavy))
+    body, heavy = await understood(await asked.body.read(), asked.parsing(parse_embedding_request))
+    return await side_answer(asked, body["model"], EmbeddingCall(body, is_heavy=heavy))
 
 
 async def count_tokens(asked: ClientRequest) -> Reply:
@@ -76,8 +76,9 @@ async def _counted(asked: ClientRequest, target: Target | Route, call: CountCall
     return None
 
 
-async def _whole(asked: ClientRequest, model: str, call: WholeCall) -> Reply:
-    asked.trace(asked.link.path.rpartition("/")[2])
+async def side_answer(asked: ClientRequest, model: str, call: WholeCall, operation: str = "") -> Reply:
+    """`operation` is what traces know it by, by default the end of its path.  Raises RouterError."""
+    asked.trace(operation or asked.path.rpartition("/")[2])
     target = asked.generation.table.resolve(model)
     await asked.admit(model, target, NO_ANSWER)
     answer = await asked.exchange.whole(target, call)

@@ -61,6 +61,10 @@ class TurnLink:
         return self._handshake.server
 
     @property
+    def raw_path(self) -> bytes:
+        return self._handshake.raw_path
+
+    @property
     def client(self) -> str | None:
         return self._handshake.client
 

@@ -243,6 +243,7 @@ def _load(
     """The configuration, and the file that it comes from, if any."""
     from trio_router.config.discover import embedded_config
     from trio_router.config.file import ConfigError, parse_config, read_text
+    from trio_router.runtime.certificates import certificate_files, marks_of
     from trio_router.runtime.source import Source
 
     if path is None:
@@ -250,7 +251,8 @@ def _load(
     try:
         text = read_text(path)
         config = parse_config(text, os.environ, str(path), host)
-        return config, Source(path, text, os.environ, host, fixed)
+        certificate = marks_of(certificate_files(config.server))
+        return config, Source(path, text, os.environ, host, fixed, certificate)
     except ConfigError as fault:
         click.echo("The configuration is wrong:", err=True)
         for complaint in fault.complaints:

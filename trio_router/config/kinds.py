@@ -59,7 +59,7 @@ class Kind:
         return next(found, "")
 
 
-_STRICT = frozenset({"top_k"})
+_STRICT = frozenset({"top_k", "min_p", "repeat_penalty"})
 
 # In the order in which the embedded default has them.
 KINDS: tuple[Kind, ...] = (

@@ -13,6 +13,7 @@ import httptools
 import trio
 
 from trio_router.demo.answers import Abort, Close, Hang, Send, Sleep, WaitFor
+from trio_router.wire.causes import free_causes
 from trio_router.wire.jsoncodec import JSONError, loads
 
 if TYPE_CHECKING:
@@ -128,8 +129,8 @@ class Connection:
         parser = _Parser()
         try:
             await self._read_into(parser)
-        except (trio.BrokenResourceError, trio.WouldBlock):
-            pass  # gone, or cut off for sending too many requests
+        except (trio.BrokenResourceError, trio.WouldBlock) as fault:
+            free_causes(fault)  # gone, or cut off for sending too many requests
         finally:
             parser.close()
         self.note_leaving()
@@ -157,7 +158,8 @@ class Connection:
         """All of it, in one write if the stream takes it.  Raises BrokenResourceError: peer gone."""
         try:
             await self._stream.send_all(data)
-        except trio.BrokenResourceError:
+        except trio.BrokenResourceError as fault:
+            free_causes(fault)
             self.note_leaving()
             raise
         self._count(len(data))

@@ -7,7 +7,7 @@ chunks of the hub, then the client's frames.  Where both sides speak the same AP
     base                    the protocols that a dialect implements
     openai, anthropic, gemini, cohere, ollama
                             upstreams (`DIALECTS`; Azure is in `openai`), their embeddings and lists
-    anthropic, responses, completions, gemini
+    anthropic, responses, completions, gemini, ollama
                             clients' APIs other than chat (`APIS`)
     answer, translate       an upstream's answer to chunks, and to what the client gets
     native                  an answer that passes through, read along the way
@@ -39,6 +39,7 @@ from trio_router.dialects.anthropic import AnthropicDialect, MessagesClient
 from trio_router.dialects.cohere import CohereDialect
 from trio_router.dialects.completions import CompletionsClient
 from trio_router.dialects.gemini import GeminiClient, GeminiDialect
+from trio_router.dialects.ollama.client import OllamaClient
 from trio_router.dialects.ollama.dialect import OllamaDialect
 from trio_router.dialects.openai.dialect import AzureDialect, OpenAIDialect
 from trio_router.dialects.openai.listing import OpenAIListing
@@ -60,10 +61,13 @@ DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in _UPSTREAMS}
 
 # Of clients of other APIs than the hub's, by the path that they ask.
 _CLIENTS: tuple[ClientDialect, ...] = (MessagesClient(), CompletionsClient(), ResponsesClient())
-CLIENTS: dict[str, ClientDialect] = {client.path: client for client in _CLIENTS}
+OLLAMA_CLIENTS: dict[str, OllamaClient] = {
+    client.path: client for client in (OllamaClient(is_chat=True), OllamaClient(is_chat=False))
+}
+CLIENTS: dict[str, ClientDialect] = {**{client.path: client for client in _CLIENTS}, **OLLAMA_CLIENTS}
 # Gemini's has the model in its paths; what is streamed without `alt=sse` is an array.
 GEMINI, GEMINI_ARRAY = GeminiClient(), GeminiClient(is_array=True)
-APIS: tuple[ClientDialect, ...] = (*_CLIENTS, GEMINI)
+APIS: tuple[ClientDialect, ...] = (*_CLIENTS, GEMINI, *OLLAMA_CLIENTS.values())
 
 # How clients are told of models: those of other APIs than OpenAI's by a header that they send.
 MODELS: ModelTeller = OpenAIListing()

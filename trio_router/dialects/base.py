@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from trio_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from trio_router.errors import RouterError
     from trio_router.wire.sse import ServerSentEvent
@@ -40,6 +40,7 @@ class AnswerIdentity(NamedTuple):
     id: str
     created: int
     model: str
+    elapsed: Callable[[], float] | None = None  # seconds since the request came; None: nobody measures
 
     def frame(self) -> dict[str, Any]:
         """A new chunk of the answer, without its choices."""
@@ -355,7 +356,8 @@ class ClientDialect(Protocol):
     def check(self, body: dict[str, Any]) -> None:
         """Raises InvalidRequest, which names the field, for what no target could answer.
 
-        Afterwards `model` is there, and `stream` is a boolean or is not.
+        Afterwards `model` is there, and `stream` is a boolean or is not; where the API streams
+        unless it is told not to, it is there.
         """
         ...
 

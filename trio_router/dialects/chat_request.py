@@ -34,8 +34,11 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 
-def parse_object(data: bytes | bytearray) -> dict[str, Any]:
-    """The JSON object in a request's body.  Raises InvalidRequest."""
+def parse_object(data: bytes | bytearray, model: str | None = None) -> dict[str, Any]:
+    """The JSON object in a request's body; `model` is what the path names, if it does.
+
+    Raises InvalidRequest.
+    """
     try:
         value = loads_exactly(data)
     except JSONTooLarge as fault:
@@ -44,6 +47,8 @@ def parse_object(data: bytes | bytearray) -> dict[str, Any]:
         raise InvalidRequest("the request's body is not JSON", code="invalid_json") from None
     if not isinstance(value, dict):
         raise InvalidRequest("the request's body must be a JSON object")
+    if model is not None:
+        value["model"] = model
     return value
 
 

@@ -17,9 +17,9 @@ _ALWAYS = frozenset({"model", "input", "user", "encoding_format"})
 _INPUTS = "a string, an array of strings, an array of tokens or an array of such arrays"
 
 
-def parse_embedding_request(data: bytes | bytearray) -> dict[str, Any]:
+def parse_embedding_request(data: bytes | bytearray, model: str | None = None) -> dict[str, Any]:
     """The body of `POST /v1/embeddings`, unknown fields and all.  Raises InvalidRequest."""
-    body = parse_object(data)
+    body = parse_object(data, model)
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise _wrong("model", "a string")

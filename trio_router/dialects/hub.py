@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trio_router.wire.json_end import JSONEnd
-from trio_router.wire.jsoncodec import dumps_text
+from trio_router.wire.jsoncodec import JSONError, dumps_text, loads_text
 
 # Strings under these names describe the form of an answer, not its content.
 _FRAME = frozenset({"role", "id", "call_id", "type", "index", "object", "format", "status"})
@@ -200,3 +200,23 @@ def implied_finish(choice: dict[str, Any]) -> str | None:
     calls = OpenCalls()
     calls.add(as_dict(choice.get("message")))
     return "stop" if calls.are_whole else None
+
+
+def tool_input(arguments: Any) -> dict[str, Any]:
+    """A call's arguments as an object, for APIs that ask for one.
+
+    What is no JSON object is wrapped as Anthropic's "Fine-grained tool streaming" advises, so the
+    model sees it.
+    """
+    if isinstance(arguments, dict):
+        return arguments
+    if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
+        return {}
+    text = arguments if isinstance(arguments, str) else dumps_text(arguments)
+    try:
+        value = loads_text(text)
+    except JSONError:
+        value = text
+    if value is None:  # "null": what some models call a tool without parameters with
+        return {}
+    return value if isinstance(value, dict) else {"INVALID_JSON": text}

@@ -86,7 +86,8 @@ class NativeReader(AnswerReader):
         return items
 
     def _fault_of_eof(self, *, clean: bool) -> UpstreamError | None:
-        if clean and self.events and self._is_own and self.format == "json":
+        is_document = self.format == "json" and "ndjson" not in self._formats
+        if clean and self.events and self._is_own and is_document:
             return self._fault_of_end()
         return self._without_end() or super()._fault_of_eof(clean=clean)
 
@@ -120,6 +121,8 @@ class NativeReader(AnswerReader):
             raise MalformedJSON("the upstream's answer has an unexpected shape") from None
         for chunk in chunks:
             self.observe(chunk)
+        if "ndjson" in self._formats and not self.is_whole:  # it is a line that others should follow
+            raise Truncated("the upstream's stream ended before the answer was complete")
         self.judge()
 
     def _decoder_for(self, value: dict[str, Any]) -> ChunkDecoder:

@@ -25,11 +25,12 @@ _EDGES = tuple(round(16 * 2 ** (step / 4)) for step in range(56))  # tokens: 16 
 class AnswerSizes:
     """How long answers were, in tokens: counts in classes, each a fifth wider than the one below."""
 
-    __slots__ = ("_counts", "_total")
+    __slots__ = ("_counts", "_total", "usual")
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
         self._total = 0
+        self.usual = FIRST_GUESS  # so many tokens that 95 of 100 answers had no more
 
     def note(self, tokens: int) -> None:
         """An answer had so many tokens."""
@@ -39,11 +40,10 @@ class AnswerSizes:
         if self._total >= _FADES:
             self._counts = {place: count // 2 for place, count in self._counts.items() if count > 1}
             self._total = sum(self._counts.values())
+        if self._total >= _ENOUGH:
+            self.usual = self._found()
 
-    def usual(self) -> int:
-        """So many tokens that 95 of 100 answers had no more."""
-        if self._total < _ENOUGH:
-            return FIRST_GUESS
+    def _found(self) -> int:
         left = self._total * (1 - _SHARE)
         for place in sorted(self._counts, reverse=True):
             left -= self._counts[place]

@@ -90,12 +90,14 @@ class Purse:
     def __init__(self) -> None:
         self.is_urgent = False  # something that others may wait for is to go back
         self._epoch = 0
+        self._ahead = 0  # ticks that the store's clock is ahead of this worker's
         self._pockets: dict[str, Pocket] = {}
         self._changes: dict[tuple[str, int], int] = {}
 
     def draw(self, amounts: Sequence[tuple[Ceiling, int]], now: float) -> Draw:
         """Takes the amounts from the purse.  What the result still wants, the store must grant."""
         draw = Draw(self._epoch)
+        leaving = leaves(now) + self._ahead
         for ceiling, amount in amounts:
             pocket = self._pockets.get(ceiling.counter)
             if pocket is None:
@@ -104,7 +106,7 @@ class Purse:
             pocket.drawn += amount
             at = 0
             if ceiling.kind.slides:
-                at = leaves(now)
+                at = leaving
                 lack = self._from_slices(ceiling.counter, pocket, amount, at, now)
             else:
                 lack = min(amount, max(0, amount - pocket.free))
@@ -147,6 +149,7 @@ class Purse:
 
     def _take_slice(self, part: Part, grant: Grant, now: float) -> None:
         if grant.at != part.at:  # the store has a clock of its own
+            self._ahead = grant.at - leaves(now)
             counter, own = part.ceiling.counter, part.amount - part.lack
             self._change(counter, -own, part.at)
             self._change(counter, own, grant.at)
@@ -187,7 +190,7 @@ class Purse:
                 pocket, counter = part.pocket, part.ceiling.counter
                 if part.ceiling.kind is Counting.TOKENS:
                     more = open_tokens.pop(counter, 0) - part.amount
-                    self._change(counter, more, part.at if more < 0 else leaves(now))
+                    self._change(counter, more, part.at if more < 0 else leaves(now) + self._ahead)
                 elif not part.ceiling.kind.slides:
                     pocket.in_use -= part.amount
                     pocket.held = max(0, pocket.held - open_charges.pop(counter, 0))

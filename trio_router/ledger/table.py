@@ -53,10 +53,22 @@ class CeilingTable:
 
     def __init__(self, sold: dict[str, Sold]) -> None:
         self._sold = sold
+        self._lasts: dict[str, tuple[Key, Team | None, float, Stack]] = {}  # by key: the short way
         self._kept: dict[tuple[str, ...], tuple[tuple[object, ...], float, Stack]] = {}
 
     def of_account(self, key: Key | None, team: Team | None, model: str, now: float) -> Stack:
         """The ceilings of a key and its team for a request for `model`."""
+        last = None if key is None or key.model_limits else self._lasts.get(key.id)
+        if last is not None and last[0] is key and last[1] is team and now < last[2]:
+            return last[3]
+        stack, until = self._found(key, team, model, now)
+        if key is not None and not (team is not None and team.model_limits):
+            if len(self._lasts) >= _MOST:
+                self._lasts.clear()
+            self._lasts[key.id] = key, team, until, stack
+        return stack
+
+    def _found(self, key: Key | None, team: Team | None, model: str, now: float) -> tuple[Stack, float]:
         named = (("key", key), ("team", team))
         whose = [(scope, one.id, one) for scope, one in named if one is not None]
         own = model if any(one.model_limits for _, _, one in whose) else ""
@@ -69,12 +81,12 @@ class CeilingTable:
             return NOTHING
         named = (("provider", provider), ("model", target))
         whose = [(scope, id_, self._sold[id_]) for scope, id_ in named if id_ in self._sold]
-        return self._of(("target", target), whose, now) if whose else NOTHING
+        return self._of(("target", target), whose, now)[0] if whose else NOTHING
 
     def _of(
         self, name: tuple[str, ...], whose: Sequence[tuple[str, str, Account | Sold]], now: float
-    ) -> Stack:
-        """Kept until a window ends, or an account is another."""
+    ) -> tuple[Stack, float]:
+        """Kept until a window ends, or an account is another; and until when that is."""
         kept, accounts = self._kept.get(name), tuple(account for _, _, account in whose)
         if kept is None or now >= kept[1] or not all(map(is_, kept[0], accounts)):
             if len(self._kept) >= _MOST:
@@ -83,7 +95,7 @@ class CeilingTable:
             found += [c for one in whose for c in _of_model(*one, name[-1])]
             until = min((c.ends for c in found if c.ends is not None), default=inf)
             kept = self._kept[name] = accounts, until, Stack(tuple(found))
-        return kept[2]
+        return kept[2], kept[1]
 
 
 def _of_model(scope: str, id_: str, account: Account | Sold, model: str) -> Iterable[Ceiling]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 UNLIMITED = 1 << 62  # events: nothing is paid for by the event
 _LONGEST = 65_536  # tokens of an answer whose client names no limit, as a strict budget sees it
+_EARLY = 2  # events before the last paid one at which more is paid for: one is already in hand
 _LEAST_MORE = 64  # tokens that are paid for at a time while a stream runs
 _MOST_TARGETS = 1000  # whose answers' sizes are remembered
 
@@ -200,8 +201,10 @@ class Permit:
         """
         course = next(c for c in self._courses if c.entry is entry)
         before = course.said
-        usual = self._counted.sizes(course.target.name).usual()
+        usual = self._counted.sizes(course.target.name).usual
         course.said = max(before, said) + max(_LEAST_MORE, usual // 2)
+        if self._asked.most is not None:
+            course.said = max(before, min(course.said, self._asked.most))
         try:
             await self._draw((), course)
         except InsufficientQuota as error:
@@ -223,7 +226,7 @@ class Permit:
         now, asked = self._counted.wall(), self._asked
         stack = self._counted.table.of_target(target.provider, target.name, now)
         course = Course(target, stack, entry)
-        usual = self._counted.sizes(target.name).usual()
+        usual = self._counted.sizes(target.name).usual
         course.usage = usual_usage(asked.size, usual, asked.most)
         course.said = course.usage.output or 0
         if self._account.money or stack.money:
@@ -274,7 +277,10 @@ class Permit:
     def _paid(self, course: Course) -> int:
         """Events that are paid for: one has a token, as far as anybody knows before the end."""
         is_watched = self._account.is_watched or course.stack.is_watched
-        return course.said if is_watched and course.price is not None else UNLIMITED
+        is_whole = self._asked.most is not None and course.said >= self._asked.most
+        if course.price is None or is_whole or not is_watched:
+            return UNLIMITED
+        return max(0, course.said - _EARLY)
 
     # -- what is told
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -218,6 +219,9 @@ class Exchange:
         refusal = "the router has too many open requests"
         if not await gate.enter(trio_seconds(limits.pool), refusal):
             raise Overloaded(refusal, retry_after="1")
+        if self._phase is _Phase.CLOSED or self._phase is _Phase.BOOKED:
+            gate.leave()  # the client left before the stream's task began: `close` has been
+            return
         self._gate = gate  # a new configuration may have another
 
     def _along(self, route: Route) -> RouteRun:
@@ -238,6 +242,7 @@ class Exchange:
             f"chatcmpl-{record.request_id.removeprefix('req_')}",
             int(self._engine.clock.wall()),
             target.name,
+            partial(_since, self.record.started_at),
         )
         client, metrics = self._upstreams.clients[target.provider], self._engine.metrics
         prices = self._upstreams.prices
@@ -349,6 +354,11 @@ class Exchange:
             self.permit.finish(self.record)
         self._engine.booked(self)
         self._upstreams.leave()
+
+
+def _since(start: float) -> float:
+    """Seconds; not a method, so that what an answer is read by does not hold the exchange."""
+    return trio.current_time() - start
 
 
 def _drain_of(asked: Target | Route) -> DrainConfig | None:

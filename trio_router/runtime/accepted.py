@@ -26,11 +26,13 @@ _LOOK = 0.02  # s between two looks at a lock that another process holds
 class Accepted:
     """`number` is the generation's, `text` the file's; `report` tells of the last reload.
 
-    `grace` is the generation's `server.graceful_timeout`, in seconds.
+    `certificate` has the marks of the certificate's files.  `grace` is the generation's
+    `server.graceful_timeout`, in seconds.
     """
 
     number: int
     text: str
+    certificate: tuple[str, ...]
     grace: float
     report: dict[str, Any]
 
@@ -39,7 +41,8 @@ class Accepted:
 
     @classmethod
     def of_message(cls, message: dict[str, Any]) -> Accepted:
-        return cls(message["number"], message["text"], message["grace"], message["report"])
+        number, text, grace, report = (message[n] for n in ("number", "text", "grace", "report"))
+        return cls(number, text, tuple(message["certificate"]), grace, report)
 
 
 class AcceptedFile:

@@ -30,18 +30,18 @@ def certificate_files(server: ServerConfig) -> list[Path]:
     return [path for path in (server.certfile, server.keyfile) if path is not None]
 
 
-def marks_of(files: list[Path]) -> tuple[bytes, ...]:
+def marks_of(files: list[Path]) -> tuple[str, ...]:
     """A digest of each of `files`, other than before if a file has changed; empty if unreadable."""
     return tuple(_mark_of(path) for path in files)
 
 
-def _mark_of(path: Path) -> bytes:
+def _mark_of(path: Path) -> str:
     try:
         return mark_of(path.read_bytes())
     except OSError:
-        return b""
+        return ""
 
 
-def mark_of(content: bytes) -> bytes:
+def mark_of(content: bytes) -> str:
     """The digest of a file's content."""
-    return hashlib.sha256(content).digest()
+    return hashlib.sha256(content).hexdigest()

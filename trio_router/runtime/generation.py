@@ -49,7 +49,7 @@ class Draft:
     origins: Origins  # which web pages may ask, and by which names
     prices: PriceBook
     tls: ssl.SSLContext | None  # of clients' connections; None without TLS
-    certificate: tuple[bytes, ...]  # the marks of the files that `tls` was made from
+    certificate: tuple[str, ...]  # the marks of the files that `tls` was made from
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,10 +105,13 @@ class Reloader:
         self._config = router.generation.config  # as the file has it, without the embedded provider
         self._started = self._config if started is None else started
         self._text = "" if source is None else source.text
+        self._certificate = router.generation.certificate  # that all workers are to have
+        if source is not None and source.certificate is not None:
+            self._certificate = source.certificate
         self._latest = router.generation.number  # that any worker is known to have
         self._is_watching = self._config.server.reload
         self._watched: list[Path] = []
-        self._seen: tuple[bytes, ...] = ()
+        self._seen: tuple[str, ...] = ()
         self._saw(self._text, self._config)
         self._turn = trio.Lock()  # one reload at a time
         self._taking = trio.Lock()  # one configuration at a time: another worker may bring one
@@ -182,14 +185,13 @@ class Reloader:
 
     async def _look_once(self, trigger: Trigger) -> ReloadReport:
         text, config, certificate = await self._router.in_thread(self._read)
-        generation = self._router.generation
-        if config == self._config and certificate == generation.certificate:
+        if config == self._config and certificate == self._certificate:
             self._text = text  # comments may have changed
             return self._report(Result.UNCHANGED, trigger, needs_restart=self._waiting(config))
         lines = changes(self._config, config)
-        before = self._config.server, generation.certificate
+        before = self._config.server, self._certificate
         await self._take(text, config, self._latest + 1)
-        after = config.server, self._router.generation.certificate
+        after = config.server, self._certificate
         if certificate_files(before[0]) == certificate_files(after[0]) and before[1] != after[1]:
             lines.append("~ certificate: renewed")
         return self._report(
@@ -199,7 +201,7 @@ class Reloader:
             needs_restart=self._waiting(config),
         )
 
-    def _read(self) -> tuple[str, Config, tuple[bytes, ...]]:
+    def _read(self) -> tuple[str, Config, tuple[str, ...]]:
         """The file's text, what it says, and its certificate's marks; runs in a thread.
 
         Raises ConfigError.
@@ -221,7 +223,7 @@ class Reloader:
 
     async def _settle(self) -> None:
         """Waits until the file stays the same for a moment."""
-        seen: tuple[bytes, ...] = ()
+        seen: tuple[str, ...] = ()
         for _ in range(_MOST_LOOKS):
             now = await self._router.in_thread(marks_of, self._watched)
             if now == seen:
@@ -234,6 +236,7 @@ class Reloader:
         async with self._taking:
             await self._router.use(config, number)
             self._text, self._config = text, config
+            self._certificate = self._router.generation.certificate
             self._latest = max(self._latest, number)
             self.loaded_at = self._router.clock.wall()
 
@@ -253,7 +256,9 @@ class Reloader:
         if self._peers is None or self._file is None:
             return report
         grace = self._router.generation.config.server.graceful_timeout
-        accepted = Accepted(report.generation, self._text, grace, report.as_message())
+        accepted = Accepted(
+            report.generation, self._text, self._certificate, grace, report.as_message()
+        )
         question = {"do": "reload", **accepted.as_message()}
         faults = []
         try:
@@ -296,6 +301,7 @@ class Reloader:
             return
         config = await self._router.in_thread(self._parsed, accepted.text)
         await self._take(accepted.text, config, accepted.number)
+        self._certificate = accepted.certificate
         self._saw(accepted.text, config)
 
     # -- watching
@@ -307,10 +313,10 @@ class Reloader:
             await self.reload(Trigger.FILE)
 
     def _saw(self, text: str, config: Config) -> None:
-        """This process has `text` and `config`'s certificate: what differs from them is a change."""
+        """All have `text` and `config`'s certificate: what differs from them is a change."""
         if self.source is not None:
             self._watched = [self.source.path, *certificate_files(config.server)]
-        self._seen = mark_of(text.encode()), *self._router.generation.certificate
+        self._seen = mark_of(text.encode()), *self._certificate
 
     def _note(self, generation: Generation) -> None:
         if self._is_watching != generation.config.server.reload:

@@ -22,7 +22,8 @@ class Source:
 
     `path` is as it was given; `text` is what the file held then.  `host` is the address that was given
     instead of the configuration's.  `fixed` names the settings that the command line gave, such as
-    `server.port`: the file's values do not count.
+    `server.port`: the file's values do not count.  `certificate` has the marks of the certificate's
+    files as all workers are to have them; None is as this process found them.
     """
 
     path: Path
@@ -30,6 +31,7 @@ class Source:
     environ: Mapping[str, str] = field(repr=False)
     host: str | None = None
     fixed: frozenset[str] = frozenset()
+    certificate: tuple[str, ...] | None = None
 
     def read(self) -> str:
         """The file's text now.  Raises ConfigError."""

@@ -278,7 +278,8 @@ def _run(
     accepted = None if peers is None or source is None else AcceptedFile(peers.folder).read()
     started, number = config, 1
     if accepted is not None and source is not None:  # this worker replaces one that has ended
-        source, number = replace(source, text=accepted.text), accepted.number
+        source = replace(source, text=accepted.text, certificate=accepted.certificate)
+        number = accepted.number
         config = source.parse(accepted.text, source.host or started.server.host)
     with logging_to(settings=replace(logs, level=logs.level or config.log.level)):
         router = Router(config, number=number)

@@ -42,6 +42,10 @@ class ArrivedRequest(Generic[C]):
         return client[0] if client else None
 
     @property
+    def raw_path(self) -> bytes:
+        return self._head.raw_path
+
+    @property
     def query(self) -> bytes:
         return self._head.query
 

@@ -20,6 +20,7 @@ from trio_router.server.http2_connection import Http2Connection
 from trio_router.server.seats import Seats, connection_limit, current_seat, descriptor_limit
 from trio_router.server.service import WHOLE_HEAD, Service
 from trio_router.transport.sockets import BROKEN, SocketWire, Wire, stream_over, wire_over
+from trio_router.wire.causes import free_causes
 
 if TYPE_CHECKING:
     import socket
@@ -136,7 +137,8 @@ class HttpServer(Service):
         with trio.move_on_after(WHOLE_HEAD) as limit:
             try:
                 await stream.do_handshake()
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as fault:
+                free_causes(fault)
                 return
         if limit.cancelled_caught:
             return

@@ -103,6 +103,11 @@ class Link(Protocol):
         ...
 
     @property
+    def raw_path(self) -> bytes:
+        """The path as it came, percent-encoded."""
+        ...
+
+    @property
     def query(self) -> bytes:
         """What stands behind the `?` of the request's target; empty without one."""
         ...

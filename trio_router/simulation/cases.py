@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,19 @@ from trio_router.simulation.reading import Said, read_stream, read_whole
 from trio_router.simulation.stage import BEGINNING
 
 if TYPE_CHECKING:
-    from trio_router.simulation.client import Got
+    from trio_router.simulation.client import Client, Got
     from trio_router.simulation.machine import Machine
-    from trio_router.simulation.plan import Ask, Provider
+    from trio_router.simulation.plan import Ask, Caller, Provider
     from trio_router.simulation.told import Told
     from trio_router.simulation.world import LogLine, World
 
 
-@dataclass(slots=True)
+@dataclass
 class Case:
-    """One request: its client's side, its providers' side, its log lines."""
+    """One request: its client's side, its providers' side, its log lines.
+
+    What follows from these is worked out once: each judge asks for it.
+    """
 
     world: World
     got: Got
@@ -35,17 +39,27 @@ class Case:
     def ask(self) -> Ask:
         return self.got.ask
 
+    @cached_property
+    def client(self) -> Client:
+        """Who asked."""
+        return next(c for c in self.world.clients if c.caller.id == self.got.caller)
+
+    @property
+    def caller(self) -> Caller:
+        """What was planned for its connection."""
+        return self.client.caller
+
     @property
     def status(self) -> int:
         return self.got.parser.status if self.got.head_at < inf else 0
 
-    @property
+    @cached_property
     def machine(self) -> Machine | None:
         """The router that booked it."""
         name = self.line.machine if self.line is not None else ""
         return next((m for m in self.world.machines if m.name == name), None)
 
-    @property
+    @cached_property
     def config(self) -> dict[str, Any]:
         """The configuration with which it began."""
         machine = self.machine
@@ -53,7 +67,7 @@ class Case:
             return self.world.plan.config
         return machine.configs[machine.began[f"r{self.ask.id}"]]
 
-    @property
+    @cached_property
     def configs(self) -> list[dict[str, Any]]:
         """That one, and those that came into force later: the number of open requests is of all."""
         machine = self.machine
@@ -62,7 +76,7 @@ class Case:
         first = machine.began[f"r{self.ask.id}"]
         return [config for number, config in machine.configs.items() if number >= first]
 
-    @property
+    @cached_property
     def is_lost(self) -> bool:
         """Its router may have died before it could book it."""
         begin, end = self.got.begun_at, self.got.ended_at
@@ -82,19 +96,19 @@ class Case:
     def is_get(self) -> bool:
         return self.ask.api in GETS
 
-    @property
+    @cached_property
     def route(self) -> dict[str, Any] | None:
         route: dict[str, Any] | None = self.config["routes"].get(self.ask.model)
         return route
 
-    @property
+    @cached_property
     def targets(self) -> list[str]:
         """The providers that may be asked."""
         if self.route is not None:
             return [t["model"].partition("/")[0] for t in self.route["targets"]]
         return [self.ask.model.partition("/")[0]]
 
-    @property
+    @cached_property
     def providers(self) -> list[Provider]:
         names = self.targets
         return [p for p in self.world.plan.providers if p.name in names]
@@ -104,7 +118,7 @@ class Case:
         """The line that ends the request."""
         return self.lines[0] if self.lines else None
 
-    @property
+    @cached_property
     def is_stopped(self) -> bool:
         """An operator, or the end of the router, came while it ran."""
         end = self.got.ended_at

@@ -40,6 +40,7 @@ class Got:
     has_waited: bool = False
     heard_at: float = inf  # when a byte of the answer came last
     longest_silence: float = 0.0  # s from the head on without one
+    over: End | None = None  # its side of the connection
 
     @property
     def has_left(self) -> bool:
@@ -93,6 +94,7 @@ class Client:
 
     def _send(self, end: End, got: Got) -> Work:
         got.begun_at = self.stage.now
+        got.over = end
         got.end = "waiting"
         head, body = request_of(got.ask)
         self.history.note(self.name, f"asks r{got.ask.id}: {got.ask.api} {got.ask.model}")

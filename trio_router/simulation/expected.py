@@ -52,14 +52,14 @@ def limits_of(case: Case) -> dict[str, Any]:
 
 def neighbour_left(case: Case) -> bool:
     """Whether the client left a request that it had sent behind this one, and so this one too."""
-    client = next(c for c in case.world.clients if c.caller.id == case.got.caller)
+    client = case.client
     place = client.got.index(case.got)
     return any(after.ask.is_pipelined and after.has_left for after in client.got[place + 1 :])
 
 
 def is_sending_ahead(case: Case) -> bool:
     """Whether its client was still sending a request behind this one, and read nothing meanwhile."""
-    client = next(c for c in case.world.clients if c.caller.id == case.got.caller)
+    client = case.client
     behind = client.got[client.got.index(case.got) + 1 :]
     return any(got.ask.is_pipelined and got.begun_at < inf and got.sent_at == inf for got in behind)
 
@@ -202,7 +202,7 @@ def _of_limits(case: Case) -> set[str]:
 
 
 def _is_caller_slow(case: Case) -> bool:
-    caller = next(c for c in case.world.plan.callers if c.id == case.got.caller)
+    caller = case.caller
     return caller.back != type(caller.back)()
 
 

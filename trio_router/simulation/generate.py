@@ -8,6 +8,7 @@ from trio_router.simulation.asking import ADMIN_KEY, GOOD_KEY
 from trio_router.simulation.chance import Chance
 from trio_router.simulation.generate_asks import AskMaker
 from trio_router.simulation.generate_operators import Operators
+from trio_router.simulation.generate_rare import Rare
 from trio_router.simulation.network import Connect
 from trio_router.simulation.pipes import WELL, Course
 from trio_router.simulation.plan import Caller, Deed, Fault, Outage, Provider, WorldPlan
@@ -64,6 +65,9 @@ class _Maker:
             operators.lose_machines(plan)
         if chance.odds(0.08):
             operators.reload(plan)
+        rare = Rare(Chance(self.seed, "rare"), plan)
+        if rare.chance.odds(0.4) and not plan.configs:
+            rare.add()
 
     # -- providers
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from trio_router.simulation.cases import cases_of
 from trio_router.simulation.judge_answers import ANSWERS
 from trio_router.simulation.judge_books import BOOKS, BOOKS_OF_WORLD
+from trio_router.simulation.judge_machines import MACHINES, MACHINES_OF_WORLD
 from trio_router.simulation.judge_reloads import RELOADS, RELOADS_OF_WORLD
-from trio_router.simulation.judge_routes import ROUTES_OF_WORLD
+from trio_router.simulation.judge_routes import ROUTES, ROUTES_OF_WORLD
 from trio_router.simulation.judge_streams import STREAMS
 from trio_router.simulation.judge_upstreams import UPSTREAMS, UPSTREAMS_OF_WORLD
 
@@ -25,12 +26,15 @@ OF_CASES: tuple[Callable[[Case], Iterator[str]], ...] = (
     *UPSTREAMS,
     *BOOKS,
     *RELOADS,
+    *ROUTES,
+    *MACHINES,
 )
 OF_WORLDS: tuple[Callable[[World], Iterator[str]], ...] = (
     *BOOKS_OF_WORLD,
     *UPSTREAMS_OF_WORLD,
     *RELOADS_OF_WORLD,
     *ROUTES_OF_WORLD,
+    *MACHINES_OF_WORLD,
 )
 
 

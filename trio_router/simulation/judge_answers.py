@@ -14,7 +14,7 @@ from trio_router.simulation.expected import (
     limits_of,
     neighbour_left,
 )
-from trio_router.simulation.told import meant
+from trio_router.simulation.told import meant, said_so_far
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def answer_is_whole_http(case: Case) -> Iterator[str]:
 
 def _reads_badly(case: Case) -> bool:
     """It, or what is before it on its connection."""
-    caller = next(c for c in case.world.plan.callers if c.id == case.got.caller)
+    caller = case.caller
     asks = caller.asks[: caller.asks.index(case.ask) + 1]
     stall = limits_of(case)["stall"]
     is_deaf = any(ask.stall >= stall for ask in asks)
@@ -52,7 +52,7 @@ def _reads_badly(case: Case) -> bool:
 def request_is_answered(case: Case) -> Iterator[str]:
     """Every request is answered, unless its client left, spoilt its connection, or the router ended."""
     got = case.got
-    caller = next(c for c in case.world.plan.callers if c.id == got.caller)
+    caller = case.caller
     if got.end == "waiting" and caller.back.hole < 0:
         yield "no answer, and no end of the connection"
     if got.end == "unanswered" and not case.is_stopped and not _is_excused(case):
@@ -62,7 +62,7 @@ def request_is_answered(case: Case) -> Iterator[str]:
 def _is_excused(case: Case) -> bool:
     """Requests that follow one after which the connection is of no use."""
     got, ask = case.got, case.ask
-    caller = next(c for c in case.world.clients if c.caller.id == got.caller)
+    caller = case.client
     place = caller.got.index(got)
     if got.sent_at == float("inf") or caller.caller.back.hole >= 0 or caller.caller.there.hole >= 0:
         return True
@@ -71,7 +71,8 @@ def _is_excused(case: Case) -> bool:
     before = caller.got[place - 1] if ask.is_pipelined and place else None
     if before is not None:
         is_last = before.parser.headers.get("connection") == "close" or before.end != "whole"
-        return is_last or bool(before.ask.nonsense)
+        # While it sends this one, its client reads nothing of the answer before it.
+        return is_last or bool(before.ask.nonsense) or _reads_badly(case)
     # A connection that has rested for its longest may be closed as a request is on its way.
     return ask.wait > 70 or _reads_badly(case)
 
@@ -127,7 +128,7 @@ def good_end_is_whole(case: Case) -> Iterator[str]:
         return
     for told in _speakers(case):
         answer = _meant(case, told, said)
-        if is_lenient(case, told) or _is_done_early(told):
+        if is_lenient(case, told) or (_is_done_early(told) and not _has_less(told, said)):
             return  # text may end without a reason to; calls are checked by themselves
         # A second choice that has not begun cannot be missed.
         is_only_one = told.choices == 2 and not said.others
@@ -136,6 +137,12 @@ def good_end_is_whole(case: Case) -> Iterator[str]:
         if has_ended and is_its_finish and _is_all(case, said, answer):
             return
     yield f"a good end ({said.finish}) of what nobody has said to its end: {said.text[-60:]!r}"
+
+
+def _has_less(told: Told, said: Said) -> bool:
+    """Whether it said less than the client has, who had the rest from another."""
+    text = said_so_far(told)
+    return text is not None and len(text) < len(said.text)
 
 
 def _is_done_early(told: Told) -> bool:

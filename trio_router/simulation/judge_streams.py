@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from trio_router.simulation.cases import Case
 
 _AT_ONCE = 0.001  # s
+_LINGER = 0.25  # s that an answer which has said all may take to end
+_NEAR = 0.3  # s on the way
+_TWO = 2
 _BABBLE = 5.0  # s between what a provider sends that says nothing
 _USAGE_ALONE = re.compile(rb'"choices":\[\].*"usage":\{|"usage":\{.*"choices":\[\]')
 _OF_OPENAI = ("chat", "completions")
@@ -58,7 +61,7 @@ def silence_is_bridged(case: Case) -> Iterator[str]:
 def _listens(case: Case) -> bool:
     """Whether its client hears all at once."""
     ask = case.ask
-    caller = next(c for c in case.world.plan.callers if c.id == case.got.caller)
+    caller = case.caller
     is_busy = any(a.is_pipelined for a in caller.asks)  # it sends another request meanwhile
     is_slow = ask.read_gap > 0 or ask.stall > 0 or ask.read_most < 1000
     return not is_busy and not is_slow and caller.back == WELL and caller.there == WELL
@@ -109,6 +112,38 @@ def limits_end_what_says_nothing(case: Case) -> Iterator[str]:
         yield f"{took:.3f} s, though {telling:.1f} s of it at most said something"
 
 
+def good_end_is_told_at_once(case: Case) -> Iterator[str]:
+    """A stream that its provider has ended in words ends, however late its body's end comes."""
+    line, told = case.line, case.told[0] if len(case.told) == 1 else None
+    if line is None or told is None or not case.ask.is_stream or not _listens(case):
+        return
+    style = told.take.style
+    has_ended = told.speech in ("openai", "anthropic") and (style.done or told.speech == "anthropic")
+    if not has_ended or style.as_json or case.said is None or not case.said.is_good:
+        return
+    provider = next(p for p in case.providers if p.name == told.provider)
+    ways = [back for _, back in provider.courses]
+    if any(w.rate or w.room < 4096 or w.hole >= 0 or w.latency + w.jitter > _NEAR for w in ways):
+        return
+    if line.at > told.said_at + _LINGER + _NEAR + _AT_ONCE:
+        yield f"it ended {line.at - told.said_at:.3f} s after its last event was out"
+
+
+def torn_answer_is_gone_on_with(case: Case) -> Iterator[str]:
+    """A torn answer is gone on with by another target that says the same."""
+    line = case.line
+    if line is None or case.route is None or "hedge" in case.route or len(case.told) < _TWO:
+        return
+    if all(one["error"] != "replay_diverged" for one in line.fields["attempts"]):
+        return
+    torn, *others = sorted(case.told, key=lambda told: told.at)
+    answers = {told.take.answer for told in case.told}
+    is_odd = any(told.take.style.broken_utf8 or told.begun for told in case.told)
+    has_more = torn.take.answer.thoughts or torn.take.answer.calls
+    if len(answers) == 1 and not is_odd and not has_more and all(told.fault is None for told in others):
+        yield f"{others[0].provider} says the same, and was not heard: {case.error}"
+
+
 def status_inside_a_200_counts(case: Case) -> Iterator[str]:
     """An error inside a 200 whose code is a number, before anything was said, counts as that status."""
     told = case.told[0] if len(case.told) == 1 else None
@@ -134,6 +169,8 @@ def every_choice_is_told(case: Case) -> Iterator[str]:
 
 
 STREAMS = (
+    torn_answer_is_gone_on_with,
+    good_end_is_told_at_once,
     every_choice_is_told,
     status_inside_a_200_counts,
     usage_is_told_to_who_asked,

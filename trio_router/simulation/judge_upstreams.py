@@ -45,7 +45,7 @@ def _goes_on_beyond(told: Told) -> bool:
 def leaving_is_seen(case: Case) -> Iterator[str]:
     """A client's leaving ends its request as soon as the network has told of it, or a drain is over."""
     got = case.got
-    caller = next(c for c in case.world.plan.callers if c.id == got.caller)
+    caller = case.caller
     if not got.has_left or case.line is None or caller.there.hole >= 0:
         return
     course = caller.there

@@ -146,6 +146,27 @@ class SimWire(Wire):
         return trio.lowlevel.Abort.SUCCEEDED
 
 
+class UpstreamWire(SimWire):
+    """A router's side of a connection to a provider; it notes what is asked on one that is dead."""
+
+    def __init__(self, end: End, note: Callable[[tuple[End, float]], None]) -> None:
+        super().__init__(end)
+        self._note = note
+        self._taken = -1  # of the answers, when the last request was begun
+
+    def send_some(self, data: bytes) -> int:
+        self._look()
+        return super().send_some(data)
+
+    def _look(self) -> None:
+        end, inn = self.end, self.end.inn
+        if inn.taken != self._taken:  # a new request
+            self._taken = inn.taken
+            dead_for = end.stage.now - inn.readable_at
+            if end.is_readable and dead_for > 0:
+                self._note((end, dead_for))
+
+
 class Host:
     """Something that can be connected to under a name.
 
@@ -170,6 +191,7 @@ class Network:
     def __init__(self, stage: Scheduler, chance: Chance, history: Journal) -> None:
         self.hosts: dict[str, Host] = {}
         self.ends: list[tuple[str, End]] = []
+        self.dead_ends: list[tuple[End, float]] = []  # asked on, so many seconds after its end
         self._stage = stage
         self._chance = chance
         self._history = history
@@ -203,6 +225,6 @@ class Network:
             raise OSError(113, "No route to host")
         ours, theirs = self.join(who, name, *host.courses())
         self.ends.append((who, ours))
-        wire = SimWire(ours)
+        wire = UpstreamWire(ours, self.dead_ends.append)
         host.accept(theirs)
         return wire

@@ -44,9 +44,9 @@ class Pipe:
     """One direction.  `on_readable` and `on_writable` are called when a wait for that may end."""
 
     __slots__ = (
-        "_chance", "_course", "_flight", "_free_at", "_history", "_last", "_sent", "_stage",
-        "cut", "has_ended", "held", "inbox", "is_broken", "is_deaf", "is_finished", "name",
-        "on_readable", "on_writable", "opposite", "taken",
+        "_blocked_at", "_chance", "_course", "_flight", "_free_at", "_history", "_last", "_sent",
+        "_stage", "cut", "has_ended", "held", "inbox", "is_broken", "is_deaf", "is_finished",
+        "longest_block", "name", "on_readable", "on_writable", "opposite", "readable_at", "taken",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +65,9 @@ class Pipe:
         self.inbox = bytearray()
         self.held = 0  # bytes between writer and reader
         self.taken = 0  # bytes that the reader has had
+        self._blocked_at = inf  # since when the writer has found too little room
+        self.longest_block = 0.0  # s for which the writer waited and the reader took nothing
+        self.readable_at = inf  # when what is to be read, or the end, came first
         self.is_finished = False  # nothing more is written
         self.has_ended = False  # the end has arrived
         self.is_broken = False  # a reset has arrived
@@ -83,6 +86,8 @@ class Pipe:
         size, room = len(data), course.room - self.held
         if size > room:
             size = room
+            if self._blocked_at == inf:
+                self._blocked_at = self._stage.now
         if size <= 0:
             return 0
         if course.partial and size > 1 and self._chance.odds(course.partial):
@@ -135,9 +140,16 @@ class Pipe:
             del inbox[:size]
         self.held -= size
         self.taken += size
+        self.unblock()
         self._history.note(self.name, f"is read, {size} B")
         self.on_writable()
         return piece
+
+    def unblock(self) -> None:
+        """The writer waits for room no longer, or only from now on."""
+        if self._blocked_at < inf:
+            self.longest_block = max(self.longest_block, self._stage.now - self._blocked_at)
+            self._blocked_at = inf
 
     def _fly(self, piece: bytes | None) -> None:
         course, now = self._course, self._stage.now
@@ -165,6 +177,8 @@ class Pipe:
     def _arrive(self, piece: bytes | None) -> None:
         if self.is_broken:
             return
+        if not self.inbox:
+            self.readable_at = self._stage.now
         if piece is None:
             self.has_ended = True
         elif self.is_deaf:
@@ -255,6 +269,7 @@ class End:
                 self.out.reset(loses=self.out._chance.odds(0.5))
 
     def _shut(self) -> None:
+        self.out.unblock()
         self.is_closed = True
         self.closed_at = self.stage.now
         self.inn.is_deaf = True

@@ -59,6 +59,7 @@ class Telling:
         if not (yield from self._lines(0, place)):
             return False
         if fault is None:
+            self.told.said_at = self.told.end.stage.now if self.told.end is not None else inf
             return (yield from self._finish())
         if part and self._is_cutting(fault.kind):
             yield from self._write(part)

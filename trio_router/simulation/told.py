@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from msgspec import structs
+from msgspec import json, structs
 
 if TYPE_CHECKING:
     from trio_router.simulation.envelope import AnswerBytes
@@ -52,6 +52,7 @@ class Told:
     has_said_finish: bool = False
     is_overtaken: bool = False  # the next request came on its connection before it was all sent
     is_whole: bool = False  # all of it was written, with its framing's end
+    said_at: float = inf  # its last event is out
     left_at: float = inf  # the router's end of the connection was seen
     ended_at: float = inf
     end: End | None = None
@@ -61,6 +62,23 @@ class Told:
     def machine(self) -> str:
         """The router that asked."""
         return "" if self.end is None else self.end.name.partition(">")[0]
+
+
+def said_so_far(told: Told) -> str | None:
+    """The text of its events that are out, in the two dialects in which that is plain; else None."""
+    if told.script is None or told.speech not in ("openai", "anthropic") or told.choices > 1:
+        return None
+    if told.take.style.as_json or not told.is_stream:
+        return None
+    text = ""
+    for event in told.script.events[: told.sent]:
+        if not event.startswith(b"{"):
+            continue
+        value = json.decode(event)
+        for part in value.get("choices") or (value,):
+            delta = part.get("delta") or {}
+            text += delta.get("text") or delta.get("content") or ""
+    return told.begun + text
 
 
 def meant(told: Told, so_far: str, thoughts: str = "") -> Meaning:

@@ -326,8 +326,7 @@ class Keeper:
                 await self.store.leave(self.worker, self._wall())
         except (StoreDown, LeaseLost):
             logger.warning("the store could not be told the last")
-        finally:
-            await self.store.close()
+        await self.store.close()
 
 
 async def _in_time(asking: Awaitable[T]) -> T:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import trio
 
 from trio_router.transport.names import open_named
+from trio_router.wire.causes import free_causes
 from trio_router.wire.written import unheard
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ READ_SIZE = 65536
 _PIECE = 65536  # bytes
 
 # What a broken connection of either kind raises.
-BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+BROKEN = (OSError, *_GONE)
 
 
 class Wire(ABC):
@@ -105,8 +107,10 @@ class SocketWire(Wire):
         self._check_open()
         rest = memoryview(data)
         while rest:
-            with trio.fail_after(patience):
+            with trio.move_on_after(patience) as limit:
                 await trio.lowlevel.wait_writable(self._socket)
+            if limit.cancelled_caught:
+                raise trio.TooSlowError
             with suppress(BlockingIOError):
                 rest = rest[self._socket.send(rest) :]
                 moved()
@@ -163,15 +167,22 @@ class StreamWire(Wire):
         return 0
 
     async def send(self, data: bytes | memoryview) -> None:
-        await self._stream.send_all(data)
+        try:
+            await self._stream.send_all(data)
+        except _GONE as fault:
+            free_causes(fault)
+            raise
 
     async def send_patiently(
         self, data: bytes | memoryview, patience: float, moved: Callable[[], None] = unheard
     ) -> None:
         rest = memoryview(data)
         while rest:  # in pieces: within one, a stream does not tell its progress
-            with trio.fail_after(patience):
-                await self._stream.send_all(rest[:_PIECE])
+            # fail_after would leave its Cancelled in a cycle: see free_causes.
+            with trio.move_on_after(patience) as limit:
+                await self.send(rest[:_PIECE])
+            if limit.cancelled_caught:
+                raise trio.TooSlowError
             rest = rest[_PIECE:]
             moved()
 
@@ -180,7 +191,11 @@ class StreamWire(Wire):
             await self._stream.send_eof()
 
     async def receive(self, most: int = READ_SIZE) -> bytes:
-        return bytes(await self._stream.receive_some(most))
+        try:
+            return bytes(await self._stream.receive_some(most))
+        except _GONE as fault:
+            free_causes(fault)
+            raise
 
     async def wait_hangup(self) -> None:
         bottom = _bottom(self._stream)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trio_router.dialects.anthropic.words import FORMAT, Block
-from trio_router.dialects.hub import as_dict, dicts
-from trio_router.wire.jsoncodec import JSONError, dumps_text, loads_text
+from trio_router.dialects.hub import as_dict, dicts, tool_input as tool_input
+from trio_router.wire.jsoncodec import dumps_text, loads_text
 
 if TYPE_CHECKING:
     from trio_router.dialects.base import AnswerIdentity
@@ -98,25 +98,6 @@ def refusal_of(message: dict[str, Any], choice: dict[str, Any]) -> str:
     """The words of a refusal, unless they stand in `stop_details` already."""
     refusal = message.get("refusal")
     return refusal if isinstance(refusal, str) and not choice.get("stop_details") else ""
-
-
-def tool_input(arguments: Any) -> dict[str, Any]:
-    """A call's arguments as the object that the API asks for.
-
-    What is no JSON object is wrapped as "Fine-grained tool streaming" advises, so the model sees it.
-    """
-    if isinstance(arguments, dict):
-        return arguments
-    if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
-        return {}
-    text = arguments if isinstance(arguments, str) else dumps_text(arguments)
-    try:
-        value = loads_text(text)
-    except JSONError:
-        value = text
-    if value is None:  # "null": what some models call a tool without parameters with
-        return {}
-    return value if isinstance(value, dict) else {"INVALID_JSON": text}
 
 
 def message_id(given: Any, identity: AnswerIdentity) -> str:

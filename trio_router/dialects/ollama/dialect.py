@@ -22,9 +22,12 @@ from trio_router.errors import Truncated
 from trio_router.wire.jsoncodec import dumps, dumps_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trio_router.dialects.base import ChunkDecoder
 
 _FINISH = {"length": "length", "stop": "stop"}
+_NATIVE = {"ollama.chat": "/api/chat", "ollama.generate": "/api/generate"}
 
 
 class OllamaDialect(Dialect):
@@ -37,6 +40,9 @@ class OllamaDialect(Dialect):
     ) -> UpstreamRequest:
         unsupported = Unsupported("Ollama", drop=drop_unsupported)
         return UpstreamRequest("/api/chat", dumps(build_body(body, unsupported)))
+
+    def native_paths(self, model: str, query: Mapping[str, str]) -> dict[str, str]:
+        return _NATIVE
 
     def recognises(self, record: dict[str, Any]) -> bool:
         is_own = "done" in record or isinstance(record.get("response"), str)
@@ -95,7 +101,8 @@ class _Records:
         message = record.get("message")
         if not isinstance(message, dict):
             # `/api/generate` and servers like it say the same in other fields.
-            message = {"content": record.get("response"), "thinking": record.get("thinking")}
+            message = {name: record.get(name) for name in ("thinking", "tool_calls")}
+            message["content"] = record.get("response")
         delta: dict[str, Any] = {}
         if thinking := message.get("thinking"):
             delta["reasoning_content"] = _text(thinking)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trio_router.dialects.base import Unsupported
 
 # OpenAI's sampling fields and the names they have in Ollama's `options`.
-_OPTIONS = {
+OPTIONS = {
     "temperature": "temperature",
     "top_p": "top_p",
     "top_k": "top_k",
@@ -40,12 +40,12 @@ def build_body(request: dict[str, Any], unsupported: Unsupported) -> dict[str, A
         "messages": _messages(request.get("messages")),
         "stream": bool(request.get("stream")),
     }
-    if options := _options(request):
+    if options := options_of(request):
         body["options"] = options
-    if (format_ := _format(request.get("response_format"))) is not None:
+    if (format_ := response_format(request.get("response_format"))) is not None:
         body["format"] = format_
     if (effort := request.get("reasoning_effort")) is not None:
-        body["think"] = _think(effort)
+        body["think"] = think_of(effort)
     if request.get("tools") and request.get("tool_choice") != "none":
         body["tools"] = request["tools"]
     body |= {name: request[name] for name in _NATIVE if name in request}
@@ -64,9 +64,10 @@ def _refuse_what_it_cannot(request: dict[str, Any], unsupported: Unsupported) ->
         unsupported.field("logprobs")
 
 
-def _options(request: dict[str, Any]) -> dict[str, Any]:
+def options_of(request: dict[str, Any]) -> dict[str, Any]:
+    """The `options` of a request: those that stand there, and those under the hub's names."""
     options = {
-        theirs: request[ours] for ours, theirs in _OPTIONS.items() if request.get(ours) is not None
+        theirs: request[ours] for ours, theirs in OPTIONS.items() if request.get(ours) is not None
     }
     stop = request.get("stop")
     if stop is not None:
@@ -75,12 +76,14 @@ def _options(request: dict[str, Any]) -> dict[str, Any]:
     return {**options, **own} if isinstance(own, dict) else options
 
 
-def _format(wanted: Any) -> Any:
+def response_format(wanted: Any) -> Any:
+    """`format` for the hub's `response_format`; None for text.  Raises InvalidRequest."""
     kind, schema = format_of(wanted, "Ollama")
     return "json" if kind == "json_object" else schema
 
 
-def _think(effort: Any) -> bool | str:
+def think_of(effort: Any) -> bool | str:
+    """`think` for the hub's `reasoning_effort`."""
     if effort in ("none", "minimal"):
         return False
     return effort if effort in ("low", "medium", "high") else True
