@@ -76,7 +76,7 @@ async def test_a_connection_that_closes_after_an_answer_does_not_wait_for_what_i
 async def slow_and_keyless(asked) -> Reply:
     """An endpoint that takes its time before it knows whose request it is."""
     await trio.sleep(100)
-    asked.authenticate()
+    await asked.authenticate()
     return Reply(200, {}, str(len(await asked.body.read())).encode())
 
 

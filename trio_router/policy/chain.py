@@ -15,7 +15,7 @@ from trio_router.dialects.answer_size import most_answer_tokens
 from trio_router.errors import ModelNotAllowed, StoreUnavailable, Unauthorized
 from trio_router.policy.accounts import RETRY
 from trio_router.policy.keys import token_of
-from trio_router.policy.permit import Asked, Permit
+from trio_router.policy.permit import AskedModel, Permit
 from trio_router.routing.route import Route
 from trio_router.stores.interface import StoreDown
 
@@ -121,7 +121,7 @@ class Chain:
             return None
         is_plain = not isinstance(target, Route)
         targets = tuple(t.target for t in target.targets) if isinstance(target, Route) else (target,)
-        asked = Asked(model, targets, is_plain, size, most_answer_tokens(said))
+        asked = AskedModel(model, targets, is_plain, size, most_answer_tokens(said))
         permit = Permit(self._counted, key, team, asked, booking)
         await permit.enter()
         return permit

@@ -90,7 +90,7 @@ class Booking(Booked, Protocol):
     def operation(self) -> str: ...
 
 
-class Asked(msgspec.Struct, frozen=True):
+class AskedModel(msgspec.Struct, frozen=True):
     """What is asked: `model` as the client names it, `targets` that may answer, the preferred first.
 
     `size` is the request's, in bytes; `most` the tokens that its answer may have; None: nobody said.
@@ -104,7 +104,7 @@ class Asked(msgspec.Struct, frozen=True):
     most: int | None
 
 
-class Course:
+class PaidAttempt:
     """One attempt under way, and what it is paid for.  `said` is in tokens; `worst` in nano-dollars."""
 
     __slots__ = ("entry", "price", "said", "stack", "target", "usage", "worst")
@@ -133,7 +133,7 @@ class Permit:
     """See the head of this file.  `attempt`, `more` and `finish` belong to the relay."""
 
     def __init__(
-        self, counted: Counted, key: Key | None, team: Team | None, asked: Asked, booking: Booking
+        self, counted: Counted, key: Key | None, team: Team | None, asked: AskedModel, booking: Booking
     ) -> None:
         self._counted = counted
         self._key = key
@@ -143,7 +143,7 @@ class Permit:
         self._account = counted.table.of_account(key, team, asked.model, now)
         self._draws: list[Draw] = []
         self._covered: dict[str, int] = {}  # what was drawn of each budget's counter
-        self._courses: list[Course] = []
+        self._courses: list[PaidAttempt] = []
         self._is_ahead = False  # the first course was paid for at the door, and has not begun
         self._grace_ends: float | None = None
         self._told = 0  # nano-dollars that the store knows of
@@ -222,10 +222,10 @@ class Permit:
 
     # -- what is drawn
 
-    def _course(self, target: Target, entry: BookedTry | None) -> Course:
+    def _course(self, target: Target, entry: BookedTry | None) -> PaidAttempt:
         now, asked = self._counted.wall(), self._asked
         stack = self._counted.table.of_target(target.provider, target.name, now)
-        course = Course(target, stack, entry)
+        course = PaidAttempt(target, stack, entry)
         usual = self._counted.sizes(target.name).usual
         course.usage = usual_usage(asked.size, usual, asked.most)
         course.said = course.usage.output or 0
@@ -235,14 +235,14 @@ class Permit:
                 course.worst = self._worst(course)
         return course
 
-    def _worst(self, course: Course) -> int:
+    def _worst(self, course: PaidAttempt) -> int:
         asked, price = self._asked, course.price
         if price is None:
             name = course.target.name
             raise ModelNotAllowed(f"no price of {name} is known, and a strict budget needs one")
         return worst_cost(price, worst_usage(asked.size, asked.most or _LONGEST))
 
-    async def _draw(self, rates: Sequence[Ceiling], course: Course) -> None:
+    async def _draw(self, rates: Sequence[Ceiling], course: PaidAttempt) -> None:
         """Takes `rates` for one more attempt, and all money that is lacking, in one step."""
         amounts = [(ceiling, self._amount(ceiling, course)) for ceiling in rates]
         needs: dict[str, int] = {}  # of the account, by mode
@@ -269,12 +269,12 @@ class Permit:
             if ceiling.kind is Counting.BUDGET:
                 self._covered[ceiling.counter] = self._covered.get(ceiling.counter, 0) + amount
 
-    def _amount(self, ceiling: Ceiling, course: Course) -> int:
+    def _amount(self, ceiling: Ceiling, course: PaidAttempt) -> int:
         if ceiling.kind is Counting.TOKENS:
             return (course.usage.input or 0) + (course.usage.output or 0)
         return 1
 
-    def _paid(self, course: Course) -> int:
+    def _paid(self, course: PaidAttempt) -> int:
         """Events that are paid for: one has a token, as far as anybody knows before the end."""
         is_watched = self._account.is_watched or course.stack.is_watched
         is_whole = self._asked.most is not None and course.said >= self._asked.most
