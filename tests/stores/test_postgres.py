@@ -227,12 +227,13 @@ class TestTakesThatAreDoneTogether:
         assert found["stranger"] == "lost"
         assert isinstance(found["w1"], Taken)
 
-    async def test_they_see_each_other(self, store):
+    @pytest.mark.parametrize(("most_slots", "most_requests"), [(10, 200), (30, 20)])
+    async def test_they_see_each_other(self, store, most_slots, most_requests):
         await store.join("w1", LEASE, EVER)
         answers = []
 
         async def take():
-            wants = [want(slots(30)), want(requests(20), 2), want(money(1000), 10)]
+            wants = [want(slots(most_slots)), want(requests(most_requests), 2), want(money(1000), 10)]
             answers.append(await store.take("w1", wants, EVER))
 
         async with trio.open_nursery() as nursery:
@@ -240,7 +241,7 @@ class TestTakesThatAreDoneTogether:
                 nursery.start_soon(take)
         assert sum(isinstance(one, Taken) for one in answers) == 10
         assert sum(isinstance(one, Refused) for one in answers) == 50
-        levels = await store.levels([slots(30), requests(20), money(1000)], EVER)
+        levels = await store.levels([slots(30), requests(200), money(1000)], EVER)
         assert levels == [Level(0, 10), Level(20), Level(0, 100)]
 
 

@@ -195,21 +195,28 @@ class ManyMachinesStore:
         await self._record_ended(_rows_of(found), now)
 
     async def expire(self, now: float) -> list[LedgerRow]:
-        _, count, found = await self._counters.run("expire", self._time(now))
-        rows = _rows_of(found)
-        await self._record_ended(rows, now)
-        ended = rows[: int(count)]
+        ended: list[LedgerRow] = []
+        for _ in range(_TURNS):
+            _, count, found = await self._counters.run("expire", self._time(now))
+            rows = _rows_of(found)
+            ended += rows[: int(count)]
+            if not await self._record_ended(rows, now) or len(rows) < _AT_ONCE:
+                break
         known = {row.id for row in ended}
         others = await self._expire_in_ledger(now)
         return ended + [row for row in others if row.id not in known]
 
-    async def _record_ended(self, rows: Sequence[LedgerRow], now: float) -> None:
-        """The counters know the rows until the ledger has them; whoever looks next tries again."""
-        with suppress(StoreDown):
+    async def _record_ended(self, rows: Sequence[LedgerRow], now: float) -> bool:
+        """Whether the ledger has them now.  If not, the counters know them, and whoever looks next
+        tries again."""
+        try:
             for first in range(0, len(rows), _AT_ONCE):
                 some = rows[first : first + _AT_ONCE]
                 said = await self.ledger.record("", 0, some, now)
                 await self._confirm(some, said.spent)
+        except StoreDown:
+            return False
+        return True
 
     async def _expire_in_ledger(self, now: float) -> tuple[LedgerRow, ...]:
         """Rows that only the ledger knows: the counters have lost them, and their worker is dead."""
@@ -222,9 +229,13 @@ class ManyMachinesStore:
         return said.rows
 
     async def levels(self, ceilings: Sequence[Ceiling], now: float) -> list[Level]:
-        words = [word for one in ceilings for word in (one.counter, one.kind.value)]
-        _, *figures = await self._step(now, "levels", *words)
-        return [Level(int(used), int(held)) for used, held in _by(2, figures)]
+        found: list[Level] = []
+        for first in range(0, len(ceilings), _AT_ONCE):
+            some = ceilings[first : first + _AT_ONCE]
+            words = [word for one in some for word in (one.counter, one.kind.value)]
+            _, *figures = await self._step(now, "levels", *words)
+            found += [Level(int(used), int(held)) for used, held in _by(2, figures)]
+        return found
 
     async def rebuild(self) -> None:
         await self.ledger.rebuild()

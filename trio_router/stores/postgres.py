@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from trio_router.stores.postgres_rows import Spent
 
 T = TypeVar("T")
-_PATIENCE = 5.0  # s
+_PATIENCE = 4.0  # s
+_LONG = 60.0  # s, for sums over many rows, which nobody's request waits for
 _MIGRATION = 600.0  # s that bringing a large database up to date may take
 
 
@@ -82,10 +83,10 @@ class PostgresStore:
                     await self._link.run(migrate, _MIGRATION)
                     self._is_ready = True
 
-    async def _run(self, work: Callable[[Connection[Any]], T]) -> T:
+    async def _run(self, work: Callable[[Connection[Any]], T], patience: float | None = None) -> T:
         """Does `work` on a connection of its own."""
         await self._migrate()
-        return await self._link.run(work)
+        return await self._link.run(work, patience)
 
     async def _write(self, job: Job[T]) -> T:
         await self._migrate()
@@ -190,10 +191,10 @@ class PostgresStore:
         return await self._run(lambda db: postgres_queries.row(db, id))
 
     async def rows(self, of: RowFilter, *, after: str | None = None, limit: int = 100) -> RowPage:
-        return await self._run(lambda db: postgres_queries.rows(db, of, after, limit))
+        return await self._run(lambda db: postgres_queries.rows(db, of, after, limit), _LONG)
 
     async def spend(self, by: By, of: RowFilter) -> list[SpendLine]:
-        return await self._run(partial(postgres_queries.spend, by=by, of=of))
+        return await self._run(partial(postgres_queries.spend, by=by, of=of), _LONG)
 
 
 def _do(db: Connection[Any], jobs: Sequence[Job[Any]]) -> None:

@@ -168,6 +168,8 @@ class PostgresLink:
     async def run(self, work: Callable[[Connection[Any]], T], patience: float | None = None) -> T:
         """What `work` returns, on a connection of its own.  It commits by itself.
 
+        `patience` is in seconds, for what may take longer than anything else.
+
         Raises StoreDown, and whatever `work` raises.  On cancel the connection is cut.
         """
         used: list[Connection[Any]] = []
@@ -175,14 +177,19 @@ class PostgresLink:
             async with self._readers:
                 try:
                     return await trio.to_thread.run_sync(
-                        self._run, work, used, abandon_on_cancel=True, limiter=_unlimited()
+                        self._run, work, used, patience, abandon_on_cancel=True, limiter=_unlimited()
                     )
                 finally:
                     if scope.cancel_called and used:
                         _cut(used[0])
         raise StoreDown("the database does not answer")
 
-    def _run(self, work: Callable[[Connection[Any]], T], used: list[Connection[Any]]) -> T:
+    def _run(
+        self,
+        work: Callable[[Connection[Any]], T],
+        used: list[Connection[Any]],
+        patience: float | None,
+    ) -> T:
         with self._faults():
             db = self._idle.pop() if self._idle else None
             if db is not None:
@@ -197,10 +204,19 @@ class PostgresLink:
                 db = self._connect()
                 used.append(db)
             try:
+                if patience is not None:
+                    db.execute(f"set statement_timeout = {int(patience * 1000)}".encode())
                 return work(db)
             finally:
                 used.clear()
-                (self._idle.append if not db.closed else _nothing)(db)
+                self._keep(db, is_plain=patience is None)
+
+    def _keep(self, db: Connection[Any], *, is_plain: bool) -> None:
+        """Keeps a connection for the next one, unless it was changed."""
+        if self.is_open and is_plain:
+            self._idle.append(db)
+        else:
+            db.close()
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -212,10 +228,6 @@ class PostgresLink:
     def _connect(self) -> Connection[Any]:
         connection: Connection[Any] = self._psycopg.connect(self._conninfo, autocommit=True)
         return connection
-
-
-def _nothing(_: object) -> None:
-    pass
 
 
 def _unlimited() -> trio.CapacityLimiter:
