@@ -6,7 +6,18 @@ import pytest
 import trio
 
 from tests.stores import servers
-from tests.stores.stores import act, attempt, key, money, requests, reserved, settled, slots, want
+from tests.stores.stores import (
+    act,
+    attempt,
+    collect_channels,
+    key,
+    money,
+    requests,
+    reserved,
+    settled,
+    slots,
+    want,
+)
 from trio_router.ledger.ceilings import Change, Level, Refused, Taken
 from trio_router.ledger.rows import RowState
 from trio_router.stores.interface import Batch, LeaseLost, StoreDown
@@ -47,6 +58,12 @@ def postgres():
     server = servers.shared(servers.PostgresServer)
     server.empty()
     return server
+
+
+@pytest.fixture(autouse=True)
+def _channels():
+    yield
+    collect_channels()
 
 
 def made(redis, postgres, **more) -> ManyMachinesStore:

@@ -154,4 +154,4 @@ async def test_a_hundred_thousand_keys_are_found_and_listed_fast(tmp_path):
             assert await store.key_of(one.hash) == one
         for one in made[::10_000]:
             assert len((await store.keys(team="t3", after=one.id)).keys) == 100
-        assert trio.current_time() - began < 1
+        assert trio.current_time() - began < 10  # 0.1 s; without an index it takes minutes

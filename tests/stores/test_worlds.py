@@ -23,6 +23,7 @@ MONEY = Ceiling("usd", Counting.BUDGET, 3000, "key")
 SLOTS = Ceiling("parallel", Counting.PARALLEL, 12, "key")
 RATE = Ceiling("requests", Counting.REQUESTS, 60, "key")
 BEGIN = 1_800_000_000.0
+UNTOLD = 1.5  # s in which what has ended may not have been told to the store
 LATENCY = 0.2  # s that may pass between the store's count and the worker's
 
 
@@ -68,9 +69,16 @@ class Seat:
             token=world.chance.randbytes,
         )
         self.running: dict[str, tuple[int, bool]] = {}  # row -> what is held for it, has a slot
+        self.ended: list[tuple[float, int]] = []
         self.awake = trio.Event()
         self.awake.set()
         self.silent_since: float | None = None
+
+    @property
+    def at_risk(self) -> int:
+        """What the store may not learn if the worker is gone now: what runs, and what was not told."""
+        untold = sum(cost for at, cost in self.ended if at > trio.current_time() - UNTOLD)
+        return untold + sum(hold for hold, _ in self.running.values())
 
     async def run(self, task_status=trio.TASK_STATUS_IGNORED) -> None:
         with trio.CancelScope() as self.scope:
@@ -98,6 +106,8 @@ class Seat:
         name, worker, began = keeper.next_id(), keeper.worker, trio.current_time()
         self.world.begun.append(began)
         self.running[name] = hold, True
+        if self.world.is_long_away:  # out of a slice, whose lease ends before the store is back
+            self.world.lost += hold
         self.world.check()
         row = LedgerRow(name, worker, RowState.RESERVED, BEGIN + began)
         keeper.note(row)
@@ -105,6 +115,7 @@ class Seat:
         await self.awake.wait()
         cost = chance.randrange(hold + 1)
         self.world.paid += cost
+        self.ended.append((trio.current_time(), cost))
         del self.running[name]
         charges = {MONEY.counter: cost}
         row = LedgerRow(name, worker, RowState.SETTLED, BEGIN + began, cost=cost, charges=charges)
@@ -119,6 +130,7 @@ class Crowd:
         self.begun: list[float] = []
         self.paid = 0  # by requests that have ended
         self.lost = 0  # held by requests whose worker is dead or was away for too long
+        self.is_long_away = False
 
     def check(self) -> None:
         held = sum(hold for seat in self.seats for hold, _ in seat.running.values())
@@ -152,7 +164,7 @@ class Crowd:
         seat = self.chance.choice(self.seats)
         seat.keeper._leave = trio.lowlevel.checkpoint  # it does not say good-bye
         seat.scope.cancel()
-        self.lost += sum(hold for hold, _ in seat.running.values())
+        self.lost += seat.at_risk
         seat.running = {}
         self.seats.remove(seat)
         await self.start(nursery, len(self.seats))
@@ -161,7 +173,7 @@ class Crowd:
         seat = self.chance.choice(self.seats)
         seconds = self.chance.choice([0.5, 4, 2 * LEASE])
         if seconds > LEASE / 2:
-            self.lost += sum(hold for hold, _ in seat.running.values())
+            self.lost += seat.at_risk
         seat.awake = trio.Event()
         async with seat.keeper._telling:  # no heartbeat
             seat.silent_since = trio.current_time()
@@ -173,9 +185,10 @@ class Crowd:
         self.store.is_away = True
         seconds = self.chance.choice([0.2, 3, 2 * LEASE])
         if seconds > LEASE / 2:
-            self.lost += sum(hold for seat in self.seats for hold, _ in seat.running.values())
+            self.lost += sum(seat.at_risk for seat in self.seats)
+        self.is_long_away = seconds > LEASE / 2
         await trio.sleep(seconds)
-        self.store.is_away = False
+        self.store.is_away = self.is_long_away = False
 
 
 @pytest.mark.parametrize("seed", [1, 2])
