@@ -147,6 +147,19 @@ class TestSync:
         await store.sync(Batch("w1", 1, (row,)), LEASE, NOW)
         assert await level(store, ceiling) == Level(25, 0)
 
+    async def test_a_request_that_costs_nothing_ends_like_any_other(self, store):
+        """Errors do; and what was drawn of a slice may have needed nothing of the store."""
+        ceiling, minute = money(100), requests(9)
+        await store.take("w1", [want(ceiling, 0), want(slots(3)), want(minute, 0)], NOW)
+        row = settled("r1", cost=0, charges={ceiling.counter: 0})
+        changes = (Change(slots(3).counter, 0), Change(ceiling.counter, 0))
+        await store.sync(Batch("w1", 1, (row,), changes), LEASE, NOW)
+        assert await level(store, ceiling) == Level(0, 0)
+        await store.take("w1", [want(minute)], NOW + 1)
+        assert await level(store, minute, NOW + 70) == Level(0, 0)
+        await store.leave("w1", NOW + 70)
+        assert await level(store, slots(3), NOW + 70) == Level(0, 0)
+
     async def test_a_batch_that_comes_twice_counts_once(self, store):
         ceiling = money(100)
         await store.take("w1", [want(ceiling, 60)], NOW)

@@ -207,7 +207,7 @@ def test_memory_counts_as_the_model_does(tmp_path_factory, done):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", *(pytest.param(k, marks=pytest.mark.slow) for k in SERVED)])
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(steps, max_size=25))
 def test_each_store_counts_as_the_model_does(kind, tmp_path_factory, done):
     compare(kind, tmp_path_factory, done)

@@ -21,7 +21,8 @@ local P, TICK, MINUTE, SLICE = '{trio-router}:', @TICK@, @MINUTE@, @SLICE@
 local KEPT, READ_AGAIN, SWEEP, MOST = 600, 7200, 5, 500 -- s, s, s, rows
 local call, floor, ceil = redis.call, math.floor, math.ceil
 
-local function int(number) return string.format('%.0f', number) end
+-- Plus zero: Lua would write a negative zero as -0, which is no integer to Redis.
+local function int(number) return string.format('%.0f', number + 0) end
 
 local now = tonumber(ARGV[2])
 if not now then
