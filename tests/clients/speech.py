@@ -248,7 +248,7 @@ _SAD = "the upstream broke in the middle"
 _FAULT = {"type": "server_error", "code": "server_error", "message": _SAD, "param": None}
 _BROKEN: dict[str, Send] = {
     "openai": sse({"error": _FAULT}, done=False)[0],
-    "responses": _named([{"type": "error", **_FAULT, "sequence_number": 9}]).steps[0],
+    "responses": _named([{**_FAULT, "type": "error", "sequence_number": 9}]).steps[0],
     "anthropic": _named([{"type": "error", "error": {"type": "api_error", "message": _SAD}}]).steps[0],
     "gemini": sse({"error": {"code": 500, "message": _SAD, "status": "INTERNAL"}}, done=False)[0],
     "ollama": ndjson({"error": _SAD})[0],

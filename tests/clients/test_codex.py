@@ -111,7 +111,7 @@ async def test_an_error_is_told(tmp_path, dialect, websockets):
 
 @pytest.mark.client(shows="errors in the stream")
 @TRANSPORTS
-@pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini", "ollama"])
+@ALL_DIALECTS
 async def test_an_error_in_the_stream_is_told(tmp_path, dialect, websockets):
     async with agents(tmp_path, routes=route(dialect)) as there:
         there.upstream.script = script([Break()])
