@@ -377,6 +377,19 @@ class TestErrors:
         assert kinds[-2:] == ["error", "response.failed"]
         assert "response.completed" not in kinds
 
+    async def test_that_of_a_native_upstream_has_the_shape_that_ends_a_turn(self, autojump_clock):
+        """In a stream the connection's end is the turn's; here a client would go on waiting."""
+        told = {"sequence_number": 3, "type": "error", "code": "server_error", "message": "it broke"}
+        async with stacked() as stack, talking(stack) as client:
+            stack.upstream.script = lambda _: native_answer(*NATIVE[:2], told)
+            await client.send(ask("native/m", store=False))
+            *_, end = [await client.next() for _ in range(3)]
+            stack.upstream.script = lambda _: native_answer(*NATIVE)
+            await client.send(ask("native/m", store=False))
+            assert await client.response() == NATIVE
+        error = {"type": "server_error", "code": "server_error", "message": "it broke", "param": None}
+        assert end == {**told, "status": 500, "error": error}
+
     async def test_a_message_that_is_too_large_is_refused_and_the_connection_closed(
         self, autojump_clock
     ):

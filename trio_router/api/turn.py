@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from trio_router.api.conversation import Heard
-from trio_router.wire.jsoncodec import dumps, loads
+from trio_router.wire.jsoncodec import JSONError, dumps, loads
 from trio_router.wire.sse import SSEDecoder
 from trio_router.wire.websocket import ping_frame, text_frame
 from trio_router.wire.written import Written
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _OF_HANDSHAKE = (b"connection", b"upgrade", b"content-type", b"content-length", b"x-request-id")
 _LONGEST = 1 << 40  # bytes of an event: what comes has been limited already
+_MAY_BE_ERROR = re.compile(rb'"type"\s*:\s*"error"').search
 
 
 def own_headers(handshake: Headers) -> Headers:
@@ -113,7 +115,8 @@ class TurnLink:
             if event.data == b"[DONE]":
                 continue
             self._said.add(event.data)
-            frames.append(text_frame(self._marked(event.data)))
+            data = _socket_error(event.data) if _MAY_BE_ERROR(event.data) else event.data
+            frames.append(text_frame(self._marked(data)))
         if not frames and data.startswith(b":"):
             return ping_frame()
         return b"".join(frames)
@@ -135,3 +138,19 @@ class TurnLink:
             if name == "retry-after" or name.startswith("x-")
         }
         return text_frame(self._marked(dumps(told)))
+
+
+def _socket_error(event: bytes) -> bytes:
+    """A stream's `error` event in the shape that it has over a WebSocket: `status` and `error`.
+
+    Clients know no other end of a turn by an error: with a stream's own shape they go on waiting,
+    because here the connection stays.  What stands in the event stays in it.
+    """
+    try:
+        told = loads(event)
+    except JSONError:
+        return event
+    if not isinstance(told, dict) or told.get("type") != "error" or "error" in told:
+        return event  # with `error` it is one of ours, which `response.failed` follows
+    error = {name: told.get(name) for name in ("code", "message", "param")}
+    return dumps({**told, "status": 500, "error": {"type": "server_error", **error}})
