@@ -119,8 +119,8 @@ async def test_an_error_in_the_stream_is_told(tmp_path, dialect, websockets):
         done = await there.run(*asked, **env)
     assert done.returncode != 0
     # Codex passes over the bare `error` event of a native stream, and tells that the stream was cut.
-    words = b"stream closed before" if dialect == "responses" else b"the upstream broke in the middle"
-    assert words in done.stderr
+    told = b"stream closed before" if dialect == "responses" else b"the upstream broke in the middle"
+    assert told in done.stderr
 
 
 @pytest.mark.client(shows="long conversations")
